@@ -1,0 +1,118 @@
+//! One source of our own settings (a `flexwasm` section, or the app settings), read key by key.
+//!
+//! Every mistake is collected, none is fatal here: a person who starts the host sees all of them at once. A key that
+//! nobody took is a mistake too, because a misspelt limit must not look like a limit.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// One mistake in the configuration: where, what it says, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, relative to the app root, or `app settings`.
+    pub file: String,
+    /// The key as the file spells it; empty when the file as a whole is meant.
+    pub key: String,
+    /// The value that cannot work, as JSON, if there is one.
+    pub value: Option<String>,
+    /// What is wrong and what to write instead.
+    pub remedy: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        if let Some(value) = &self.value {
+            write!(f, " = {value}")?;
+        }
+        write!(f, ": {}", self.remedy)
+    }
+}
+
+/// All mistakes found so far.
+#[derive(Debug, Default)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// Notes a mistake in `file`.
+    pub fn add(&mut self, file: &str, key: &str, value: Option<&Value>, remedy: impl Into<String>) {
+        let value = value.map(Value::to_string);
+        self.0.push(Problem { file: file.to_owned(), key: key.to_owned(), value, remedy: remedy.into() });
+    }
+}
+
+/// The settings of one source by dotted key (`pool.size`).
+pub struct Section<'a> {
+    file: String,
+    /// Dotted key to the key as the source spells it, and the value.
+    entries: BTreeMap<String, (String, Value)>,
+    problems: &'a mut Problems,
+}
+
+impl<'a> Section<'a> {
+    /// The `flexwasm` object of a JSON file; absent is empty.
+    pub fn of_file(file: &str, document: &Value, problems: &'a mut Problems) -> Self {
+        let mut entries = BTreeMap::new();
+        match document.get("flexwasm") {
+            None => {}
+            Some(section @ Value::Object(_)) => flatten("", section, &mut entries),
+            Some(other) => problems.add(file, "flexwasm", Some(other), "must be an object"),
+        }
+        Self { file: file.to_owned(), entries, problems }
+    }
+
+    /// The app settings `flexwasm__a__b`. A value that reads as a JSON number or array is one; anything else is text.
+    /// Their values are never repeated in a message: an app setting can hold a secret.
+    pub fn of_app_settings<'s>(
+        settings: impl Iterator<Item = (&'s str, &'s str)>,
+        problems: &'a mut Problems,
+    ) -> Self {
+        let mut entries = BTreeMap::new();
+        for (name, text) in settings {
+            let Some(key) = name.strip_prefix("flexwasm__") else { continue };
+            let value = match serde_json::from_str(text) {
+                Ok(value @ (Value::Number(_) | Value::Array(_))) => value,
+                _ => Value::String(text.to_owned()),
+            };
+            entries.insert(key.replace("__", "."), (name.to_owned(), value));
+        }
+        Self { file: "app settings".to_owned(), entries, problems }
+    }
+
+    /// Takes one key. None when it is absent, or wrong and noted.
+    pub fn take<T>(&mut self, key: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        let (spelled, value) = self.entries.remove(key)?;
+        let shown = (self.file != "app settings").then_some(&value);
+        read(&value).map_err(|remedy| self.problems.add(&self.file, &spelled, shown, remedy)).ok()
+    }
+
+    /// Ends the reading: what is left over is unknown. `elsewhere` lists keys that exist but do not belong here.
+    pub fn finish(self, known: &[&str], elsewhere: &[&str]) {
+        for (key, (spelled, _)) in self.entries {
+            let remedy = if elsewhere.contains(&key.as_str()) {
+                "applies to the whole host: move it to the flexwasm section of host.json".to_owned()
+            } else if let Some(meant) = known.iter().find(|name| name.eq_ignore_ascii_case(&key)) {
+                format!("unknown key; did you mean {meant}?")
+            } else {
+                format!("unknown key; remove it, or use one of: {}", known.join(", "))
+            };
+            self.problems.add(&self.file, &spelled, None, remedy);
+        }
+    }
+}
+
+/// Lists the leaves of `value` below `prefix`.
+fn flatten(prefix: &str, value: &Value, entries: &mut BTreeMap<String, (String, Value)>) {
+    let Value::Object(members) = value else {
+        entries.insert(prefix.to_owned(), (format!("flexwasm.{prefix}"), value.clone()));
+        return;
+    };
+    for (name, member) in members {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        flatten(&key, member, entries);
+    }
+}

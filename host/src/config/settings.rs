@@ -1,0 +1,206 @@
+//! Our own settings: what a source may say ([`HostPatch`], [`FunctionPatch`]) and what the program uses ([`Limits`]).
+//!
+//! This file is the complete list of keys, defaults and ranges; the README's table is checked against it by a test.
+
+use super::section::Section;
+use super::units;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Keys of the whole host.
+pub const HOST_KEYS: [&str; 6] =
+    ["pool.size", "queue.length", "queue.timeout", "limits.totalMemory", "drain.timeout", "headers"];
+
+/// Keys that `function.json` may override.
+pub const FUNCTION_KEYS: [&str; 7] = [
+    "limits.timeout",
+    "limits.memory",
+    "limits.tableElements",
+    "limits.requestBody",
+    "limits.responseBody",
+    "limits.log",
+    "grants.env",
+];
+
+/// The largest pool. Each slot reserves 4 GiB of the 47-bit address space and, in use, about six of the 65,530
+/// mappings that Linux grants a process (`vm.max_map_count`).
+pub const MAX_POOL_SIZE: u32 = 10_000;
+
+/// A wasm32 memory cannot be larger.
+const MAX_MEMORY: u64 = 4 << 30;
+
+/// What one invocation of a function may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// From the arrival of the request head to the last byte of the answer, waiting included.
+    pub timeout: Duration,
+    /// Bytes of linear memory of one instance.
+    pub memory: u64,
+    /// Elements of all tables of one instance.
+    pub table_elements: u32,
+    /// Bytes of a request body.
+    pub request_body: u64,
+    /// Bytes of a response body; none is bounded by the timeout alone.
+    pub response_body: Option<u64>,
+    /// Bytes of standard output and error that reach the log, per invocation.
+    pub log: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(220),
+            memory: 128 << 20,
+            table_elements: 20_000,
+            request_body: 100 << 20,
+            response_body: None,
+            log: 64 << 10,
+        }
+    }
+}
+
+/// Which diagnostic headers an answer carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Headers {
+    /// Instance, host and timing.
+    Full,
+    /// The instance only.
+    Id,
+    /// None.
+    Off,
+}
+
+/// What one source says about one function, or about all of them.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct FunctionPatch {
+    /// `limits.timeout`.
+    pub timeout: Option<Duration>,
+    /// `limits.memory`, in bytes.
+    pub memory: Option<u64>,
+    table_elements: Option<u32>,
+    request_body: Option<u64>,
+    response_body: Option<u64>,
+    log: Option<u64>,
+    /// App settings by name that the guest may see.
+    pub env: Option<Vec<String>>,
+}
+
+impl FunctionPatch {
+    /// Takes the keys that belong to a function.
+    pub fn read(section: &mut Section<'_>) -> Self {
+        Self {
+            timeout: section.take("limits.timeout", duration),
+            memory: section.take("limits.memory", |value| match size(value)? {
+                bytes if bytes > MAX_MEMORY => Err("must be at most 4GiB, the most that a wasm32 memory can hold".to_owned()),
+                bytes if bytes < 64 << 10 => Err("must be at least 64KiB, one WebAssembly page".to_owned()),
+                bytes => Ok(bytes),
+            }),
+            table_elements: section.take("limits.tableElements", |value| count(value, 1, 10_000_000)),
+            request_body: section.take("limits.requestBody", size),
+            response_body: section.take("limits.responseBody", size),
+            log: section.take("limits.log", size),
+            env: section.take("grants.env", names),
+        }
+    }
+
+    /// This source's word where it says something, else the weaker one's.
+    pub fn over(&self, weaker: &Self) -> Self {
+        Self {
+            timeout: self.timeout.or(weaker.timeout),
+            memory: self.memory.or(weaker.memory),
+            table_elements: self.table_elements.or(weaker.table_elements),
+            request_body: self.request_body.or(weaker.request_body),
+            response_body: self.response_body.or(weaker.response_body),
+            log: self.log.or(weaker.log),
+            env: self.env.clone().or_else(|| weaker.env.clone()),
+        }
+    }
+
+    /// The limits, with defaults where no source said anything.
+    pub fn limits(&self) -> Limits {
+        let default = Limits::default();
+        Limits {
+            timeout: self.timeout.unwrap_or(default.timeout),
+            memory: self.memory.unwrap_or(default.memory),
+            table_elements: self.table_elements.unwrap_or(default.table_elements),
+            request_body: self.request_body.unwrap_or(default.request_body),
+            response_body: self.response_body.or(default.response_body),
+            log: self.log.unwrap_or(default.log),
+        }
+    }
+}
+
+/// What one source says about the host as a whole.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct HostPatch {
+    /// Slots.
+    pub pool_size: Option<u32>,
+    /// Invocations that may wait for a slot.
+    pub queue_length: Option<u32>,
+    /// How long one may wait.
+    pub queue_timeout: Option<Duration>,
+    /// Guest memory of all instances together, in bytes.
+    pub total_memory: Option<u64>,
+    /// For running invocations after SIGTERM.
+    pub drain_timeout: Option<Duration>,
+    /// Diagnostic headers.
+    pub headers: Option<Headers>,
+    /// What holds for every function that does not say otherwise.
+    pub function: FunctionPatch,
+}
+
+impl HostPatch {
+    /// Reads a whole source and notes the keys that nobody knows.
+    pub fn read(mut section: Section<'_>) -> Self {
+        let patch = Self {
+            pool_size: section.take("pool.size", |value| count(value, 1, MAX_POOL_SIZE)),
+            queue_length: section.take("queue.length", |value| count(value, 0, 1_000_000)),
+            queue_timeout: section.take("queue.timeout", duration),
+            total_memory: section.take("limits.totalMemory", size),
+            drain_timeout: section.take("drain.timeout", duration),
+            headers: section.take("headers", |value| match value.as_str() {
+                Some("full") => Ok(Headers::Full),
+                Some("id") => Ok(Headers::Id),
+                Some("off") => Ok(Headers::Off),
+                _ => Err("must be \"full\", \"id\" or \"off\"".to_owned()),
+            }),
+            function: FunctionPatch::read(&mut section),
+        };
+        section.finish(&[&HOST_KEYS[..], &FUNCTION_KEYS[..]].concat(), &[]);
+        patch
+    }
+
+    /// This source's word where it says something, else the weaker one's.
+    pub fn over(&self, weaker: &Self) -> Self {
+        Self {
+            pool_size: self.pool_size.or(weaker.pool_size),
+            queue_length: self.queue_length.or(weaker.queue_length),
+            queue_timeout: self.queue_timeout.or(weaker.queue_timeout),
+            total_memory: self.total_memory.or(weaker.total_memory),
+            drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
+            headers: self.headers.or(weaker.headers),
+            function: self.function.over(&weaker.function),
+        }
+    }
+}
+
+fn duration(value: &Value) -> Result<Duration, String> {
+    units::duration(value.as_str().unwrap_or_default())
+}
+
+fn size(value: &Value) -> Result<u64, String> {
+    units::size(value.as_str().unwrap_or_default())
+}
+
+fn count(value: &Value, least: u32, most: u32) -> Result<u32, String> {
+    let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+    number
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
+}
+
+fn names(value: &Value) -> Result<Vec<String>, String> {
+    let name = |value: &Value| value.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
+    let list = value.as_array().and_then(|values| values.iter().map(name).collect());
+    list.ok_or_else(|| "must be a list of app setting names, such as [\"GREETING\"]".to_owned())
+}

@@ -1,0 +1,86 @@
+//! The wasmtime engine: every setting and pooling number with its reason, in one place.
+
+mod epoch;
+
+pub use epoch::Ticking;
+use epoch::Ticker;
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// Core instances that one component may consist of. Counted: Rust 3, JavaScript 4, Python 14.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
+/// Tables of one component. Counted: 2 in Rust, JavaScript and Python.
+const TABLES_PER_COMPONENT: u32 = 4;
+/// Linear memories of one component.
+const MEMORIES_PER_COMPONENT: u32 = 1;
+
+/// Bytes of a memory that stay resident in a slot between two requests. Measured with PAGEMAP_SCAN: instantiation 9.5 µs
+/// without, 6.2 µs with 2 MiB (performance.md).
+const MEMORY_KEEP_RESIDENT: u64 = 2 << 20;
+/// The same for a table, in bytes.
+const TABLE_KEEP_RESIDENT: usize = 64 << 10;
+
+/// How large the engine is made. Its counts are fixed before any guest is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Instances that run at the same time. One more is made for trial instantiations.
+    pub slots: u32,
+    /// The largest `limits.memory` of any function, in bytes.
+    pub memory: u64,
+    /// The largest `limits.tableElements` of any function.
+    pub table_elements: u32,
+    /// Guest memory of all instances, in bytes; bounds what may stay resident.
+    pub total_memory: u64,
+}
+
+/// Compiles and holds components; see [`Size`].
+#[derive(Clone)]
+pub struct Engine {
+    /// wasmtime's own.
+    pub wasm: wasmtime::Engine,
+    ticker: Ticker,
+}
+
+impl Engine {
+    /// Makes the engine and starts its epoch thread.
+    ///
+    /// # Errors
+    /// When the address space does not hold the pool, or no thread can be started.
+    pub fn new(size: Size) -> wasmtime::Result<Self> {
+        let slots = size.slots + 1;
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(slots)
+            .total_core_instances(slots * CORE_INSTANCES_PER_COMPONENT)
+            .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+            .total_memories(slots * MEMORIES_PER_COMPONENT)
+            .max_memories_per_component(MEMORIES_PER_COMPONENT)
+            .total_tables(slots * TABLES_PER_COMPONENT)
+            .max_tables_per_component(TABLES_PER_COMPONENT)
+            .total_stacks(slots)
+            .max_memory_size(usize::try_from(size.memory).expect("4 GiB fit in 64 bits"))
+            .table_elements(size.table_elements as usize)
+            .max_unused_warm_slots(slots);
+        if PoolingAllocationConfig::is_pagemap_scan_available() {
+            // Without the scan, keeping memory resident costs a memset of all kept bytes. What every slot together may
+            // keep is held to a quarter of the guests' memory.
+            let keep = MEMORY_KEEP_RESIDENT.min(size.total_memory / 4 / u64::from(slots));
+            pool.pagemap_scan(Enabled::Yes)
+                .linear_memory_keep_resident(usize::try_from(keep).expect("2 MiB fit in 64 bits"))
+                .table_keep_resident(TABLE_KEEP_RESIDENT);
+        } else {
+            tracing::info!("this kernel has no PAGEMAP_SCAN (Linux 6.7): instantiation is slower");
+        }
+
+        let mut config = Config::new();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        // A guest that computes yields at every tick, so that it cannot keep a thread to itself.
+        config.epoch_interruption(true);
+        let wasm = wasmtime::Engine::new(&config)?;
+        let ticker = Ticker::start(&wasm)?;
+        Ok(Self { wasm, ticker })
+    }
+
+    /// Keeps the epoch ticking while a guest runs.
+    pub fn ticking(&self) -> Ticking {
+        self.ticker.ticking()
+    }
+}

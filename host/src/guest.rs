@@ -1,0 +1,154 @@
+//! A guest: a compiled component, checked so thoroughly that a request only has to instantiate it.
+
+use crate::engine::Engine;
+use crate::sandbox::limits::Budget;
+use crate::sandbox::{Identity, Policy, Sandbox};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::sync::Arc;
+use wasmtime::Store;
+use wasmtime::component::{Component, Linker};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+/// The largest file that is read.
+const MAX_FILE: u64 = 256 << 20;
+
+/// The component model's first bytes: magic number, version and layer.
+const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+/// A core module's first bytes.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+/// A component that is ready to be instantiated for a function.
+pub struct Guest {
+    /// Who may use it and how much.
+    pub policy: Arc<Policy>,
+    /// Linked and type-checked.
+    pub pre: ProxyPre<Sandbox>,
+    /// SHA-256 of the file, in hexadecimal.
+    pub digest: Arc<str>,
+    /// Counts the guests of the function, from 1.
+    pub generation: u64,
+    /// Bytes of memory that an instance has from the start.
+    pub initial_memory: u64,
+    /// Where it runs.
+    pub engine: Engine,
+}
+
+/// Why a file cannot serve, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// No such file, no access, a folder.
+    #[error("cannot be read ({0}): check scriptFile in function.json, and that the guest has been built")]
+    Read(#[from] std::io::Error),
+    /// Beyond [`MAX_FILE`].
+    #[error("is larger than {} MiB: no guest of this size is accepted", MAX_FILE >> 20)]
+    TooLarge,
+    /// A component's own building block.
+    #[error("is a core WebAssembly module, not a component: build it for the target wasm32-wasip2, or wrap it with `wasm-tools component new`")]
+    CoreModule,
+    /// Something else altogether.
+    #[error("is not a WebAssembly component: name a .wasm file built for wasm32-wasip2 (or by componentize-js or componentize-py)")]
+    NotComponent,
+    /// wasmtime refused it.
+    #[error("is not a valid component, or uses what this host does not support: {0}")]
+    Compile(String),
+    /// It wants what the host does not have, or does not export an HTTP handler.
+    #[error("does not fit the world of this host: {0}; it must export wasi:http/incoming-handler@0.2 and import only wasi 0.2 interfaces and flexwasm:host/diagnostics@0.1.0")]
+    World(String),
+    /// It fits no slot.
+    #[error("needs {need} of memory from the start, but {key} allows {limit}: raise that limit, or give the guest a smaller initial memory")]
+    Memory {
+        /// Spelt size.
+        need: String,
+        /// Which setting.
+        key: &'static str,
+        /// Spelt size.
+        limit: String,
+    },
+    /// A trial instantiation failed: a trap in a start function, say.
+    #[error("cannot be instantiated: {0}")]
+    Trial(String),
+}
+
+/// Reads, checks and compiles the component at `path`, and instantiates it once in the engine's spare slot, under the
+/// normal limits. Compilation runs on a blocking thread. At most one trial may run at a time.
+///
+/// # Errors
+/// [`LoadError`], in the words of a person who starts the host.
+pub async fn load(
+    engine: &Engine,
+    linker: &Linker<Sandbox>,
+    path: &Path,
+    policy: Arc<Policy>,
+    total_memory: u64,
+) -> Result<Guest, LoadError> {
+    let bytes = read(path).await?;
+    let compile = {
+        let engine = engine.wasm.clone();
+        move || {
+            let digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            Component::from_binary(&engine, &bytes).map(|component| (component, digest))
+        }
+    };
+    let compiled = tokio::task::spawn_blocking(compile).await.expect("compilation does not panic");
+    let (component, digest) = compiled.map_err(|error| LoadError::Compile(chain(&error)))?;
+    let pre = linker.instantiate_pre(&component).and_then(ProxyPre::new);
+    let pre = pre.map_err(|error| LoadError::World(chain(&error)))?;
+
+    // Each component has one memory at the most, so the largest one is all of it.
+    let required = component.resources_required();
+    let initial_memory = required.and_then(|required| required.max_initial_memory_size).unwrap_or(0);
+    for (key, limit) in [("limits.memory", policy.limits.memory), ("limits.totalMemory", total_memory)] {
+        if initial_memory > limit {
+            let spell = crate::config::units::spell_size;
+            return Err(LoadError::Memory { need: spell(initial_memory), key, limit: spell(limit) });
+        }
+    }
+    let guest = Guest { policy, pre, digest: digest.into(), generation: 1, initial_memory, engine: engine.clone() };
+    guest.try_out().await?;
+    Ok(guest)
+}
+
+impl Guest {
+    /// The data for one instance.
+    pub fn store(&self, sandbox: Sandbox) -> Store<Sandbox> {
+        let mut store = Store::new(&self.engine.wasm, sandbox);
+        store.limiter(|sandbox| &mut sandbox.limiter);
+        store.epoch_deadline_async_yield_and_update(1);
+        store
+    }
+
+    /// Instantiates once, so that what start functions do wrong is known before the first request.
+    async fn try_out(&self) -> Result<(), LoadError> {
+        let identity =
+            Identity { instance: 0, slot: 0, pool_size: 0, served: 0, generation: self.generation, digest: Arc::clone(&self.digest) };
+        let budget = Budget::new(self.policy.limits.memory);
+        let reservation = budget.reserve(self.initial_memory).expect("the initial memory is below the limit");
+        let sandbox = Sandbox::new(Arc::clone(&self.policy), identity, "trial".into(), reservation);
+        let mut store = self.store(sandbox);
+        let _ticking = self.engine.ticking();
+        let timeout = self.policy.limits.timeout;
+        match tokio::time::timeout(timeout, self.pre.instantiate_async(&mut store)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(LoadError::Trial(chain(&error))),
+            Err(_) => Err(LoadError::Trial(format!("its start functions did not end within limits.timeout ({timeout:?})"))),
+        }
+    }
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    if tokio::fs::metadata(path).await?.len() > MAX_FILE {
+        return Err(LoadError::TooLarge);
+    }
+    let bytes = tokio::fs::read(path).await?;
+    match &bytes {
+        component if component.starts_with(COMPONENT) => Ok(bytes),
+        module if module.starts_with(CORE_MODULE) => Err(LoadError::CoreModule),
+        _ => Err(LoadError::NotComponent),
+    }
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &wasmtime::Error) -> String {
+    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,210 @@
+//! Bodies: the request's, held to its limit; the answer's, which carries the lease to the last byte.
+
+use super::closing::{Closing, Outcome};
+use super::connection::Exchange;
+use crate::pool::{Fault, ReplyBody};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+
+/// A request body that breaks off at the limit and says so.
+pub struct RequestBody {
+    incoming: Incoming,
+    limit: u64,
+    left: u64,
+    beyond: Option<oneshot::Sender<()>>,
+}
+
+impl RequestBody {
+    /// The answer's second half resolves when a byte beyond `limit` arrives, and fails when that cannot happen any more.
+    pub fn new(incoming: Incoming, limit: u64) -> (Self, oneshot::Receiver<()>) {
+        let (beyond, receiver) = oneshot::channel();
+        (Self { incoming, limit, left: limit, beyond: Some(beyond) }, receiver)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = wasmtime_wasi_http::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            None => return Poll::Ready(None),
+        };
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        match self.left.checked_sub(length) {
+            Some(left) => {
+                self.left = left;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            None => {
+                self.left = 0;
+                if let Some(beyond) = self.beyond.take() {
+                    // Nobody listens any more once the answer's head is out.
+                    let _ = beyond.send(());
+                }
+                Poll::Ready(Some(Err(wasmtime_wasi_http::Error::HttpRequestBodySize(Some(self.limit)))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// The body of every answer.
+pub enum ResponseBody {
+    /// The host's own words.
+    Own(Option<Bytes>),
+    /// A guest's, with the guest.
+    Guest(Box<GuestBody>),
+}
+
+/// Drives a guest while its answer is sent. Dropped before the end, it ends the guest; dropped after the last byte, it
+/// lets the guest finish what it does after its answer, within the deadline.
+pub struct GuestBody {
+    reply: Option<ReplyBody>,
+    exchange: Arc<Exchange>,
+    deadline: Instant,
+    tasks: TaskTracker,
+    closing: Option<Closing>,
+    /// Bytes that `limits.responseBody` still allows.
+    left: Option<u64>,
+    /// Bytes that the announced `Content-Length` still expects; hyper stops polling at 0.
+    expected: Option<u64>,
+    complete: bool,
+}
+
+/// What a [`GuestBody`] needs to know beside the reply.
+pub struct Sending {
+    /// The connection's side of it.
+    pub exchange: Arc<Exchange>,
+    /// When everything has to be over.
+    pub deadline: Instant,
+    /// Owner of guests that outlive their answer.
+    pub tasks: TaskTracker,
+    /// To be written at the end.
+    pub closing: Closing,
+    /// `limits.responseBody`.
+    pub limit: Option<u64>,
+    /// The announced length, if any.
+    pub length: Option<u64>,
+    /// The answer has no body on the wire (HEAD, 204, 304), whatever the guest writes.
+    pub bodiless: bool,
+}
+
+impl ResponseBody {
+    /// The body of a guest's reply.
+    pub fn guest(reply: ReplyBody, sending: Sending) -> Self {
+        Self::Guest(Box::new(GuestBody {
+            reply: Some(reply),
+            exchange: sending.exchange,
+            deadline: sending.deadline,
+            tasks: sending.tasks,
+            closing: Some(sending.closing),
+            left: sending.limit,
+            expected: sending.length,
+            complete: sending.bodiless || sending.length == Some(0),
+        }))
+    }
+}
+
+impl GuestBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let Some(reply) = &mut self.reply else { return Poll::Ready(None) };
+        let result = ready!(Pin::new(reply).poll_frame(cx));
+        match &result {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.left = match self.left.map(|left| left.checked_sub(length)) {
+                    None => None,
+                    Some(Some(left)) => Some(left),
+                    Some(None) => return Poll::Ready(Some(Err(self.fail(Fault::ResponseTooLong)))),
+                };
+                self.expected = self.expected.map(|expected| expected.saturating_sub(length));
+                self.complete = self.expected == Some(0);
+                self.closing.as_mut().expect("until dropped").sent += length;
+            }
+            Some(Err(fault)) => drop(self.fail(fault.clone())),
+            None => self.complete = true,
+        }
+        Poll::Ready(result)
+    }
+
+    fn fail(&mut self, fault: Fault) -> Fault {
+        self.reply = None;
+        self.closing.as_mut().expect("until dropped").outcome = Outcome::Faulted(fault.to_string());
+        fault
+    }
+}
+
+impl Drop for GuestBody {
+    fn drop(&mut self) {
+        let mut closing = self.closing.take().expect("taken only here");
+        let Some(mut reply) = self.reply.take() else { return };
+        if !self.complete {
+            if Instant::now() >= self.deadline {
+                closing.outcome = Outcome::Deadline;
+            }
+            return;
+        }
+        self.exchange.end();
+        let deadline = self.deadline;
+        let finish = async move {
+            let outcome = match timeout_at(deadline, poll_fn(|cx| reply.poll_to_end(cx))).await {
+                Ok(Ok(())) => Outcome::Answered,
+                Ok(Err(fault)) => Outcome::Faulted(fault.to_string()),
+                Err(_) => Outcome::Deadline,
+            };
+            closing.outcome = outcome;
+            drop(closing);
+        };
+        let mut finish = Box::pin(finish);
+        // Most guests are done by now; only one that is not needs a task.
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        if finish.as_mut().poll(&mut cx).is_pending() {
+            self.tasks.spawn(finish);
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match &mut *self {
+            Self::Own(words) => Poll::Ready(words.take().map(|words| Ok(Frame::data(words)))),
+            Self::Guest(body) => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(words) => words.is_none(),
+            // A guest's body is polled at least once, so that a fault after the head is seen.
+            Self::Guest(body) => body.reply.as_ref().is_none_or(ReplyBody::is_end_stream),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(words) => SizeHint::with_exact(words.as_ref().map_or(0, |words| words.len() as u64)),
+            Self::Guest(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! One connection: hyper, its timers, and the two ends that hyper does not see.
+//!
+//! | limit | value |
+//! |---|---|
+//! | a request head, and the idle time before it | `Config::head_timeout` |
+//! | headers of a request | 100 lines, 64 KiB in all; beyond it 431 |
+//! | an answer's body | the function's deadline, also when the client reads slowly or not at all |
+//! | a client that leaves before its request body was read | noticed within [`PEER_CHECK`] |
+
+use super::body::ResponseBody;
+use super::service::Service;
+use super::socket::Socket;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// Largest request head in bytes; Kestrel, in front of us, allows half of it.
+const HEAD_LIMIT: usize = 64 << 10;
+/// How often an unread request's client is checked for having left (P4 allows a second).
+const PEER_CHECK: Duration = Duration::from_millis(250);
+
+/// What the exchange that is under way tells its connection. Only the connection's own task touches it.
+#[derive(Default)]
+pub struct Exchange {
+    /// When the answer's body has to be over.
+    deadline: Mutex<Option<Instant>>,
+    /// The request has a body, behind which hyper does not see the client leave.
+    has_request_body: AtomicBool,
+    /// Only the end of the connection ends the answer: an HTTP/1.0 client got no length.
+    ends_with_connection: AtomicBool,
+}
+
+impl Exchange {
+    /// A request head has arrived.
+    pub fn begin(&self, has_request_body: bool) {
+        self.has_request_body.store(has_request_body, Ordering::Relaxed);
+    }
+
+    /// The head of the answer leaves; its body has until `deadline`.
+    pub fn answer(&self, deadline: Instant, ends_with_connection: bool) {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
+        self.ends_with_connection.store(ends_with_connection, Ordering::Relaxed);
+    }
+
+    /// The answer is complete.
+    pub fn end(&self) {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.has_request_body.store(false, Ordering::Relaxed);
+        self.ends_with_connection.store(false, Ordering::Relaxed);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves `socket` until the client leaves, a limit ends it, or `stop` and the exchange under way is done.
+pub async fn drive(socket: Socket, service: Arc<Service>, stop: CancellationToken) {
+    let exchange = Arc::new(Exchange::default());
+    let answer = service_fn(|request| {
+        let (service, exchange) = (Arc::clone(&service), Arc::clone(&exchange));
+        async move { Ok::<http::Response<ResponseBody>, Infallible>(service.answer(request, exchange).await) }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(service.config.head_timeout)
+            .max_header_size(HEAD_LIMIT)
+            .serve_connection(TokioIo::new(socket.clone()), answer)
+    );
+    let mut stopping = pin!(stop.cancelled());
+    let mut asked_to_stop = false;
+    let mut overdue = pin!(sleep_until(Instant::now()));
+    let mut check: Option<Interval> = None;
+
+    let finished = poll_fn(|cx| {
+        if !asked_to_stop && stopping.as_mut().poll(cx).is_ready() {
+            asked_to_stop = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+            return Poll::Ready(result.is_ok());
+        }
+        // hyper polls a body only when the client takes bytes, so the clock stands out here.
+        if let Some(deadline) = exchange.deadline() {
+            if overdue.deadline() != deadline {
+                overdue.as_mut().reset(deadline);
+            }
+            if overdue.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+        }
+        if exchange.has_request_body.load(Ordering::Relaxed) {
+            let check = check.get_or_insert_with(|| {
+                let mut check = interval(PEER_CHECK);
+                check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                check
+            });
+            while check.poll_tick(cx).is_ready() {
+                if socket.is_peer_gone() {
+                    return Poll::Ready(false);
+                }
+            }
+        }
+        Poll::Pending
+    });
+    if !finished.await && exchange.ends_with_connection.load(Ordering::Relaxed) {
+        socket.reset_on_close();
+    }
+}

@@ -1,0 +1,104 @@
+//! The accept loop.
+
+use super::connection;
+use super::service::Service;
+use super::socket::Socket;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Connections that may wait to be accepted: bursts wait here, they are never refused. Linux caps it at
+/// `net.core.somaxconn`, 4096 by default.
+const BACKLOG: u32 = 4096;
+/// After a failed accept that is no fault of a client: file descriptors or memory have run out and need time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// File descriptors that are kept for everything that is not a connection.
+const SPARE_DESCRIPTORS: usize = 256;
+
+/// A port that is ours, though nobody can connect yet.
+pub struct Claim(TcpSocket);
+
+/// Takes the port before the guests are loaded, so that a taken one is known at once (S6). Connections are refused until
+/// [`Claim::listen`], which the Functions host takes for "not ready yet" and tries again (S2).
+///
+/// # Errors
+/// With the address and the reason, such as `address already in use`.
+pub fn claim(address: SocketAddr) -> io::Result<Claim> {
+    let claimed = TcpSocket::new_v4().and_then(|socket| {
+        // A process that was killed leaves connections in TIME_WAIT; the next one starts on the same port (S11).
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Claim(socket))
+    });
+    claimed.map_err(|error| explain(address, &error))
+}
+
+impl Claim {
+    /// Starts to accept connections into the backlog.
+    ///
+    /// # Errors
+    /// As [`claim`]: another process that claimed the port too may have been faster.
+    pub fn listen(self) -> io::Result<TcpListener> {
+        let address = self.0.local_addr()?;
+        self.0.listen(BACKLOG).map_err(|error| explain(address, &error))
+    }
+}
+
+fn explain(address: SocketAddr, error: &io::Error) -> io::Error {
+    let reason = match error.kind() {
+        // The Functions host looks for these words (azure-contract.md §1.5).
+        io::ErrorKind::AddrInUse => "address already in use: stop the other process, or choose another port".to_owned(),
+        _ => error.to_string(),
+    };
+    io::Error::new(error.kind(), format!("cannot listen on {address}: {reason}"))
+}
+
+/// Accepts until `stop`; every connection is a task of `tasks`. Beyond the process's file descriptors connections wait
+/// in the backlog.
+pub async fn serve(listener: TcpListener, service: Arc<Service>, stop: CancellationToken, tasks: TaskTracker) {
+    let permits = Arc::new(Semaphore::new(connection_limit()));
+    loop {
+        let permit = Arc::clone(&permits).acquire_owned();
+        let Some(permit) = stop.run_until_cancelled(permit).await else { return };
+        let permit = permit.expect("the semaphore is never closed");
+        let stream = loop {
+            let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { return };
+            match accepted {
+                Ok((stream, _)) => break stream,
+                Err(error) if is_clients_fault(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept a connection, trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        };
+        // What fails here has lost its client already.
+        let Ok(socket) = Socket::new(stream) else { continue };
+        let (service, stop) = (Arc::clone(&service), stop.clone());
+        tasks.spawn(async move {
+            connection::drive(socket, service, stop).await;
+            drop(permit);
+        });
+    }
+}
+
+fn is_clients_fault(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Raises the soft limit of file descriptors to the hard one, and tells how many connections that leaves room for.
+fn connection_limit() -> usize {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it cannot be raised, the old limit holds.
+    let _ = setrlimit(Resource::Nofile, limit);
+    let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    descriptors.unwrap_or(usize::MAX).saturating_sub(SPARE_DESCRIPTORS).clamp(16, Semaphore::MAX_PERMITS)
+}

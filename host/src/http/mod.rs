@@ -1,0 +1,12 @@
+//! The HTTP front: sockets, connections, one request from top to bottom, and every status that the host chooses.
+//!
+//! The path of a request: [`listener`] accepts → [`connection`] drives hyper with its timers → [`service`] finds the
+//! function, admits, invokes → [`body`] carries the lease to the last byte → its drop writes the closing line.
+
+mod body;
+mod closing;
+mod connection;
+pub mod listener;
+mod respond;
+pub mod service;
+mod socket;

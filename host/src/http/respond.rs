@@ -1,0 +1,167 @@
+//! The only place where a fault becomes a status, and where diagnostic headers are added.
+//!
+//! The client reads a reason and the invocation's id; what the operator needs stands in the closing line.
+
+use super::body::ResponseBody;
+use crate::config::settings::Headers;
+use crate::observe::machine::{Machine, current_thread};
+use crate::pool::{Fault, Refusal, Timings};
+use crate::protocol::forwarded::BadHead;
+use crate::sandbox::Identity;
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Method, Response, StatusCode};
+use std::time::Duration;
+
+const INSTANCE: HeaderName = HeaderName::from_static("x-flexwasm-instance");
+const HOST: HeaderName = HeaderName::from_static("x-flexwasm-host");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// An answer that the host gives in place of a guest.
+#[derive(Debug)]
+pub struct Refused {
+    status: StatusCode,
+    /// One word for programs.
+    reason: &'static str,
+    /// One sentence for people.
+    pub message: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Refused {
+    fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status, reason, message: message.into(), header: None }
+    }
+
+    fn with(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+        self.header = Some((name, value.into()));
+        self
+    }
+
+    /// No function has this path.
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "no function answers this path")
+    }
+
+    /// A function has this path, for other methods.
+    pub fn wrong_method(allowed: &[Method]) -> Self {
+        let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        let value = HeaderValue::try_from(&list).expect("methods are tokens");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", format!("this path answers {list}")).with(ALLOW, value)
+    }
+
+    /// CONNECT asks for a tunnel, which nobody here digs.
+    pub fn tunnel() -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "connect", "CONNECT is not supported").closing()
+    }
+
+    /// The function is called with a JSON envelope.
+    pub fn envelope(function: &str) -> Self {
+        let message = format!(
+            "function {function} is called with a JSON envelope, which this version of flexwasm does not support: give it \
+             exactly one httpTrigger input and one http output, and set customHandler.enableProxyingHttpRequest and \
+             enableForwardingHttpRequest in host.json"
+        );
+        Self::new(StatusCode::NOT_IMPLEMENTED, "envelope", message)
+    }
+
+    /// The function's guest could not be loaded.
+    pub fn broken(function: &str) -> Self {
+        let message = format!("the guest of function {function} could not be loaded; `flexwasm check` says why");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "guest-not-loaded", message)
+    }
+
+    /// The request body is longer than the function accepts.
+    pub fn body_too_large(limit: u64) -> Self {
+        let message = format!("the request body is longer than {limit} bytes");
+        // What is left of the body is not read: nothing else can follow on this connection.
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request-body-too-large", message).closing()
+    }
+
+    /// The deadline came before the guest's head.
+    pub fn deadline(timeout: Duration) -> Self {
+        let message = format!("no answer within {} s", timeout.as_secs_f64());
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "deadline", message)
+    }
+
+    fn closing(self) -> Self {
+        self.with(CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    /// The response, with the invocation's id where there is one.
+    pub fn response(self, id: Option<&str>) -> Response<ResponseBody> {
+        let error = serde_json::json!({
+            "error": { "reason": self.reason, "message": self.message, "invocation_id": id }
+        });
+        let mut response = own(self.status, "application/json", error.to_string());
+        response.headers_mut().extend(self.header);
+        response
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let reason = match refusal {
+            Refusal::QueueFull { .. } => "queue-full",
+            Refusal::WaitedTooLong { .. } => "waited-too-long",
+            Refusal::Closed => "shutting-down",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, refusal.to_string()).with(RETRY_AFTER, 1)
+    }
+}
+
+impl From<Fault> for Refused {
+    fn from(_: Fault) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "guest-failed", "the function failed; the log has the reason")
+    }
+}
+
+impl From<BadHead> for Refused {
+    fn from(problem: BadHead) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", problem.to_string()).closing()
+    }
+}
+
+/// An answer in the host's own words.
+pub fn own(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Own(Some(text.into())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Adds what the configuration asks for to a guest's answer: which instance, on which host, how long.
+pub fn annotate(
+    headers: &mut HeaderMap,
+    which: Headers,
+    identity: &Identity,
+    machine: &Machine,
+    queued: Duration,
+    timings: Timings,
+) {
+    let Identity { instance, slot, pool_size, served, generation, digest } = identity;
+    let mut set = |name: HeaderName, text: String| {
+        // A host name that is no header value stays out.
+        let _ = HeaderValue::try_from(text).map(|value| headers.append(name, value));
+    };
+    if which == Headers::Off {
+        return;
+    }
+    let facts =
+        format!("{instance}; slot={slot}; pool={pool_size}; served={served}; generation={generation}; digest={}", &digest[..12]);
+    set(INSTANCE, facts);
+    if which == Headers::Full {
+        let (thread, name) = current_thread();
+        let host = machine.azure_instance.as_ref().unwrap_or(&machine.host_name);
+        set(HOST, format!("\"{host}\"; pid={}; thread={thread}; name=\"{name}\"", std::process::id()));
+        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+        let (queue, instantiate, guest) = (ms(queued), ms(timings.instantiate), ms(timings.head));
+        set(SERVER_TIMING, format!("queue;dur={queue:.3}, instantiate;dur={instantiate:.3}, guest;dur={guest:.3}"));
+    }
+}
+
+/// Removes what only the host may say, before [`annotate`] says it.
+pub fn remove_annotations(headers: &mut HeaderMap) {
+    headers.remove(INSTANCE);
+    headers.remove(HOST);
+}

@@ -1,0 +1,235 @@
+//! One request, from its head to the body of its answer.
+
+use super::body::{RequestBody, ResponseBody, Sending};
+use super::closing::{Closing, Outcome};
+use super::connection::Exchange;
+use super::respond::{self, Refused};
+use crate::config::function_json::Trigger;
+use crate::config::{Config, Role};
+use crate::guest::Guest;
+use crate::observe::machine::Machine;
+use crate::pool::{Call, Fault, Pool, Reply};
+use crate::protocol::forwarded;
+use crate::protocol::routes::{Route, Router};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
+use tokio_util::task::TaskTracker;
+
+/// A guest, or the reason why there is none.
+pub type Loaded = Result<Guest, String>;
+
+/// Everything that answers requests. Shared by all connections.
+pub struct Service {
+    /// The configuration.
+    pub config: Config,
+    router: Router,
+    /// One for each of `config.functions`.
+    guests: Vec<Loaded>,
+    names: Vec<Arc<str>>,
+    pool: Pool,
+    machine: Arc<Machine>,
+    local: SocketAddr,
+    /// Owner of guests that outlive their answer.
+    tasks: TaskTracker,
+}
+
+/// What is known once a guest has answered.
+struct Answered {
+    reply: Reply,
+    length: Option<u64>,
+}
+
+impl Service {
+    /// `guests` has one entry for each of `config.functions`; `local` is the address that is listened on.
+    pub fn new(
+        config: Config,
+        guests: Vec<Loaded>,
+        pool: Pool,
+        machine: Arc<Machine>,
+        local: SocketAddr,
+        tasks: TaskTracker,
+    ) -> Self {
+        let names = config.functions.iter().map(|function| function.name.as_str().into()).collect();
+        Self { router: Router::new(&config), names, config, guests, pool, machine, local, tasks }
+    }
+
+    /// Answers one request. Never fails: whatever goes wrong is an answer too, or the end of the connection.
+    pub async fn answer(&self, request: Request<Incoming>, exchange: Arc<Exchange>) -> Response<ResponseBody> {
+        let arrived = Instant::now();
+        exchange.begin(!request.body().is_end_stream());
+        let response = self.respond(request, arrived, &exchange).await;
+        if let ResponseBody::Own(_) = response.body() {
+            exchange.end();
+        }
+        response
+    }
+
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        arrived: Instant,
+        exchange: &Arc<Exchange>,
+    ) -> Response<ResponseBody> {
+        let (mut head, incoming) = request.into_parts();
+        if forwarded::is_ping(self.config.role, &head) {
+            return respond::own(StatusCode::OK, "text/plain", "flexwasm is ready\n");
+        }
+        let origin = match forwarded::origin(self.config.role, &head, self.local) {
+            Ok(origin) => origin,
+            Err(problem) => return Refused::from(problem).response(None),
+        };
+        if head.method == Method::CONNECT {
+            return Refused::tunnel().response(None);
+        }
+        let index = match self.router.find(&self.config.functions, &head.method, head.uri.path()) {
+            Route::Function(index) => index,
+            Route::Envelope(index) => return Refused::envelope(&self.names[index]).response(Some(&origin.id)),
+            Route::WrongMethod(allowed) => return Refused::wrong_method(&allowed).response(Some(&origin.id)),
+            Route::NotFound if self.config.role == Role::StandAlone && head.uri.path() == "/" => return self.home_page(),
+            Route::NotFound => return Refused::not_found().response(Some(&origin.id)),
+        };
+
+        let limits = &self.config.functions[index].limits;
+        let id: Arc<str> = origin.id.as_str().into();
+        let mut closing = Closing::new(Arc::clone(&self.names[index]), Arc::clone(&id), arrived);
+        let refuse = |closing: &mut Closing, refused: Refused, outcome: Outcome| {
+            let response = refused.response(Some(&id));
+            closing.status = Some(response.status());
+            closing.outcome = outcome;
+            response
+        };
+        let guest = match &self.guests[index] {
+            Ok(guest) => guest,
+            Err(why) => return refuse(&mut closing, Refused::broken(&self.names[index]), Outcome::Refused(why.clone())),
+        };
+        if incoming.size_hint().lower() > limits.request_body {
+            let refused = Refused::body_too_large(limits.request_body);
+            let outcome = Outcome::Refused(refused.message.clone());
+            return refuse(&mut closing, refused, outcome);
+        }
+
+        if let Trigger::Http { keyed, .. } = self.config.functions[index].trigger {
+            forwarded::remove_key(self.config.role, keyed, &mut head);
+        }
+        let host = HeaderValue::try_from(origin.authority.as_str()).expect("an authority is a header value");
+        head.headers.insert(http::header::HOST, host);
+        let is_head = head.method == Method::HEAD;
+        let version = head.version;
+        let (body, beyond) = RequestBody::new(incoming, limits.request_body);
+        let call = Call { request: Request::from_parts(head, body), scheme: origin.scheme, id: Arc::clone(&id) };
+        let deadline = (arrived + limits.timeout).into();
+
+        let answered = tokio::select! {
+            biased;
+            Ok(()) = beyond => {
+                let refused = Refused::body_too_large(limits.request_body);
+                let outcome = Outcome::Refused(refused.message.clone());
+                return refuse(&mut closing, refused, outcome);
+            }
+            answered = timeout_at(deadline, self.invoke(guest, call, deadline, &mut closing.queued)) => answered,
+        };
+        let Answered { reply, length } = match answered {
+            Ok(Ok(answered)) => answered,
+            Ok(Err((refused, outcome))) => return refuse(&mut closing, refused, outcome),
+            Err(_) => return refuse(&mut closing, Refused::deadline(limits.timeout), Outcome::Deadline),
+        };
+
+        let Reply { mut head, body, identity, timings } = reply;
+        respond::remove_annotations(&mut head.headers);
+        respond::annotate(&mut head.headers, self.config.headers, &identity, &self.machine, closing.queued, timings);
+        closing.status = Some(head.status);
+        closing.ran = Some((identity, timings));
+        let without_body = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        exchange.answer(deadline, version == Version::HTTP_10 && length.is_none());
+        let sending = Sending {
+            exchange: Arc::clone(exchange),
+            deadline,
+            tasks: self.tasks.clone(),
+            closing,
+            limit: limits.response_body,
+            length,
+            bodiless: is_head || without_body,
+        };
+        Response::from_parts(head, ResponseBody::guest(body, sending))
+    }
+
+    /// Admits, invokes, and checks that the head can be sent.
+    async fn invoke(
+        &self,
+        guest: &Guest,
+        call: Call<RequestBody>,
+        deadline: tokio::time::Instant,
+        queued: &mut Duration,
+    ) -> Result<Answered, (Refused, Outcome)> {
+        let asked = Instant::now();
+        let lease = self.pool.admit(guest.initial_memory, deadline).await;
+        *queued = asked.elapsed();
+        let lease = lease.map_err(|refusal| (refusal.into(), Outcome::Refused(refusal.to_string())))?;
+        let faulted = |fault: Fault| {
+            let outcome = Outcome::Faulted(fault.to_string());
+            (fault.into(), outcome)
+        };
+        let mut reply = lease.invoke(guest, call).await.map_err(faulted)?;
+        let length = sendable(&mut reply).map_err(Fault::BadHead).map_err(faulted)?;
+        Ok(Answered { reply, length })
+    }
+
+    fn home_page(&self) -> Response<ResponseBody> {
+        let occupancy = self.pool.occupancy();
+        let rows: String = self.urls().map(|(name, methods, url)| {
+            format!("<tr><td>{name}</td><td>{methods}</td><td><a href=\"{url}\">{url}</a></td></tr>\n")
+        }).collect();
+        let page = format!(
+            "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>flexwasm</title>\n\
+             <h1>flexwasm {}</h1>\n<p>{} of {} instances are busy, {} requests are waiting.</p>\n\
+             <table><tr><th>Function</th><th>Methods</th><th>URL</th></tr>\n{rows}</table>\n</html>\n",
+            env!("CARGO_PKG_VERSION"),
+            occupancy.busy,
+            occupancy.slots,
+            occupancy.waiting,
+        );
+        respond::own(StatusCode::OK, "text/html; charset=utf-8", page)
+    }
+
+    /// Name, methods and URL of every plain HTTP function.
+    pub fn urls(&self) -> impl Iterator<Item = (&str, String, String)> {
+        self.config.functions.iter().filter_map(|function| {
+            let Trigger::Http { route, methods, .. } = &function.trigger else { return None };
+            let methods = methods.as_ref().map_or("any".to_owned(), |methods| {
+                methods.iter().map(Method::as_str).collect::<Vec<_>>().join(",")
+            });
+            let path = [self.config.route_prefix.as_str(), &route.to_string()]
+                .map(|part| part.trim_matches('/').to_owned())
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join("/");
+            let path = if self.config.role == Role::Serve { String::new() } else { path };
+            Some((function.name.as_str(), methods, format!("http://{}/{path}", self.local)))
+        })
+    }
+}
+
+/// Checks what hyper would trip over: the status, and the length if one is announced.
+fn sendable(reply: &mut Reply) -> Result<Option<u64>, &'static str> {
+    let head = &mut reply.head;
+    if head.status.is_informational() {
+        return Err("an informational status cannot end an exchange");
+    }
+    if head.status == StatusCode::NO_CONTENT {
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    let length = match (lengths.next(), lengths.next()) {
+        (None, _) => return Ok(None),
+        (Some(length), None) => length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())),
+        (Some(_), Some(_)) => None,
+    };
+    length.and_then(|text| text.parse().ok()).map(Some).ok_or("its content-length is not one number")
+}

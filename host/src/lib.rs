@@ -1,0 +1,32 @@
+//! flexwasm: an Azure Functions custom handler that runs WebAssembly components.
+//!
+//! One process answers the Functions host on loopback; every concurrent request runs in a component instance of its own.
+//!
+//! # The map
+//! | module | what it is |
+//! |---|---|
+//! | [`cli`] | flags and subcommands |
+//! | [`app`] | the one place that knows every part: build, run, drain |
+//! | [`http`] | sockets, connections, one request from top to bottom, every status the host chooses |
+//! | [`protocol`] | what the Functions host puts on the wire: ids, origins, routes |
+//! | [`pool`] | slots, leases, the queue, running one invocation |
+//! | [`guest`] | a component: read, compiled, checked |
+//! | [`sandbox`] | limits and grants of one store |
+//! | [`engine`] | wasmtime's settings and pooling numbers, the epoch |
+//! | [`bindings`] | generated from `wit/` |
+//! | [`config`] | `host.json`, `function.json`, app settings |
+//! | [`observe`] | the log and the machine |
+//!
+//! Dependencies point downwards in this list; ARCHITECTURE.md says which invariants hold.
+
+pub mod app;
+pub mod bindings;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod guest;
+pub mod http;
+pub mod observe;
+pub mod pool;
+pub mod protocol;
+pub mod sandbox;

@@ -1,0 +1,212 @@
+//! A request that the Functions host passes on as the client sent it, by forwarding or by proxying.
+
+use crate::config::Role;
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Method, Version};
+use std::net::SocketAddr;
+use uuid::Uuid;
+
+/// The id of an invocation, set by the Functions host (azure-contract.md §2.2, §2.3).
+const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
+/// The same id under the name that only proxying sets.
+const PROXIED_ID: HeaderName = HeaderName::from_static("x-ms-invocation-id");
+/// The caller's function key. The Functions host has checked it and leaves it in; it is no business of a guest.
+const FUNCTION_KEY: HeaderName = HeaderName::from_static("x-functions-key");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What the request says about itself, once it is known who sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The invocation's id.
+    pub id: String,
+    /// The scheme that the client used.
+    pub scheme: Scheme,
+    /// The authority that the client used.
+    pub authority: Authority,
+}
+
+/// Why a request head is refused with 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadHead {
+    /// RFC 9112 §3.2.
+    #[error("an HTTP/1.1 request needs exactly one Host header")]
+    HostCount,
+    /// RFC 9112 §3.2.
+    #[error("the Host header is not a host name with an optional port")]
+    HostValue,
+}
+
+/// Whether this is the Functions host's readiness or liveness probe: it has no invocation id, every user request that
+/// the Functions host passes on has one (S4).
+pub fn is_ping(role: Role, head: &Parts) -> bool {
+    role == Role::CustomHandler
+        && head.uri.path() == "/"
+        && matches!(head.method, Method::GET | Method::HEAD)
+        && !head.headers.contains_key(INVOCATION_ID)
+}
+
+/// Reads id, scheme and authority. `local` is the address that the connection arrived at.
+///
+/// Only the Functions host is believed what it says about the client. It proxies with its own view of us as `Host` and
+/// the client's in `X-Forwarded-Host` (P1); forwarding keeps the client's `Host` (F2).
+///
+/// # Errors
+/// [`BadHead`], as RFC 9112 asks.
+pub fn origin(role: Role, head: &Parts, local: SocketAddr) -> Result<Origin, BadHead> {
+    let host = sole_host(head)?;
+    let trusted = role == Role::CustomHandler;
+    let forwarded = |name| head.headers.get(name).filter(|_| trusted).and_then(|value: &HeaderValue| value.to_str().ok());
+
+    let own = Authority::try_from(local.to_string()).expect("a socket address is an authority");
+    // The request target wins over Host where it names an authority (RFC 9112 §3.2.2).
+    let named = head.uri.authority().cloned().or(host).unwrap_or_else(|| own.clone());
+    let proxied = (named == own).then(|| forwarded(FORWARDED_HOST)?.parse().ok()).flatten();
+    let scheme = match forwarded(FORWARDED_PROTO) {
+        Some(proto) if proto.eq_ignore_ascii_case("https") => Scheme::HTTPS,
+        _ => Scheme::HTTP,
+    };
+    let id = if trusted { invocation_id(&head.headers) } else { None };
+    Ok(Origin { id: id.unwrap_or_else(Uuid::new_v4).to_string(), scheme, authority: proxied.unwrap_or(named) })
+}
+
+/// Removes what a guest must not see: the function key, as header and, where the function demands one, as `code=`.
+pub fn remove_key(role: Role, keyed: bool, head: &mut Parts) {
+    if role != Role::CustomHandler {
+        return;
+    }
+    head.headers.remove(FUNCTION_KEY);
+    let Some(query) = head.uri.query().filter(|_| keyed) else { return };
+    let is_key = |pair: &&str| pair.split('=').next().is_some_and(|name| name.eq_ignore_ascii_case("code"));
+    if !query.split('&').any(|pair| is_key(&pair)) {
+        return;
+    }
+    let rest: Vec<&str> = query.split('&').filter(|pair| !is_key(pair)).collect();
+    let path = head.uri.path();
+    let target = if rest.is_empty() { path.to_owned() } else { format!("{path}?{}", rest.join("&")) };
+    let mut parts = std::mem::take(&mut head.uri).into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(target).expect("parts of a valid target are valid"));
+    head.uri = Uri::from_parts(parts).expect("only the query got shorter");
+}
+
+/// The last id wins: a client that sends the header too gets its own in front (F2).
+fn invocation_id(headers: &HeaderMap) -> Option<Uuid> {
+    let last = |name| {
+        let value: &HeaderValue = headers.get_all(name).iter().next_back()?;
+        Uuid::try_parse(value.to_str().ok()?.rsplit(',').next()?.trim()).ok()
+    };
+    last(INVOCATION_ID).or_else(|| last(PROXIED_ID))
+}
+
+fn sole_host(head: &Parts) -> Result<Option<Authority>, BadHead> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => Err(BadHead::HostCount),
+        (None, None) if head.version >= Version::HTTP_11 => Err(BadHead::HostCount),
+        (None, None) => Ok(None),
+        (Some(host), None) => {
+            let authority = Authority::try_from(host.as_bytes()).map_err(|_| BadHead::HostValue)?;
+            if authority.as_str().contains('@') { Err(BadHead::HostValue) } else { Ok(Some(authority)) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    const ID: &str = "0a1b2c3d-0000-4000-8000-0123456789ab";
+    const SPOOFED: &str = "ffffffff-0000-4000-8000-0123456789ab";
+
+    fn head(target: &str, headers: &[(&str, &str)]) -> Parts {
+        let request = headers.iter().fold(Request::get(target), |request, (name, value)| request.header(*name, *value));
+        request.body(()).expect("a valid request").into_parts().0
+    }
+
+    fn read(role: Role, headers: &[(&str, &str)]) -> Result<Origin, BadHead> {
+        origin(role, &head("/x", headers), "127.0.0.1:9000".parse().expect("an address"))
+    }
+
+    #[test]
+    fn s4_only_a_bare_root_is_the_ping() {
+        let ping = |role, target, headers| is_ping(role, &head(target, headers));
+        assert!(ping(Role::CustomHandler, "/", &[("host", "127.0.0.1:9000")]));
+        assert!(!ping(Role::CustomHandler, "/", &[("x-azure-functions-invocationid", ID)]));
+        assert!(!ping(Role::CustomHandler, "/api", &[]));
+        assert!(!ping(Role::StandAlone, "/", &[]));
+        assert!(!ping(Role::Serve, "/", &[]));
+    }
+
+    #[test]
+    fn f2_forwarding_keeps_host_and_the_last_id_wins() {
+        let both = format!("{SPOOFED}, {ID}");
+        let origin = read(Role::CustomHandler, &[
+            ("host", "app.example:8080"),
+            ("x-forwarded-host", "evil.example"),
+            ("x-azure-functions-invocationid", &both),
+        ]);
+        let origin = origin.expect("a good head");
+        assert_eq!((origin.authority.as_str(), origin.id.as_str()), ("app.example:8080", ID));
+        let origin = read(Role::CustomHandler, &[
+            ("host", "a"),
+            ("x-azure-functions-invocationid", SPOOFED),
+            ("x-azure-functions-invocationid", ID),
+        ]);
+        assert_eq!(origin.expect("a good head").id, ID);
+    }
+
+    #[test]
+    fn p1_proxying_names_the_client_in_forwarded_headers() {
+        let origin = read(Role::CustomHandler, &[
+            ("host", "127.0.0.1:9000"),
+            ("x-forwarded-host", "app.example"),
+            ("x-forwarded-proto", "https"),
+            ("x-ms-invocation-id", ID),
+        ]);
+        let expected = Origin { id: ID.to_owned(), scheme: Scheme::HTTPS, authority: Authority::from_static("app.example") };
+        assert_eq!(origin, Ok(expected));
+    }
+
+    #[test]
+    fn nobody_else_is_believed() {
+        let origin = read(Role::StandAlone, &[
+            ("host", "127.0.0.1:9000"),
+            ("x-forwarded-host", "evil.example"),
+            ("x-forwarded-proto", "https"),
+            ("x-azure-functions-invocationid", ID),
+        ]);
+        let origin = origin.expect("a good head");
+        assert_eq!((origin.authority.as_str(), origin.scheme), ("127.0.0.1:9000", Scheme::HTTP));
+        assert_ne!(origin.id, ID);
+    }
+
+    #[test]
+    fn rfc_9112_exactly_one_host() {
+        assert_eq!(read(Role::StandAlone, &[]), Err(BadHead::HostCount));
+        assert_eq!(read(Role::StandAlone, &[("host", "a"), ("host", "b")]), Err(BadHead::HostCount));
+        assert_eq!(read(Role::StandAlone, &[("host", "a b")]), Err(BadHead::HostValue));
+        assert_eq!(read(Role::StandAlone, &[("host", "user@a")]), Err(BadHead::HostValue));
+        let mut old = head("/x", &[]);
+        old.version = Version::HTTP_10;
+        let local = "127.0.0.1:9000".parse().expect("an address");
+        assert_eq!(origin(Role::StandAlone, &old, local).expect("a good head").authority.as_str(), "127.0.0.1:9000");
+    }
+
+    #[test]
+    fn the_function_key_is_removed() {
+        let target = |keyed, target| {
+            let mut head = head(target, &[("x-functions-key", "secret")]);
+            remove_key(Role::CustomHandler, keyed, &mut head);
+            assert!(!head.headers.contains_key(FUNCTION_KEY));
+            head.uri.to_string()
+        };
+        assert_eq!(target(true, "/x?a=1%2C2&code=secret&k="), "/x?a=1%2C2&k=");
+        assert_eq!(target(true, "/x?code=secret"), "/x");
+        assert_eq!(target(true, "/x?CODE=secret&decode=1"), "/x?decode=1");
+        // Without a key of its own the parameter is the application's, say of an OAuth reply.
+        assert_eq!(target(false, "/x?code=kept"), "/x?code=kept");
+    }
+}

@@ -1,0 +1,166 @@
+//! The data of one store: what a guest may use, and what it is told.
+//!
+//! A guest gets nothing that was not granted: no environment beyond `grants.env`, no files, no sockets, no outgoing
+//! requests. WASI interfaces that need a grant are linked all the same, because the standard libraries of several
+//! languages import them; they answer with a denial.
+
+pub mod limits;
+mod stdio;
+
+use crate::bindings::flexwasm::host::diagnostics;
+use crate::config::settings::Limits;
+use crate::observe::machine::Machine;
+use limits::{Limiter, Reservation};
+use std::sync::Arc;
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+
+/// What stays the same for every invocation of a function.
+#[derive(Debug)]
+pub struct Policy {
+    /// The function's name.
+    pub function: String,
+    /// What one invocation may use.
+    pub limits: Limits,
+    /// Environment variables of the guest.
+    pub env: Vec<(String, String)>,
+    /// Facts for the guest.
+    pub machine: Arc<Machine>,
+}
+
+/// Which instance this is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Counts instantiations over the life of the process.
+    pub instance: u64,
+    /// The slot.
+    pub slot: u32,
+    /// Slots in all.
+    pub pool_size: u32,
+    /// Requests that the instance has been given.
+    pub served: u64,
+    /// Counts the guests of the function.
+    pub generation: u64,
+    /// SHA-256 of the component, in hexadecimal.
+    pub digest: Arc<str>,
+}
+
+/// See the module's documentation.
+pub struct Sandbox {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    table: ResourceTable,
+    hooks: Denied,
+    /// Counts memory and tables.
+    pub limiter: Limiter,
+    policy: Arc<Policy>,
+    identity: Identity,
+    invocation: Arc<str>,
+}
+
+impl Sandbox {
+    /// Makes the data for one instance that answers one invocation.
+    pub fn new(policy: Arc<Policy>, identity: Identity, invocation: Arc<str>, reservation: Reservation) -> Self {
+        let [stdout, stderr] = stdio::streams(&policy, &invocation);
+        let wasi = WasiCtx::builder()
+            .envs(&policy.env)
+            .stdout(stdout)
+            .stderr(stderr)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .build();
+        Self {
+            wasi,
+            http: WasiHttpCtx::new(),
+            table: ResourceTable::new(),
+            hooks: Denied,
+            limiter: Limiter::new(&policy.limits, reservation),
+            policy,
+            identity,
+            invocation,
+        }
+    }
+
+    /// Which instance this is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// Links everything that a guest may import.
+///
+/// # Errors
+/// When two interfaces claim one name, which no input can cause.
+pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Sandbox>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    diagnostics::add_to_linker::<_, wasmtime::component::HasSelf<Sandbox>>(&mut linker, |sandbox| sandbox)?;
+    Ok(linker)
+}
+
+impl WasiView for Sandbox {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Sandbox {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}
+
+/// Outgoing requests: every one is denied.
+struct Denied;
+
+type Pending<T> = Box<dyn Future<Output = T> + Send>;
+type Sent = (http::Response<WasiBody>, Pending<Result<(), wasmtime_wasi_http::Error>>);
+
+impl WasiHttpHooks for Denied {
+    fn send_request(
+        &mut self,
+        _: http::Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Pending<Result<(), wasmtime_wasi_http::Error>>,
+    ) -> Pending<wasmtime_wasi_http::Result<Sent>> {
+        Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
+    }
+}
+
+impl diagnostics::Host for Sandbox {
+    fn describe(&mut self) -> diagnostics::Description {
+        let thread = self.current_thread();
+        let machine = &self.policy.machine;
+        diagnostics::Description {
+            process: diagnostics::Process { id: std::process::id(), thread },
+            instance: diagnostics::Instance {
+                id: self.identity.instance,
+                slot: self.identity.slot,
+                pool_size: self.identity.pool_size,
+                served: self.identity.served,
+                generation: self.identity.generation,
+                digest: self.identity.digest.to_string(),
+            },
+            invocation: diagnostics::Invocation {
+                id: Some(self.invocation.to_string()),
+                timeout_ms: u64::try_from(self.policy.limits.timeout.as_millis()).unwrap_or(u64::MAX),
+            },
+            machine: diagnostics::Machine {
+                azure_instance: machine.azure_instance.clone(),
+                host_name: machine.host_name.clone(),
+                cpu_count: machine.cpu_count,
+                cpu_model: machine.cpu_model.clone(),
+                memory_total: machine.memory_total,
+                memory_available: machine.memory_available(),
+                platform: machine.platform.clone(),
+            },
+        }
+    }
+
+    fn current_thread(&mut self) -> diagnostics::Thread {
+        let (id, name) = crate::observe::machine::current_thread();
+        diagnostics::Thread { id, name }
+    }
+}

@@ -1,0 +1,140 @@
+//! A guest's standard output and error: whole lines in the host's log, tagged with function and invocation.
+//!
+//! Both streams share `limits.log`; what goes beyond is dropped, and the log says so once. Writing never blocks and
+//! never fails: a guest cannot be slowed down or ended by its own log.
+
+use super::Policy;
+use bytes::Bytes;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// A line without an end is cut here, in bytes.
+const LINE_LIMIT: usize = 8 << 10;
+/// What a guest may offer in one write, in bytes.
+const WRITE_LIMIT: usize = 64 << 10;
+
+/// Standard output and standard error of one invocation.
+pub fn streams(policy: &Arc<Policy>, invocation: &Arc<str>) -> [Stream; 2] {
+    let log = Log {
+        policy: Arc::clone(policy),
+        invocation: Arc::clone(invocation),
+        left: policy.limits.log,
+        lines: [("stdout", Vec::new()), ("stderr", Vec::new())],
+    };
+    let log = Arc::new(Mutex::new(log));
+    [Stream { log: Arc::clone(&log), index: 0 }, Stream { log, index: 1 }]
+}
+
+/// A handle to one of the two streams; all handles of a stream write to the same place.
+#[derive(Clone)]
+pub struct Stream {
+    log: Arc<Mutex<Log>>,
+    index: usize,
+}
+
+struct Log {
+    policy: Arc<Policy>,
+    invocation: Arc<str>,
+    /// Bytes that may still be logged.
+    left: u64,
+    /// Name and unfinished line of each stream.
+    lines: [(&'static str, Vec<u8>); 2],
+}
+
+impl Log {
+    fn write(&mut self, index: usize, bytes: &[u8]) {
+        let allowed = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+        if allowed < bytes.len() && self.left > 0 {
+            let limit = self.policy.limits.log;
+            tracing::warn!(target: "guest", function = %self.policy.function, id = %self.invocation,
+                "output beyond limits.log ({limit} bytes) is dropped");
+        }
+        self.left -= allowed as u64;
+        for piece in bytes[..allowed].split_inclusive(|byte| *byte == b'\n') {
+            self.lines[index].1.extend(piece);
+            if piece.ends_with(b"\n") || self.lines[index].1.len() >= LINE_LIMIT {
+                self.end_line(index);
+            }
+        }
+    }
+
+    fn end_line(&mut self, index: usize) {
+        let (stream, line) = &mut self.lines[index];
+        let text = String::from_utf8_lossy(line.trim_ascii_end());
+        if !text.is_empty() {
+            // Debug formatting quotes the text and escapes every control character in it.
+            tracing::info!(target: "guest", function = %self.policy.function, id = %self.invocation, stream, text = ?text);
+        }
+        line.clear();
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.end_line(0);
+        self.end_line(1);
+    }
+}
+
+impl Stream {
+    fn append(&self, bytes: &[u8]) {
+        // A panic while the lock is held could only lose a log line: go on.
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).write(self.index, bytes);
+    }
+}
+
+impl IsTerminal for Stream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Stream {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Stream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.append(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_LIMIT)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.append(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

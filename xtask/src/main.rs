@@ -1,0 +1,94 @@
+//! The project's own commands. `cargo xtask run` starts the demonstration, `cargo xtask test` runs every check; both do
+//! all set-up that they need.
+
+mod burst;
+mod setup;
+mod test;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// The project's own commands
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build guest and host, place ./flexwasm, and start it on this folder
+    Run {
+        /// Passed on to flexwasm, such as --listen 127.0.0.1:8080
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Formatting, lints, tests, documentation and shell scripts: everything that CI runs
+    Test,
+    /// Like test_concurrency.sh, from one process, for any number of requests
+    Burst(burst::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Run { arguments } => run(&arguments),
+        Task::Test => test::run(),
+        Task::Burst(arguments) => burst::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    setup::wasm_target()?;
+    let root = root();
+    println!("building the guest");
+    execute(cargo(&["build", "--profile", "guest", "--target", setup::TARGET, "--package", "flexwasm-guest"])
+        .args(["--target-dir", setup::GUESTS]))?;
+    let built = root.join(setup::GUESTS).join(setup::TARGET).join("guest/flexwasm_guest.wasm");
+    place(&built, &root.join("http_trigger/guest.wasm"))?;
+    println!("building the host (the first time this takes some minutes: it compiles wasmtime)");
+    execute(&mut cargo(&["build", "--package", "flexwasm"]))?;
+    let host = root.join("flexwasm");
+    place(&root.join("target/debug/flexwasm"), &host)?;
+    // The host takes this process's place, so that Ctrl-C and signals reach it directly.
+    let error = Command::new(&host).args(arguments).current_dir(&root).exec();
+    Err(error).with_context(|| format!("cannot start {}", host.display()))
+}
+
+/// Copies by rename, so that a running host keeps the file that it has open.
+fn place(from: &Path, to: &Path) -> Result<()> {
+    let staged = to.with_extension("new");
+    std::fs::copy(from, &staged).and_then(|_| std::fs::rename(&staged, to)).with_context(|| format!("cannot write {}", to.display()))
+}
+
+/// The project's folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the project").to_owned()
+}
+
+/// A cargo command in the project's folder, with the toolchain that runs this.
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Runs a command to its end, with its output in plain sight.
+fn execute(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}");
+    let status = command.status().with_context(|| format!("cannot start {shown}"))?;
+    if !status.success() {
+        bail!("{shown} failed ({status})");
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! What has to be there before anything can be built or tested.
+
+use anyhow::{Context as _, Result, bail};
+use std::process::Command;
+
+/// Where guests run.
+pub const TARGET: &str = "wasm32-wasip2";
+
+/// Where guests are built, below the project's folder; the tests use the same one.
+pub const GUESTS: &str = "target/guests";
+
+/// Adds the guests' target to the toolchain if it is missing.
+pub fn wasm_target() -> Result<()> {
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).current_dir(crate::root()).output();
+    let sysroot = sysroot.context("cannot start rustc: install Rust with rustup, from https://rustup.rs")?;
+    let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
+    if std::path::Path::new(&sysroot).join("lib/rustlib").join(TARGET).exists() {
+        return Ok(());
+    }
+    println!("adding the target {TARGET} to the toolchain");
+    let mut rustup = Command::new("rustup");
+    rustup.args(["target", "add", TARGET]).current_dir(crate::root());
+    crate::execute(&mut rustup).with_context(|| {
+        format!("the standard library for {TARGET} is missing in {sysroot}; add it with `rustup target add {TARGET}`")
+    })
+}
+
+/// Fails with the line that installs what is missing.
+pub fn tools(tools: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = tools.iter().copied().filter(|tool| !is_on_path(tool)).collect();
+    if !missing.is_empty() {
+        bail!("missing: {list}; install with `apt-get install {list}`", list = missing.join(" "));
+    }
+    Ok(())
+}
+
+fn is_on_path(tool: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()))
+}

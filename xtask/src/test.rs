@@ -1,0 +1,31 @@
+//! Everything that has to hold before a change lands.
+
+use crate::{cargo, execute, setup};
+use anyhow::Result;
+use std::process::Command;
+use std::time::Instant;
+
+/// Shell scripts of the project.
+const SCRIPTS: [&str; 3] = ["test_concurrency.sh", "deploy.sh", ".ci/run"];
+
+pub fn run() -> Result<()> {
+    setup::tools(&["shellcheck", "curl", "awk"])?;
+    setup::wasm_target()?;
+    let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    let mut shellcheck = Command::new("shellcheck");
+    let steps: [(&str, &mut Command); 5] = [
+        ("formatting", &mut cargo(&["fmt", "--all", "--check"])),
+        ("shell scripts", shellcheck.args(SCRIPTS).current_dir(crate::root())),
+        ("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        // The test guests are components; the tests build them for their own target.
+        ("tests", &mut cargo(&["test", "--workspace", "--exclude", "test-guests"])),
+        ("documentation", docs.env("RUSTDOCFLAGS", "-D warnings")),
+    ];
+    for (name, command) in steps {
+        println!("== {name}");
+        let started = Instant::now();
+        execute(command)?;
+        println!("== {name}: {} s", started.elapsed().as_secs());
+    }
+    Ok(())
+}
