@@ -13,9 +13,7 @@ mod receipt;
 
 use bindings::exports::wasi::http::incoming_handler::Guest;
 use bindings::flexwasm::host::diagnostics;
-use bindings::wasi::http::types::{
-    Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam,
-};
+use bindings::wasi::http::types::{Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use bindings::wasi::io::streams::StreamError;
 use receipt::{BadRequest, Receipt};
 use std::time::{Duration, Instant, SystemTime};
@@ -81,10 +79,7 @@ fn read(request: &IncomingRequest) -> Result<Vec<u8>, BadRequest> {
 
 /// Sends the whole answer with as few calls to the host as there can be: one list of headers, one write.
 fn respond(outparam: ResponseOutparam, status: u16, body: &str) {
-    let headers = [
-        ("content-type", "application/json".to_owned()),
-        ("content-length", body.len().to_string()),
-    ];
+    let headers = [("content-type", "application/json".to_owned()), ("content-length", body.len().to_string())];
     let headers = Fields::from_list(&headers.map(|(name, value)| (name.to_owned(), value.into_bytes())))
         .expect("both header names and values are valid");
     let response = OutgoingResponse::new(headers);

@@ -11,6 +11,7 @@ use crate::observe::machine::Machine;
 use crate::pool::{self, Pool};
 use crate::sandbox::{self, Policy};
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,6 +28,7 @@ pub struct App {
     pool: Pool,
     tasks: TaskTracker,
     machine: Arc<Machine>,
+    local: SocketAddr,
 }
 
 impl App {
@@ -58,7 +60,7 @@ impl App {
         let not_plain = || Err("called with a JSON envelope".to_owned());
         let guests = guests.into_iter().map(|loaded| loaded.unwrap_or_else(not_plain)).collect();
         let service = Service::new(config, guests, pool.clone(), Arc::clone(&machine), local, tasks.clone());
-        Ok(Self { listener, service: Arc::new(service), pool, tasks, machine })
+        Ok(Self { listener, service: Arc::new(service), pool, tasks, machine, local })
     }
 
     /// Loads every guest and answers what is wrong with them, one line each.
@@ -68,6 +70,11 @@ impl App {
     pub async fn check(config: Config, machine: Arc<Machine>) -> Result<Vec<String>, String> {
         let guests = load(&config, &machine).await?;
         Ok(broken(&config, &guests))
+    }
+
+    /// The address that is listened on.
+    pub fn address(&self) -> SocketAddr {
+        self.local
     }
 
     /// Announces the address, serves until SIGTERM or SIGINT, and drains. Answers the exit status.
@@ -123,11 +130,9 @@ impl App {
 
 /// One entry for each function; none for those that no guest can serve yet.
 async fn load(config: &Config, machine: &Arc<Machine>) -> Result<Vec<Option<Loaded>>, String> {
-    let limits = || config.functions.iter().map(|function| &function.limits);
     let size = engine::Size {
         slots: config.pool_size,
-        memory: limits().map(|limits| limits.memory).max().unwrap_or(0),
-        table_elements: limits().map(|limits| limits.table_elements).max().unwrap_or(0),
+        table_elements: config.functions.iter().map(|function| function.limits.table_elements).max().unwrap_or(0),
         total_memory: config.total_memory,
     };
     let engine = Engine::new(size).map_err(|error| {
@@ -147,7 +152,8 @@ async fn load(config: &Config, machine: &Arc<Machine>) -> Result<Vec<Option<Load
             env: function.env.clone(),
             machine: Arc::clone(machine),
         });
-        let loaded: Result<Guest, _> = guest::load(&engine, &linker, &function.guest, policy, config.total_memory).await;
+        let loaded: Result<Guest, _> =
+            guest::load(&engine, &linker, &function.guest, policy, config.total_memory).await;
         guests.push(Some(loaded.map_err(|error| error.to_string())));
     }
     Ok(guests)
@@ -178,7 +184,10 @@ pub fn describe(config: &Config) -> String {
         match &function.trigger {
             Trigger::Http { route, methods, keyed } => {
                 let methods = methods.as_ref().map_or("any".to_owned(), |methods| format!("{methods:?}"));
-                line("  route", format!("/{}", [config.route_prefix.as_str(), &route.to_string()].join("/").trim_matches('/')));
+                line(
+                    "  route",
+                    format!("/{}", [config.route_prefix.as_str(), &route.to_string()].join("/").trim_matches('/')),
+                );
                 line("  methods", methods);
                 line("  function key", if *keyed { "needed" } else { "not needed" }.to_owned());
             }

@@ -93,9 +93,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let result = configured.map_err(|problems| explain(&problems)).and_then(|(config, only_check)| {
         // A runtime by hand, because its settings are measured (performance.md).
         let runtime = runtime().map_err(|error| format!("cannot start threads: {error}"))?;
-        let outcome = runtime.block_on(async {
-            if only_check { check(config, machine).await } else { serve(config, machine).await }
-        });
+        let outcome = runtime
+            .block_on(async { if only_check { check(config, machine).await } else { serve(config, machine).await } });
         // Compilations that nobody waits for any more must not hold the process.
         runtime.shutdown_background();
         outcome

@@ -13,6 +13,9 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 /// The largest file that is read.
 const MAX_FILE: u64 = 256 << 20;
 
+/// Bytes of a WebAssembly page.
+const PAGE: u64 = 64 << 10;
+
 /// The component model's first bytes: magic number, version and layer.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 /// A core module's first bytes.
@@ -44,19 +47,27 @@ pub enum LoadError {
     #[error("is larger than {} MiB: no guest of this size is accepted", MAX_FILE >> 20)]
     TooLarge,
     /// A component's own building block.
-    #[error("is a core WebAssembly module, not a component: build it for the target wasm32-wasip2, or wrap it with `wasm-tools component new`")]
+    #[error(
+        "is a core WebAssembly module, not a component: build it for the target wasm32-wasip2, or wrap it with `wasm-tools component new`"
+    )]
     CoreModule,
     /// Something else altogether.
-    #[error("is not a WebAssembly component: name a .wasm file built for wasm32-wasip2 (or by componentize-js or componentize-py)")]
+    #[error(
+        "is not a WebAssembly component: name a .wasm file built for wasm32-wasip2 (or by componentize-js or componentize-py)"
+    )]
     NotComponent,
     /// wasmtime refused it.
     #[error("is not a valid component, or uses what this host does not support: {0}")]
     Compile(String),
     /// It wants what the host does not have, or does not export an HTTP handler.
-    #[error("does not fit the world of this host: {0}; it must export wasi:http/incoming-handler@0.2 and import only wasi 0.2 interfaces and flexwasm:host/diagnostics@0.1.0")]
+    #[error(
+        "does not fit the world of this host: {0}; it must export wasi:http/incoming-handler@0.2 and import only wasi 0.2 interfaces and flexwasm:host/diagnostics@0.1.0"
+    )]
     World(String),
     /// It fits no slot.
-    #[error("needs {need} of memory from the start, but {key} allows {limit}: raise that limit, or give the guest a smaller initial memory")]
+    #[error(
+        "needs {need} of memory from the start, but {key} allows {limit}: raise that limit, or give the guest a smaller initial memory"
+    )]
     Memory {
         /// Spelt size.
         need: String,
@@ -95,9 +106,9 @@ pub async fn load(
     let pre = linker.instantiate_pre(&component).and_then(ProxyPre::new);
     let pre = pre.map_err(|error| LoadError::World(chain(&error)))?;
 
-    // Each component has one memory at the most, so the largest one is all of it.
+    // In pages. Each component has one memory at the most, so the largest one is all of it.
     let required = component.resources_required();
-    let initial_memory = required.and_then(|required| required.max_initial_memory_size).unwrap_or(0);
+    let initial_memory = required.and_then(|required| required.max_initial_memory_size).unwrap_or(0) * PAGE;
     for (key, limit) in [("limits.memory", policy.limits.memory), ("limits.totalMemory", total_memory)] {
         if initial_memory > limit {
             let spell = crate::config::units::spell_size;
@@ -120,8 +131,14 @@ impl Guest {
 
     /// Instantiates once, so that what start functions do wrong is known before the first request.
     async fn try_out(&self) -> Result<(), LoadError> {
-        let identity =
-            Identity { instance: 0, slot: 0, pool_size: 0, served: 0, generation: self.generation, digest: Arc::clone(&self.digest) };
+        let identity = Identity {
+            instance: 0,
+            slot: 0,
+            pool_size: 0,
+            served: 0,
+            generation: self.generation,
+            digest: Arc::clone(&self.digest),
+        };
         let budget = Budget::new(self.policy.limits.memory);
         let reservation = budget.reserve(self.initial_memory).expect("the initial memory is below the limit");
         let sandbox = Sandbox::new(Arc::clone(&self.policy), identity, "trial".into(), reservation);
@@ -131,7 +148,9 @@ impl Guest {
         match tokio::time::timeout(timeout, self.pre.instantiate_async(&mut store)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(LoadError::Trial(chain(&error))),
-            Err(_) => Err(LoadError::Trial(format!("its start functions did not end within limits.timeout ({timeout:?})"))),
+            Err(_) => {
+                Err(LoadError::Trial(format!("its start functions did not end within limits.timeout ({timeout:?})")))
+            }
         }
     }
 }

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, bail};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper::{Request, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -49,7 +51,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let with_delay = |delay: f64| format!("{url}{separator}delay={delay}").parse::<Uri>();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 
-    let (status, first) = runtime.block_on(fetch(with_delay(0.0)?));
+    let (status, first) = runtime.block_on(fetch(client(), with_delay(0.0)?));
     if status != 200 {
         bail!("a first request to {url} failed: HTTP {status} {first}");
     }
@@ -59,9 +61,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
     println!("Sending {requests} requests, each sleeps {delay} seconds ...");
     let target = with_delay(*delay)?;
+    let client = client();
     let started = Instant::now();
     let answers = runtime.block_on(async {
-        let sent: Vec<_> = (0..*requests).map(|_| tokio::spawn(fetch(target.clone()))).collect();
+        let sent: Vec<_> = (0..*requests).map(|_| tokio::spawn(fetch(client.clone(), target.clone()))).collect();
         let mut answers = Vec::with_capacity(sent.len());
         for task in sent {
             answers.push(task.await.expect("a request does not panic"));
@@ -76,9 +79,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     verdict
 }
 
-async fn fetch(url: Uri) -> Answer {
-    let connector = hyper_rustls::HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
-    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+fn client() -> Client<HttpsConnector<HttpConnector>, Empty<Bytes>> {
+    let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+    Client::builder(TokioExecutor::new()).build(connector)
+}
+
+async fn fetch(client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, url: Uri) -> Answer {
     let exchange = async {
         let mut request = Request::get(url);
         if let Ok(key) = std::env::var("FUNCTION_KEY") {
@@ -145,7 +151,10 @@ impl Watch {
         println!("\nHOST PROCESS:\n-----------------");
         println!("Threads in all:          {}", self.threads.load(Ordering::Acquire));
         println!("Memory before, at peak:  {:.1} MiB, {:.1} MiB", before as f64 / 1024.0, peak as f64 / 1024.0);
-        println!("Memory per request:      {:.1} KiB, its connection included", (peak - before) as f64 / f64::from(requests));
+        println!(
+            "Memory per request:      {:.1} KiB, its connection included",
+            (peak - before) as f64 / f64::from(requests)
+        );
     }
 }
 

@@ -52,8 +52,10 @@ fn run(arguments: &[String]) -> Result<()> {
     setup::wasm_target()?;
     let root = root();
     println!("building the guest");
-    execute(cargo(&["build", "--profile", "guest", "--target", setup::TARGET, "--package", "flexwasm-guest"])
-        .args(["--target-dir", setup::GUESTS]))?;
+    execute(
+        cargo(&["build", "--profile", "guest", "--target", setup::TARGET, "--package", "flexwasm-guest"])
+            .args(["--target-dir", setup::GUESTS]),
+    )?;
     let built = root.join(setup::GUESTS).join(setup::TARGET).join("guest/flexwasm_guest.wasm");
     place(&built, &root.join("http_trigger/guest.wasm"))?;
     println!("building the host (the first time this takes some minutes: it compiles wasmtime)");
@@ -68,7 +70,9 @@ fn run(arguments: &[String]) -> Result<()> {
 /// Copies by rename, so that a running host keeps the file that it has open.
 fn place(from: &Path, to: &Path) -> Result<()> {
     let staged = to.with_extension("new");
-    std::fs::copy(from, &staged).and_then(|_| std::fs::rename(&staged, to)).with_context(|| format!("cannot write {}", to.display()))
+    std::fs::copy(from, &staged)
+        .and_then(|_| std::fs::rename(&staged, to))
+        .with_context(|| format!("cannot write {}", to.display()))
 }
 
 /// The project's folder.

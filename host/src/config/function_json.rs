@@ -1,8 +1,8 @@
 //! `function.json`: one function's trigger, route, guest and overrides.
 
+use super::route::Template;
 use super::section::{Problems, Section};
 use super::settings::{FUNCTION_KEYS, FunctionPatch, HOST_KEYS};
-use super::route::Template;
 use http::Method;
 use serde_json::Value;
 
@@ -41,7 +41,12 @@ impl FunctionFile {
         let script_file = match document.get("scriptFile") {
             Some(Value::String(path)) if !path.is_empty() => Some(path.clone()),
             other => {
-                problems.add(file, "scriptFile", other, "name the guest's file, such as \"scriptFile\": \"guest.wasm\"");
+                problems.add(
+                    file,
+                    "scriptFile",
+                    other,
+                    "name the guest's file, such as \"scriptFile\": \"guest.wasm\"",
+                );
                 None
             }
         };

@@ -54,7 +54,11 @@ impl AzureHost {
         let max_concurrent_requests = look("extensions.http.maxConcurrentRequests").and_then(|value| {
             let number = value.as_i64().and_then(|number| i32::try_from(number).ok());
             if number.is_none_or(|number| number < -1 || number == 0) {
-                wrong("extensions.http.maxConcurrentRequests", &value, "must be a whole number above 0, or -1 for no bound");
+                wrong(
+                    "extensions.http.maxConcurrentRequests",
+                    &value,
+                    "must be a whole number above 0, or -1 for no bound",
+                );
             }
             number.and_then(|number| u32::try_from(number).ok())
         });

@@ -120,7 +120,8 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
     for name in function_names(root, &mut problems) {
         let file = format!("{name}/function.json");
         let Some(document) = read_json(root, Path::new(&file), &mut problems) else { continue };
-        let Some(FunctionFile { trigger, script_file, patch }) = FunctionFile::read(&name, &file, &document, &mut problems)
+        let Some(FunctionFile { trigger, script_file, patch }) =
+            FunctionFile::read(&name, &file, &document, &mut problems)
         else {
             continue;
         };
@@ -211,7 +212,8 @@ fn resolve(
 /// The instance's name on the Flex Consumption plan. Other container platforms set `CONTAINER_NAME` too, so it counts
 /// only beside a variable that Azure sets (flex-deploy.md §3.4).
 pub fn azure_instance(settings: &AppSettings) -> Option<String> {
-    let on_azure = ["WEBSITE_SITE_NAME", "WEBSITE_SKU", "LEGION_SERVICE_HOST"].iter().any(|name| settings.contains_key(*name));
+    let on_azure =
+        ["WEBSITE_SITE_NAME", "WEBSITE_SKU", "LEGION_SERVICE_HOST"].iter().any(|name| settings.contains_key(*name));
     let name = ["CONTAINER_NAME", "WEBSITE_POD_NAME"].into_iter().find_map(|name| settings.get(name));
     name.filter(|_| on_azure).cloned()
 }
@@ -301,11 +303,17 @@ fn function_names(root: &Path, problems: &mut Problems) -> Vec<String> {
         match fs::metadata(entry.path().join("function.json")) {
             Ok(_) if valid_name(&name) => names.push(name),
             Ok(_) => {
-                let remedy = "is no valid function name: letters, digits, - and _, a letter first, at most 128, not \"host\"";
+                let remedy =
+                    "is no valid function name: letters, digits, - and _, a letter first, at most 128, not \"host\"";
                 problems.add(&name, "", None, remedy);
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                problems.add(&name, "", None, "this folder cannot be read: give the user that runs flexwasm access to it");
+                problems.add(
+                    &name,
+                    "",
+                    None,
+                    "this folder cannot be read: give the user that runs flexwasm access to it",
+                );
             }
             Err(_) => {}
         }
@@ -337,7 +345,8 @@ fn note_equal_routes(functions: &[Function], problems: &mut Problems) {
         });
         if let Some(other) = clash {
             let file = format!("{}/function.json", function.name);
-            let remedy = format!("answers the same paths and methods as function {}: give one another route", other.name);
+            let remedy =
+                format!("answers the same paths and methods as function {}: give one another route", other.name);
             problems.add(&file, "bindings.route", Some(&route.to_string().into()), remedy);
         }
     }

@@ -143,7 +143,9 @@ impl Kind {
             "guid" => Ok(Self::Guid),
             "bool" => Ok(Self::Bool),
             "alpha" => Ok(Self::Alpha),
-            _ => Err(format!("constraint {text:?} is not supported: use int, long, guid, bool or alpha, or leave it out")),
+            _ => Err(format!(
+                "constraint {text:?} is not supported: use int, long, guid, bool or alpha, or leave it out"
+            )),
         }
     }
 
@@ -218,7 +220,8 @@ mod tests {
 
     #[test]
     fn literal_segments_come_first() {
-        let mut routes = ["{*rest}", "{id}", "a/{x}", "{id:int}", "a", "a/b"].map(|t| Template::parse(t).expect("valid"));
+        let mut routes =
+            ["{*rest}", "{id}", "a/{x}", "{id:int}", "a", "a/b"].map(|t| Template::parse(t).expect("valid"));
         routes.sort_by_key(Template::precedence);
         assert_eq!(routes.map(|route| route.to_string()), ["a", "a/b", "a/{x}", "{id:int}", "{id}", "{*rest}"]);
     }

@@ -67,10 +67,7 @@ impl<'a> Section<'a> {
 
     /// The app settings `flexwasm__a__b`. A value that reads as a JSON number or array is one; anything else is text.
     /// Their values are never repeated in a message: an app setting can hold a secret.
-    pub fn of_app_settings<'s>(
-        settings: impl Iterator<Item = (&'s str, &'s str)>,
-        problems: &'a mut Problems,
-    ) -> Self {
+    pub fn of_app_settings<'s>(settings: impl Iterator<Item = (&'s str, &'s str)>, problems: &'a mut Problems) -> Self {
         let mut entries = BTreeMap::new();
         for (name, text) in settings {
             let Some(key) = name.strip_prefix("flexwasm__") else { continue };

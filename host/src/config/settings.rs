@@ -91,7 +91,9 @@ impl FunctionPatch {
         Self {
             timeout: section.take("limits.timeout", duration),
             memory: section.take("limits.memory", |value| match size(value)? {
-                bytes if bytes > MAX_MEMORY => Err("must be at most 4GiB, the most that a wasm32 memory can hold".to_owned()),
+                bytes if bytes > MAX_MEMORY => {
+                    Err("must be at most 4GiB, the most that a wasm32 memory can hold".to_owned())
+                }
                 bytes if bytes < 64 << 10 => Err("must be at least 64KiB, one WebAssembly page".to_owned()),
                 bytes => Ok(bytes),
             }),

@@ -2,8 +2,8 @@
 
 mod epoch;
 
-pub use epoch::Ticking;
 use epoch::Ticker;
+pub use epoch::Ticking;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// Core instances that one component may consist of. Counted: Rust 3, JavaScript 4, Python 14.
@@ -12,6 +12,9 @@ const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
 const TABLES_PER_COMPONENT: u32 = 4;
 /// Linear memories of one component.
 const MEMORIES_PER_COMPONENT: u32 = 1;
+
+/// Address space of one memory.
+const MEMORY_RESERVATION: usize = 4 << 30;
 
 /// Bytes of a memory that stay resident in a slot between two requests. Measured with PAGEMAP_SCAN: instantiation 9.5 µs
 /// without, 6.2 µs with 2 MiB (performance.md).
@@ -24,8 +27,6 @@ const TABLE_KEEP_RESIDENT: usize = 64 << 10;
 pub struct Size {
     /// Instances that run at the same time. One more is made for trial instantiations.
     pub slots: u32,
-    /// The largest `limits.memory` of any function, in bytes.
-    pub memory: u64,
     /// The largest `limits.tableElements` of any function.
     pub table_elements: u32,
     /// Guest memory of all instances, in bytes; bounds what may stay resident.
@@ -56,7 +57,9 @@ impl Engine {
             .total_tables(slots * TABLES_PER_COMPONENT)
             .max_tables_per_component(TABLES_PER_COMPONENT)
             .total_stacks(slots)
-            .max_memory_size(usize::try_from(size.memory).expect("4 GiB fit in 64 bits"))
+            // Each slot reserves the whole 4 GiB that a 32-bit address reaches, so that compiled code needs no bounds
+            // checks; `limits.memory` is enforced when a memory grows.
+            .max_memory_size(MEMORY_RESERVATION)
             .table_elements(size.table_elements as usize)
             .max_unused_warm_slots(slots);
         if PoolingAllocationConfig::is_pagemap_scan_available() {

@@ -84,7 +84,7 @@ pub struct GuestBody {
     closing: Option<Closing>,
     /// Bytes that `limits.responseBody` still allows.
     left: Option<u64>,
-    /// Bytes that the announced `Content-Length` still expects; hyper stops polling at 0.
+    /// Bytes that the announced `Content-Length` still expects.
     expected: Option<u64>,
     complete: bool,
 }
@@ -126,7 +126,7 @@ impl ResponseBody {
 impl GuestBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let Some(reply) = &mut self.reply else { return Poll::Ready(None) };
-        let result = ready!(Pin::new(reply).poll_frame(cx));
+        let result = ready!(Pin::new(&mut *reply).poll_frame(cx));
         match &result {
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -136,7 +136,8 @@ impl GuestBody {
                     Some(None) => return Poll::Ready(Some(Err(self.fail(Fault::ResponseTooLong)))),
                 };
                 self.expected = self.expected.map(|expected| expected.saturating_sub(length));
-                self.complete = self.expected == Some(0);
+                // hyper drops a body that has sent what it announced, or says that nothing follows.
+                self.complete = self.expected == Some(0) || reply.is_end_stream();
                 self.closing.as_mut().expect("until dropped").sent += length;
             }
             Some(Err(fault)) => drop(self.fail(fault.clone())),

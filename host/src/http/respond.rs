@@ -47,7 +47,8 @@ impl Refused {
     pub fn wrong_method(allowed: &[Method]) -> Self {
         let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         let value = HeaderValue::try_from(&list).expect("methods are tokens");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", format!("this path answers {list}")).with(ALLOW, value)
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", format!("this path answers {list}"))
+            .with(ALLOW, value)
     }
 
     /// CONNECT asks for a tunnel, which nobody here digs.
@@ -147,8 +148,10 @@ pub fn annotate(
     if which == Headers::Off {
         return;
     }
-    let facts =
-        format!("{instance}; slot={slot}; pool={pool_size}; served={served}; generation={generation}; digest={}", &digest[..12]);
+    let facts = format!(
+        "{instance}; slot={slot}; pool={pool_size}; served={served}; generation={generation}; digest={}",
+        &digest[..12]
+    );
     set(INSTANCE, facts);
     if which == Headers::Full {
         let (thread, name) = current_thread();

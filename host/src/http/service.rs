@@ -91,7 +91,9 @@ impl Service {
             Route::Function(index) => index,
             Route::Envelope(index) => return Refused::envelope(&self.names[index]).response(Some(&origin.id)),
             Route::WrongMethod(allowed) => return Refused::wrong_method(&allowed).response(Some(&origin.id)),
-            Route::NotFound if self.config.role == Role::StandAlone && head.uri.path() == "/" => return self.home_page(),
+            Route::NotFound if self.config.role == Role::StandAlone && head.uri.path() == "/" => {
+                return self.home_page();
+            }
             Route::NotFound => return Refused::not_found().response(Some(&origin.id)),
         };
 
@@ -106,7 +108,9 @@ impl Service {
         };
         let guest = match &self.guests[index] {
             Ok(guest) => guest,
-            Err(why) => return refuse(&mut closing, Refused::broken(&self.names[index]), Outcome::Refused(why.clone())),
+            Err(why) => {
+                return refuse(&mut closing, Refused::broken(&self.names[index]), Outcome::Refused(why.clone()));
+            }
         };
         if incoming.size_hint().lower() > limits.request_body {
             let refused = Refused::body_too_large(limits.request_body);
@@ -121,18 +125,20 @@ impl Service {
         head.headers.insert(http::header::HOST, host);
         let is_head = head.method == Method::HEAD;
         let version = head.version;
-        let (body, beyond) = RequestBody::new(incoming, limits.request_body);
+        let (body, mut beyond) = RequestBody::new(incoming, limits.request_body);
         let call = Call { request: Request::from_parts(head, body), scheme: origin.scheme, id: Arc::clone(&id) };
         let deadline = (arrived + limits.timeout).into();
 
         let answered = tokio::select! {
             biased;
-            Ok(()) = beyond => {
-                let refused = Refused::body_too_large(limits.request_body);
-                let outcome = Outcome::Refused(refused.message.clone());
-                return refuse(&mut closing, refused, outcome);
-            }
-            answered = timeout_at(deadline, self.invoke(guest, call, deadline, &mut closing.queued)) => answered,
+            Ok(()) = &mut beyond => None,
+            answered = timeout_at(deadline, self.invoke(guest, call, deadline, &mut closing.queued)) => Some(answered),
+        };
+        // A guest may have turned the broken body into an answer of its own within the same poll.
+        let Some(answered) = answered.filter(|_| beyond.try_recv().is_err()) else {
+            let refused = Refused::body_too_large(limits.request_body);
+            let outcome = Outcome::Refused(refused.message.clone());
+            return refuse(&mut closing, refused, outcome);
         };
         let Answered { reply, length } = match answered {
             Ok(Ok(answered)) => answered,
@@ -182,9 +188,12 @@ impl Service {
 
     fn home_page(&self) -> Response<ResponseBody> {
         let occupancy = self.pool.occupancy();
-        let rows: String = self.urls().map(|(name, methods, url)| {
-            format!("<tr><td>{name}</td><td>{methods}</td><td><a href=\"{url}\">{url}</a></td></tr>\n")
-        }).collect();
+        let rows: String = self
+            .urls()
+            .map(|(name, methods, url)| {
+                format!("<tr><td>{name}</td><td>{methods}</td><td><a href=\"{url}\">{url}</a></td></tr>\n")
+            })
+            .collect();
         let page = format!(
             "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>flexwasm</title>\n\
              <h1>flexwasm {}</h1>\n<p>{} of {} instances are busy, {} requests are waiting.</p>\n\
@@ -201,9 +210,9 @@ impl Service {
     pub fn urls(&self) -> impl Iterator<Item = (&str, String, String)> {
         self.config.functions.iter().filter_map(|function| {
             let Trigger::Http { route, methods, .. } = &function.trigger else { return None };
-            let methods = methods.as_ref().map_or("any".to_owned(), |methods| {
-                methods.iter().map(Method::as_str).collect::<Vec<_>>().join(",")
-            });
+            let methods = methods
+                .as_ref()
+                .map_or("any".to_owned(), |methods| methods.iter().map(Method::as_str).collect::<Vec<_>>().join(","));
             let path = [self.config.route_prefix.as_str(), &route.to_string()]
                 .map(|part| part.trim_matches('/').to_owned())
                 .into_iter()

@@ -12,10 +12,6 @@ use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 /// Starts the log; records are flushed when the answer is dropped.
 pub fn start() -> WorkerGuard {
     let (writer, guard) = NonBlocking::new(std::io::stdout());
-    tracing_subscriber::fmt()
-        .with_writer(writer)
-        .with_ansi(false)
-        .with_max_level(tracing::Level::INFO)
-        .init();
+    tracing_subscriber::fmt().with_writer(writer).with_ansi(false).with_max_level(tracing::Level::INFO).init();
     guard
 }

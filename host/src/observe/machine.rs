@@ -29,7 +29,9 @@ pub struct Machine {
 impl Machine {
     /// Asks the operating system; what it does not tell is empty or zero. Takes about a millisecond.
     pub fn read(azure_instance: Option<String>) -> Self {
-        let what = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()).with_memory(MemoryRefreshKind::nothing().with_ram());
+        let what = RefreshKind::nothing()
+            .with_cpu(CpuRefreshKind::nothing())
+            .with_memory(MemoryRefreshKind::nothing().with_ram());
         let system = System::new_with_specifics(what).ok();
         let cpus = system.as_ref().map_or(&[][..], System::cpus);
         let (memory_total, memory_available) = system.as_ref().map_or((0, 0), memory);

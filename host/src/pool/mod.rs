@@ -93,7 +93,8 @@ struct Waiting {
 impl Pool {
     /// An empty pool.
     pub fn new(size: Size) -> Self {
-        let state = State { free: (0..size.slots).rev().collect(), waiting: VecDeque::new(), tickets: 0, closed: false };
+        let state =
+            State { free: (0..size.slots).rev().collect(), waiting: VecDeque::new(), tickets: 0, closed: false };
         Self(Arc::new(Shared {
             size,
             memory: Budget::new(size.total_memory),
@@ -225,7 +226,7 @@ mod tests {
     use super::*;
 
     fn pool(slots: u32, queue_length: u32) -> Pool {
-        Pool::new(Size { slots, queue_length, queue_timeout: Duration::from_secs(30), total_memory: 100 })
+        Pool::new(Size { slots, queue_length, queue_timeout: Duration::from_millis(40), total_memory: 100 })
     }
 
     fn far() -> Instant {
@@ -237,7 +238,7 @@ mod tests {
         tokio::select! { biased; _ = future => false, () = std::future::ready(()) => true }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_full_pool_queues_and_a_full_queue_refuses() {
         let pool = pool(1, 1);
         let lease = pool.admit(0, far()).await.expect("free");
@@ -250,18 +251,21 @@ mod tests {
         assert_eq!(pool.occupancy(), Occupancy { slots: 1, busy: 0, waiting: 0 });
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn waiting_ends_at_the_timeout_or_the_deadline() {
         let pool = pool(1, 5);
         let _lease = pool.admit(0, far()).await.expect("free");
-        let waited = Duration::from_secs(30);
-        assert_eq!(pool.admit(0, far()).await.err(), Some(Refusal::WaitedTooLong { waited }));
-        let soon = Duration::from_secs(3);
-        assert_eq!(pool.admit(0, Instant::now() + soon).await.err(), Some(Refusal::WaitedTooLong { waited: soon }));
+        for (deadline, least) in [(3_600_000, 40), (10, 10)] {
+            let deadline = Instant::now() + Duration::from_millis(deadline);
+            let Some(Refusal::WaitedTooLong { waited }) = pool.admit(0, deadline).await.err() else {
+                panic!("admitted")
+            };
+            assert!(waited >= Duration::from_millis(least), "{waited:?}");
+        }
         assert_eq!(pool.occupancy().waiting, 0);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_goes_away_leaves_the_queue() {
         let pool = pool(1, 1);
         let lease = pool.admit(0, far()).await.expect("free");
@@ -275,7 +279,7 @@ mod tests {
         assert_eq!(pool.occupancy().busy, 0);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_lease_that_was_granted_but_not_taken_comes_back() {
         let pool = pool(1, 2);
         let lease = pool.admit(0, far()).await.expect("free");
@@ -288,7 +292,7 @@ mod tests {
         assert_eq!(pool.occupancy(), Occupancy { slots: 1, busy: 0, waiting: 0 });
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn memory_is_admitted_too_and_nobody_overtakes() {
         let pool = pool(4, 4);
         let large = pool.admit(90, far()).await.expect("free");
@@ -300,7 +304,7 @@ mod tests {
         assert_ne!(second.slot, third.slot);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_closed_pool_turns_everybody_away() {
         let pool = pool(1, 5);
         let lease = pool.admit(0, far()).await.expect("free");

@@ -166,8 +166,12 @@ fn explain(store: &Store<Sandbox>, error: &wasmtime::Error, other: fn(String) ->
         text = format!("{text}, after {hit}");
     }
     if let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() {
-        let name = |frame: &wasmtime::FrameInfo| frame.func_name().map(|name| rustc_demangle::demangle(name).to_string());
-        let names: Vec<String> = trace.frames().iter().filter_map(name).take(8).collect();
+        let name =
+            |frame: &wasmtime::FrameInfo| frame.func_name().map(|name| format!("{:#}", rustc_demangle::demangle(name)));
+        // The frames of a panic are the same in every Rust guest and tell nothing.
+        let machinery = ["std::", "core::", "alloc::", "__rustc::", "abort"];
+        let own = |name: &String| !machinery.iter().any(|prefix| name.starts_with(prefix));
+        let names: Vec<String> = trace.frames().iter().filter_map(name).filter(own).take(8).collect();
         if !names.is_empty() {
             text = format!("{text}, in {}", names.join(" < "));
         }

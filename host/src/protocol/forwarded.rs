@@ -58,7 +58,8 @@ pub fn is_ping(role: Role, head: &Parts) -> bool {
 pub fn origin(role: Role, head: &Parts, local: SocketAddr) -> Result<Origin, BadHead> {
     let host = sole_host(head)?;
     let trusted = role == Role::CustomHandler;
-    let forwarded = |name| head.headers.get(name).filter(|_| trusted).and_then(|value: &HeaderValue| value.to_str().ok());
+    let forwarded =
+        |name| head.headers.get(name).filter(|_| trusted).and_then(|value: &HeaderValue| value.to_str().ok());
 
     let own = Authority::try_from(local.to_string()).expect("a socket address is an authority");
     // The request target wins over Host where it names an authority (RFC 9112 §3.2.2).
@@ -143,41 +144,50 @@ mod tests {
     #[test]
     fn f2_forwarding_keeps_host_and_the_last_id_wins() {
         let both = format!("{SPOOFED}, {ID}");
-        let origin = read(Role::CustomHandler, &[
-            ("host", "app.example:8080"),
-            ("x-forwarded-host", "evil.example"),
-            ("x-azure-functions-invocationid", &both),
-        ]);
+        let origin = read(
+            Role::CustomHandler,
+            &[
+                ("host", "app.example:8080"),
+                ("x-forwarded-host", "evil.example"),
+                ("x-azure-functions-invocationid", &both),
+            ],
+        );
         let origin = origin.expect("a good head");
         assert_eq!((origin.authority.as_str(), origin.id.as_str()), ("app.example:8080", ID));
-        let origin = read(Role::CustomHandler, &[
-            ("host", "a"),
-            ("x-azure-functions-invocationid", SPOOFED),
-            ("x-azure-functions-invocationid", ID),
-        ]);
+        let origin = read(
+            Role::CustomHandler,
+            &[("host", "a"), ("x-azure-functions-invocationid", SPOOFED), ("x-azure-functions-invocationid", ID)],
+        );
         assert_eq!(origin.expect("a good head").id, ID);
     }
 
     #[test]
     fn p1_proxying_names_the_client_in_forwarded_headers() {
-        let origin = read(Role::CustomHandler, &[
-            ("host", "127.0.0.1:9000"),
-            ("x-forwarded-host", "app.example"),
-            ("x-forwarded-proto", "https"),
-            ("x-ms-invocation-id", ID),
-        ]);
-        let expected = Origin { id: ID.to_owned(), scheme: Scheme::HTTPS, authority: Authority::from_static("app.example") };
+        let origin = read(
+            Role::CustomHandler,
+            &[
+                ("host", "127.0.0.1:9000"),
+                ("x-forwarded-host", "app.example"),
+                ("x-forwarded-proto", "https"),
+                ("x-ms-invocation-id", ID),
+            ],
+        );
+        let expected =
+            Origin { id: ID.to_owned(), scheme: Scheme::HTTPS, authority: Authority::from_static("app.example") };
         assert_eq!(origin, Ok(expected));
     }
 
     #[test]
     fn nobody_else_is_believed() {
-        let origin = read(Role::StandAlone, &[
-            ("host", "127.0.0.1:9000"),
-            ("x-forwarded-host", "evil.example"),
-            ("x-forwarded-proto", "https"),
-            ("x-azure-functions-invocationid", ID),
-        ]);
+        let origin = read(
+            Role::StandAlone,
+            &[
+                ("host", "127.0.0.1:9000"),
+                ("x-forwarded-host", "evil.example"),
+                ("x-forwarded-proto", "https"),
+                ("x-azure-functions-invocationid", ID),
+            ],
+        );
         let origin = origin.expect("a good head");
         assert_eq!((origin.authority.as_str(), origin.scheme), ("127.0.0.1:9000", Scheme::HTTP));
         assert_ne!(origin.id, ID);

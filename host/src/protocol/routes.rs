@@ -52,14 +52,17 @@ impl Router {
                 match methods {
                     _ if !route.matches(below) => {}
                     Some(methods) if !methods.contains(method) => {
-                        allowed.extend(methods.iter().filter(|method| !allowed.contains(method)).cloned().collect::<Vec<_>>());
+                        allowed.extend(
+                            methods.iter().filter(|method| !allowed.contains(method)).cloned().collect::<Vec<_>>(),
+                        );
                     }
                     _ => return Route::Function(*index),
                 }
             }
         }
         // The envelope goes to `/{name}`, exactly as the folder is named and without the prefix (J9).
-        let envelope = |function: &Function| function.trigger == Trigger::Envelope && path[1.min(path.len())..] == function.name;
+        let envelope =
+            |function: &Function| function.trigger == Trigger::Envelope && path[1.min(path.len())..] == function.name;
         match functions.iter().position(envelope) {
             Some(index) => Route::Envelope(index),
             None if !allowed.is_empty() => Route::WrongMethod(allowed),
@@ -125,8 +128,10 @@ mod tests {
     fn literals_win_and_methods_decide() {
         let get = &[Method::GET][..];
         let post = &[Method::POST][..];
-        let (router, functions) =
-            router("", &[("any", "{*rest}", &[]), ("one", "o/{id}", get), ("new", "o/new", get), ("make", "o/new", post)]);
+        let (router, functions) = router(
+            "",
+            &[("any", "{*rest}", &[]), ("one", "o/{id}", get), ("new", "o/new", get), ("make", "o/new", post)],
+        );
         let find = |method, path| router.find(&functions, &method, path);
         assert_eq!(find(Method::GET, "/o/new"), Route::Function(2));
         assert_eq!(find(Method::POST, "/o/new"), Route::Function(3));
@@ -138,10 +143,7 @@ mod tests {
     #[test]
     fn a_wrong_method_names_the_right_ones() {
         let (router, functions) = router("", &[("a", "o", &[Method::GET]), ("b", "o", &[Method::POST, Method::GET])]);
-        assert_eq!(
-            router.find(&functions, &Method::PUT, "/o"),
-            Route::WrongMethod(vec![Method::GET, Method::POST])
-        );
+        assert_eq!(router.find(&functions, &Method::PUT, "/o"), Route::WrongMethod(vec![Method::GET, Method::POST]));
     }
 
     #[test]

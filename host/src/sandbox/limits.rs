@@ -73,7 +73,9 @@ impl fmt::Display for Hit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory(limit) => write!(f, "limits.memory of {} reached", spell_size(*limit)),
-            Self::TotalMemory(limit) => write!(f, "limits.totalMemory of {}, shared by all guests, reached", spell_size(*limit)),
+            Self::TotalMemory(limit) => {
+                write!(f, "limits.totalMemory of {}, shared by all guests, reached", spell_size(*limit))
+            }
             Self::TableElements(limit) => write!(f, "limits.tableElements of {limit} reached"),
         }
     }

@@ -1,0 +1,16 @@
+//! The host as others see it: the real binary, played by a Functions host, by people, and by people with bad intentions.
+//!
+//! A test that covers an assertion of azure-contract.md §8 carries its name (`s4_…`).
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod bad_input;
+mod containment;
+mod demonstration;
+mod forwarding;
+mod overload;
+mod proxying;
+mod sandbox;
+mod shutdown;
+mod standalone;
+mod supervision;
+mod support;

@@ -1,0 +1,9 @@
+//! Exits, as a program that is done.
+
+use test_guests::{IncomingRequest, ResponseOutparam};
+
+fn handle(_: IncomingRequest, _: ResponseOutparam) {
+    std::process::exit(0);
+}
+
+test_guests::guest!(handle);

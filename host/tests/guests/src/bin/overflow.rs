@@ -1,0 +1,14 @@
+//! Recurses until its stack ends.
+
+use test_guests::{IncomingRequest, ResponseOutparam};
+
+#[expect(unconditional_recursion, reason = "the point of it")]
+fn deeper(depth: u64) -> u64 {
+    std::hint::black_box(deeper(depth + 1)) + 1
+}
+
+fn handle(_: IncomingRequest, _: ResponseOutparam) {
+    deeper(0);
+}
+
+test_guests::guest!(handle);

@@ -1,0 +1,225 @@
+//! What a bad guest gets, and that nobody else notices.
+
+use crate::support::{App, Host, PATIENCE, get, guests, post};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// An app with one bad function and a good one.
+fn beside(name: &str, guest: &str) -> App {
+    App::new(r#"{"pool": {"size": 4}, "limits": {"timeout": "1s", "memory": "16MiB"}}"#)
+        .function(name, guest)
+        .function("counter", guests::COUNTER)
+}
+
+/// Calls the bad function 100 times, four at a time, and checks that each gets `status` and that the process lives on.
+fn survives(name: &str, guest: &str, status: u16) -> (App, Host) {
+    let app = beside(name, guest);
+    let mut host = app.start();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..25 {
+                    let answer = host.get(&format!("/api/{name}"));
+                    assert_eq!(answer.status, status, "{}", answer.text());
+                    assert!(!answer.text().contains("secret") && !answer.text().contains("wasm"), "{}", answer.text());
+                }
+            });
+        }
+    });
+    assert!(host.is_running());
+    assert_eq!(host.get("/api/counter").text(), "1");
+    (app, host)
+}
+
+#[test]
+fn s8_a_trap_before_the_head_is_a_500() {
+    let (_app, host) = survives("trap_before", guests::TRAP_BEFORE, 500);
+    let line = host.closing_line("faulted");
+    assert!(line.contains("trapped: wasm trap: wasm `unreachable` instruction executed"), "{line}");
+    assert!(line.contains("incoming_handler::_export_handle"), "the frame that trapped: {line}");
+    host.line(&["guest: ", "stream=\"stderr\"", "the secret inside"]);
+}
+
+#[test]
+fn s8_a_stack_overflow_is_a_500() {
+    let (_app, host) = survives("overflow", guests::OVERFLOW, 500);
+    assert!(host.closing_line("faulted").contains("call stack exhausted"));
+}
+
+#[test]
+fn s8_an_exit_is_a_500() {
+    let (_app, host) = survives("exit", guests::EXIT, 500);
+    assert!(host.closing_line("faulted").contains("called exit with status 0"));
+}
+
+#[test]
+fn s8_no_reply_is_a_500() {
+    let (_app, host) = survives("no_reply", guests::NO_REPLY, 500);
+    assert!(host.closing_line("faulted").contains("returned without setting a response"));
+}
+
+#[test]
+fn s8_a_memory_bomb_is_a_500() {
+    let (_app, host) = survives("bomb", guests::BOMB, 500);
+    let line = host.closing_line("faulted");
+    assert!(line.contains("after limits.memory of 16MiB reached"), "{line}");
+}
+
+#[test]
+fn s8_s9_a_loop_is_a_504_and_the_process_stays() {
+    let app = App::new(r#"{"pool": {"size": 4}, "limits": {"timeout": "200ms"}}"#).function("spin", guests::SPIN);
+    let mut host = app.start();
+    let process = host.id();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..25 {
+                    let answer = host.get("/api/spin");
+                    assert_eq!((answer.status, answer.reason().as_str()), (504, "deadline"));
+                }
+            });
+        }
+    });
+    assert!(host.is_running());
+    assert_eq!(host.id(), process);
+    host.closing_line("deadline");
+}
+
+#[test]
+fn s9_a_guest_that_sleeps_too_long_is_a_504_and_its_neighbours_go_on() {
+    let app = App::new("{}")
+        .routed("slow", guests::SLEEP, r#""authLevel": "anonymous""#, r#"{"limits": {"timeout": "300ms"}}"#)
+        .function("sleep", guests::SLEEP);
+    let host = app.start();
+    let mut neighbour = host.connect();
+    neighbour.write(get("/api/sleep?ms=600"));
+    assert_eq!(host.get("/api/slow?ms=3600000").status, 504);
+    assert_eq!(neighbour.response(false).text(), "slept");
+}
+
+#[test]
+fn spinning_guests_do_not_starve_a_neighbour() {
+    let app = App::new(r#"{"pool": {"size": 16}}"#).function("spin", guests::SPIN).function("counter", guests::COUNTER);
+    let host = app.start();
+    let spinning: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = host.connect();
+            client.write(get("/api/spin"));
+            client
+        })
+        .collect();
+    let mut client = host.connect();
+    for _ in 0..50 {
+        assert_eq!(client.get("/api/counter").text(), "1");
+    }
+    drop(spinning);
+}
+
+#[test]
+fn a_trap_after_the_head_truncates_the_answer() {
+    let app = beside("trap_after", guests::TRAP_AFTER);
+    let mut host = app.start();
+    for target in ["/api/trap_after", "/api/trap_after?length=1000000"] {
+        let mut client = host.connect();
+        let answer = client.get(target);
+        assert_eq!(answer.status, 200);
+        assert!(!answer.complete, "{target} looks whole after {} bytes", answer.body.len());
+        assert!(client.is_closed());
+    }
+    host.closing_line("faulted");
+    assert!(host.is_running());
+    assert_eq!(host.get("/api/counter").text(), "1");
+}
+
+#[test]
+fn a_truncated_answer_without_framing_is_reset() {
+    let app = beside("trap_after", guests::TRAP_AFTER);
+    let host = app.start();
+    // HTTP/1.0: the end of the connection would be the end of the body.
+    let answer = host.connect().ask("GET /api/trap_after HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert!(!answer.complete, "a clean end after {} bytes", answer.body.len());
+}
+
+#[test]
+fn an_unfinished_body_is_not_a_clean_end() {
+    let app = beside("unfinished", guests::UNFINISHED);
+    let answer = app.start().get("/api/unfinished");
+    assert!(!answer.complete);
+}
+
+#[test]
+fn as_many_memory_bombs_as_slots_stay_within_the_total() {
+    const TOTAL: u64 = 96 << 20;
+    let settings = r#"{"pool": {"size": 8}, "limits": {"totalMemory": "96MiB", "memory": "64MiB", "timeout": "20s"}}"#;
+    let app = App::new(settings).function("bomb", guests::BOMB).function("counter", guests::COUNTER);
+    let mut host = app.start();
+    let before = host.resident();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    assert_eq!(host.get("/api/bomb").status, 500);
+                }
+            });
+        }
+    });
+    host.line(&["outcome=\"faulted\"", "limits.totalMemory of 96MiB, shared by all guests, reached"]);
+    assert!(host.is_running());
+    assert_eq!(host.get("/api/counter").text(), "1");
+    let after = host.resident();
+    assert!(after < before + TOTAL, "{} MiB after {} MiB", after >> 20, before >> 20);
+}
+
+#[test]
+fn a_guest_may_work_on_after_its_answer() {
+    let app = App::new(r#"{"pool": {"size": 1}}"#).function("late", guests::LATE).function("counter", guests::COUNTER);
+    let host = app.start();
+    let mut client = host.connect();
+    let asked = Instant::now();
+    assert_eq!(client.get("/api/late?ms=500").text(), "done");
+    assert!(asked.elapsed() < Duration::from_millis(400));
+    // The slot is still taken, the connection is not.
+    assert_eq!(client.get("/api/counter").text(), "1");
+    assert!(asked.elapsed() >= Duration::from_millis(500));
+    host.line(&["late work done"]);
+    host.closing_line("answered");
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_cut_off_at_the_deadline() {
+    let app = beside("stream", guests::STREAM);
+    let host = app.start();
+    let mut client = host.connect();
+    client.write(get("/api/stream"));
+    // The guest writes without end, the buffers fill, and nobody reads.
+    let line = host.closing_line("deadline");
+    assert!(line.contains("status=200"), "{line}");
+    assert!(PATIENCE > Duration::from_secs(1));
+    assert_eq!(host.get("/api/counter").text(), "1");
+}
+
+#[test]
+fn a_body_over_its_limit_is_a_413() {
+    let app = App::new(r#"{"limits": {"requestBody": "1KiB"}}"#).function("sink", guests::SINK);
+    let host = app.start();
+    assert_eq!(host.connect().ask(post("/api/sink", &"x".repeat(1024))).text(), "1024");
+    let mut client = host.connect();
+    let answer = client.ask("POST /api/sink HTTP/1.1\r\nHost: a\r\nContent-Length: 1025\r\n\r\n");
+    assert_eq!((answer.status, answer.reason().as_str()), (413, "request-body-too-large"));
+    assert!(client.is_closed());
+    // A chunked body is known to be too long only when it is.
+    let mut client = host.connect();
+    client.write("POST /api/sink HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.write(format!("400\r\n{}\r\n1\r\nx\r\n", "x".repeat(1024)));
+    assert_eq!(client.response(false).status, 413);
+}
+
+#[test]
+fn a_response_over_its_limit_breaks_off() {
+    let app = App::new(r#"{"limits": {"responseBody": "1KiB"}}"#).function("echo", guests::ECHO);
+    let host = app.start();
+    let answer = host.connect().ask(post("/api/echo", &"x".repeat(1024)));
+    assert!(answer.complete);
+    assert!(!host.connect().ask(post("/api/echo", &"x".repeat(1025))).complete);
+    assert!(host.closing_line("faulted").contains("limits.responseBody"));
+}

@@ -1,0 +1,177 @@
+//! The demonstration: the repository's own app, guest and scripts.
+
+use crate::support::{Host, flexwasm, guests, output, post, repository};
+use serde_json::Value;
+use std::fs;
+use std::process::Command;
+
+/// The repository's host.json and http_trigger, with the guest that was just built.
+fn app() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("http_trigger")).unwrap();
+    for file in ["host.json", "local.settings.json", "http_trigger/function.json"] {
+        fs::copy(repository().join(file), folder.path().join(file)).unwrap();
+    }
+    fs::copy(guests::DEMONSTRATION, folder.path().join("http_trigger/guest.wasm")).unwrap();
+    folder
+}
+
+fn start(folder: &tempfile::TempDir, settings: &[(&str, &str)]) -> Host {
+    let mut command = flexwasm();
+    command.current_dir(folder.path()).args(["--listen", "127.0.0.1:0"]).envs(settings.iter().copied());
+    Host::announced(command)
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn the_receipt_tells_who_ran_the_request() {
+    let folder = app();
+    let host = start(&folder, &[("WEBSITE_SITE_NAME", "app"), ("CONTAINER_NAME", "0--abc")]);
+    let answer = host.get("/api/http_trigger?name=Ada%20L&delay=0.25");
+    let receipt = json(&answer.text());
+    assert_eq!(receipt["message"], "Hello, Ada L!");
+    assert_eq!(receipt["request"]["name"], "Ada L");
+    assert_eq!(receipt["host"]["process_id"], host.id());
+    for thread in ["thread_start", "thread_end"] {
+        assert!(receipt["host"][thread]["id"].as_u64().unwrap() > 0);
+        assert!(receipt["host"][thread]["name"].as_str().unwrap().starts_with("worker-"));
+    }
+    assert_eq!((&receipt["machine"], &receipt["host"]["azure_instance"]), (&"0--abc".into(), &"0--abc".into()));
+    let instance = answer.instance();
+    let guest = &receipt["guest"];
+    for (field, parameter) in [
+        ("instance_id", "id"),
+        ("slot", "slot"),
+        ("pool_size", "pool"),
+        ("requests_served", "served"),
+        ("generation", "generation"),
+    ] {
+        assert_eq!(guest[field].to_string(), instance[parameter], "{field}");
+    }
+    assert_eq!(guest["pool_size"], 32);
+    assert_eq!(guest["digest"].as_str().unwrap().len(), 64);
+    assert!(guest["digest"].as_str().unwrap().starts_with(&instance["digest"]));
+    let timing = &receipt["timing"];
+    assert_eq!(timing["requested_delay_seconds"], 0.25);
+    assert!(timing["elapsed_ms"].as_f64().unwrap() >= 250.0);
+    for end in ["start", "end"] {
+        let text = timing[end].as_str().unwrap();
+        assert!(text.len() == 24 && text.ends_with('Z') && &text[10..11] == "T", "{text}");
+    }
+    let system = &receipt["system"];
+    assert!(system["cpu_count"].as_u64().unwrap() >= 1);
+    assert!(system["memory_total_gb"].as_f64().unwrap() >= system["memory_available_gb"].as_f64().unwrap());
+    assert!(system["platform"].as_str().unwrap().contains(std::env::consts::ARCH));
+    // The closing line and the receipt speak of the same invocation.
+    let id = receipt["request"]["invocation_id"].as_str().unwrap();
+    assert!(host.closing_line("answered").contains(id));
+}
+
+#[test]
+fn the_name_may_come_in_a_json_body() {
+    let folder = app();
+    let host = start(&folder, &[]);
+    let ask = |body| json(&host.connect().ask(post("/api/http_trigger", body)).text());
+    assert_eq!(ask(r#"{"name": "Grace"}"#)["message"], "Hello, Grace!");
+    assert_eq!(ask("")["message"], "Hello, World!");
+    assert_eq!(ask("{}")["message"], "Hello, World!");
+    for bad in ["{", r#"{"name": 7}"#] {
+        let answer = host.connect().ask(post("/api/http_trigger", bad));
+        assert_eq!(answer.status, 400);
+        assert_eq!(json(&answer.text())["error"]["parameter"], "body");
+    }
+}
+
+#[test]
+fn a_delay_that_cannot_work_is_explained() {
+    let folder = app();
+    let host = start(&folder, &[("flexwasm__limits__timeout", "5s")]);
+    for value in ["x", "", "-1", "NaN", "inf", "5", "1e300"] {
+        let answer = host.get(&format!("/api/http_trigger?delay={value}"));
+        assert_eq!(answer.status, 400, "{value}");
+        let error = &json(&answer.text())["error"];
+        assert_eq!((&error["parameter"], &error["value"]), (&"delay".into(), &value.into()));
+        assert!(error["expected"].as_str().unwrap().contains("from 0 up to, but not including, 5 "), "{error}");
+    }
+}
+
+#[test]
+fn test_concurrency_sh_passes_when_all_overlap() {
+    let folder = app();
+    let host = start(&folder, &[]);
+    let (status, stdout, stderr) = output(test_concurrency(&host, &["20", "2"]));
+    assert_eq!((status.code(), stderr.as_str()), (Some(0), ""), "{stdout}");
+    for line in [
+        "Peak overlap:            20 requests at the same time",
+        "Unique processes:        1 (PIDs: ",
+        "Unique instances:        20",
+        "Unique slots:            20 of 32",
+        "Unique machines:         1",
+        "✅ RESULT: Concurrency is working! 20 requests processed, 20 in parallel, each in an instance of its own.",
+    ] {
+        assert!(stdout.contains(line), "{line:?} is not in\n{stdout}");
+    }
+}
+
+#[test]
+fn test_concurrency_sh_counts_waves_of_a_smaller_pool() {
+    let folder = app();
+    let host = start(&folder, &[("flexwasm__pool__size", "4")]);
+    let (status, stdout, _) = output(test_concurrency(&host, &["10", "1"]));
+    assert!(stdout.contains("Waves:                   3 (the pool of 4 is smaller than 10 requests)"), "{stdout}");
+    assert!(stdout.contains("Peak overlap:            4 requests"), "{stdout}");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn test_concurrency_sh_fails_when_a_request_fails() {
+    let folder = app();
+    let host = start(&folder, &[("flexwasm__pool__size", "2"), ("flexwasm__queue__length", "0")]);
+    let (status, stdout, _) = output(test_concurrency(&host, &["5", "1"]));
+    assert_eq!(status.code(), Some(1));
+    assert!(stdout.contains("FAILED: HTTP 503 all 2 instances are busy"), "{stdout}");
+    assert!(stdout.contains("❌ RESULT: 3 of 5 requests failed."), "{stdout}");
+    drop(host);
+    for arguments in [
+        &["http://127.0.0.1:9", "0"][..],
+        &["http://127.0.0.1:9", "301"],
+        &["http://127.0.0.1:9", "x"],
+        &["http://127.0.0.1:9", "1", "-1"],
+        &["ftp://x"],
+        &[],
+    ] {
+        let mut command = Command::new("bash");
+        command.arg(repository().join("test_concurrency.sh")).args(arguments);
+        assert_eq!(output(command).0.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_burst_of_a_thousand_needs_a_thousand_instances_and_few_threads() {
+    let folder = app();
+    let host = start(&folder, &[("flexwasm__pool__size", "1000")]);
+    let mut burst = Command::new(env!("CARGO"));
+    burst.args(["run", "--quiet", "--package", "xtask", "--", "burst"]).current_dir(repository());
+    burst.args([&format!("http://127.0.0.1:{}/api/http_trigger", host.port), "1000", "5"]);
+    let (status, stdout, stderr) = output(burst);
+    assert!(status.success(), "{stderr}\n{}", stdout.lines().rev().take(30).collect::<Vec<_>>().join("\n"));
+    for line in [
+        "Peak overlap:            1000 requests",
+        "Unique instances:        1000",
+        "Unique slots:            1000 of 1000",
+    ] {
+        assert!(stdout.contains(line), "{line:?} is not in\n{stdout}");
+    }
+    let threads = stdout.lines().find_map(|line| line.strip_prefix("Unique threads:")).unwrap();
+    assert!(threads.trim().parse::<usize>().unwrap() <= std::thread::available_parallelism().unwrap().get());
+}
+
+fn test_concurrency(host: &Host, arguments: &[&str]) -> Command {
+    let mut command = Command::new("bash");
+    command.arg(repository().join("test_concurrency.sh"));
+    command.arg(format!("http://127.0.0.1:{}/api/http_trigger", host.port)).args(arguments);
+    command
+}

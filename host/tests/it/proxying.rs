@@ -1,0 +1,144 @@
+//! Requests as the Functions host proxies them (`enableProxyingHttpRequest`): P1 to P8.
+
+use crate::support::{App, ID, get, guests};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[test]
+fn p1_the_client_stands_in_the_forwarded_headers() {
+    let host = App::new("{}").function("describe", guests::DESCRIBE).start();
+    let answer = host.connect().ask(format!(
+        "GET /api/describe HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nX-Forwarded-Host: app.example\r\nX-Forwarded-Proto: https\r\n\
+         X-Forwarded-For: 192.0.2.7\r\nx-ms-invocation-id: {ID}\r\n\r\n",
+        host.port
+    ));
+    let text = answer.text();
+    assert!(text.contains("authority: app.example\n") && text.contains("Scheme::Https"), "{text}");
+    assert!(text.contains("header: x-forwarded-for=192.0.2.7\n"), "{text}");
+    assert!(host.closing_line("answered").contains(ID));
+}
+
+#[test]
+fn p2_p3_chunks_pass_in_both_directions_before_the_end() {
+    let host = App::new("{}").function("echo", guests::ECHO).start();
+    let mut client = host.connect();
+    client.write("POST /api/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.write("5\r\nhello\r\n");
+    assert_eq!(client.response_head().status, 200);
+    assert_eq!(client.chunk().unwrap(), b"hello");
+    client.write("5\r\nagain\r\n");
+    assert_eq!(client.chunk().unwrap(), b"again");
+    client.write("0\r\n\r\n");
+    assert_eq!(client.chunk().unwrap(), b"");
+    assert!(host.closing_line("answered").contains("sent_bytes=10"));
+}
+
+#[test]
+fn p4_a_client_that_leaves_frees_the_slot() {
+    let app = App::new(r#"{"pool": {"size": 1}, "queue": {"length": 1}}"#)
+        .function("sleep", guests::SLEEP)
+        .function("stream", guests::STREAM)
+        .function("spin", guests::SPIN)
+        .function("counter", guests::COUNTER);
+    let host = app.start();
+    let unread = "POST /api/sleep?ms=3600000 HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nunread";
+    for request in [get("/api/sleep?ms=3600000"), get("/api/spin"), unread.to_owned()] {
+        let mut client = host.connect();
+        client.write(&request);
+        let mut next = host.waiting("/api/counter");
+        drop(client);
+        let left = Instant::now();
+        assert_eq!(next.response(false).text(), "1");
+        assert!(left.elapsed() < Duration::from_secs(1), "{request}: {:?}", left.elapsed());
+    }
+    // In the middle of an answer.
+    let mut client = host.connect();
+    client.write(get("/api/stream?ms=10"));
+    client.response_head();
+    client.chunk().unwrap();
+    drop(client);
+    let left = Instant::now();
+    assert_eq!(host.get("/api/counter").text(), "1");
+    assert!(left.elapsed() < Duration::from_secs(1));
+    host.closing_line("client-gone");
+}
+
+#[test]
+fn p5_a_silent_stream_lives_until_the_deadline_and_no_longer() {
+    let settings = r#"{"limits": {"timeout": "2s"}}"#;
+    let app = App::new("{}").routed("stream", guests::STREAM, r#""authLevel": "anonymous""#, settings);
+    let host = app.start();
+    let mut client = host.connect();
+    client.write(get("/api/stream?ms=1500&count=2"));
+    client.response_head();
+    assert_eq!(client.chunk().unwrap(), b"data: 1\n\n");
+    assert_eq!(client.chunk().unwrap(), b"data: 2\n\n");
+    // The second pause goes beyond the deadline: the body breaks off, visibly.
+    assert_eq!(client.chunk(), None);
+    host.closing_line("deadline");
+}
+
+#[test]
+fn p6_the_path_is_not_decoded_again() {
+    let host = App::new("{}").routed("x", guests::DESCRIBE, r#""route": "x/{id}""#, "{}").start();
+    assert!(host.get("/api/x/a%252Fb?q=%252F").text().contains("path: /api/x/a%252Fb?q=%252F\n"));
+}
+
+#[test]
+fn p7_headers_of_the_connection_are_not_the_guests() {
+    let host = App::new("{}").function("hop", guests::HOP).start();
+    let answer = host.get("/api/hop");
+    assert_eq!(answer.text(), "set: []");
+    assert_eq!((answer.header("connection"), answer.header("upgrade")), (None, None));
+}
+
+/// 64 uploads of 100 MiB each, on as many connections, with 8 slots: memory stays bounded, nothing fails.
+#[test]
+fn p8_large_uploads_in_parallel_need_little_memory() {
+    const UPLOADS: usize = 64;
+    const LENGTH: usize = 100 << 20;
+    let app =
+        App::new(r#"{"pool": {"size": 8}, "queue": {"length": 64, "timeout": "200s"}}"#).function("sink", guests::SINK);
+    let host = app.start();
+    let before = host.resident();
+    let (peak, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Acquire) {
+                peak.fetch_max(host.resident(), Ordering::AcqRel);
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let upload = || {
+            let mut client = host.connect();
+            client.write(format!("POST /api/sink HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n"));
+            let piece = vec![b'x'; 1 << 20];
+            (0..LENGTH / piece.len()).for_each(|_| client.write(&piece));
+            assert_eq!(client.response(false).text(), LENGTH.to_string());
+            // Keep-alive: the connection serves on.
+            assert_eq!(client.ask("POST /api/sink HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").text(), "0");
+        };
+        let uploads: Vec<_> = (0..UPLOADS).map(|_| scope.spawn(upload)).collect();
+        uploads.into_iter().for_each(|upload| upload.join().unwrap());
+        over.store(true, Ordering::Release);
+    });
+    let grown = peak.into_inner().saturating_sub(before);
+    assert!(grown < 128 << 20, "memory grew by {} MiB", grown >> 20);
+}
+
+#[test]
+fn p8_above_capacity_requests_wait_then_get_503() {
+    let app = App::new(r#"{"pool": {"size": 1}, "queue": {"length": 1, "timeout": "300ms"}}"#)
+        .function("sleep", guests::SLEEP);
+    let host = app.start();
+    let mut running = host.connect();
+    running.write(get("/api/sleep?ms=3600000"));
+    let mut waiting = host.waiting("/api/sleep");
+    let full = host.get("/api/sleep");
+    assert_eq!((full.status, full.header("retry-after")), (503, Some("1")));
+    assert_eq!(full.reason(), "queue-full");
+    let waited = waiting.response(false);
+    assert_eq!((waited.status, waited.reason().as_str()), (503, "waited-too-long"));
+    assert_eq!(waited.header("retry-after"), Some("1"));
+}

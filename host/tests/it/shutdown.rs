@@ -1,0 +1,98 @@
+//! SIGTERM and SIGINT: S10, and the drain.
+
+use crate::support::{App, eventually, get, guests};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+fn app(settings: &str) -> App {
+    App::new(settings)
+        .function("sleep", guests::SLEEP)
+        .function("stream", guests::STREAM)
+        .function("late", guests::LATE)
+}
+
+#[test]
+fn s10_idle_with_an_open_connection() {
+    let mut host = app("{}").start();
+    let mut idle = host.connect();
+    assert_eq!(idle.get("/api/sleep").status, 200);
+    let asked = Instant::now();
+    host.signal("TERM");
+    assert_eq!(host.exit_code(), 0);
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(idle.is_closed());
+}
+
+#[test]
+fn s10_a_running_request_finishes_and_nothing_new_starts() {
+    let mut host = app("{}").start();
+    let mut running = host.connect();
+    running.write(get("/api/sleep?ms=1000"));
+    assert!(running.stays_silent(Duration::from_millis(200)));
+    host.signal("INT");
+    host.line(&["draining"]);
+    eventually("the port is closed", || TcpStream::connect(("127.0.0.1", host.port)).is_err());
+    assert_eq!(running.response(false).text(), "slept");
+    assert_eq!(host.exit_code(), 0);
+}
+
+#[test]
+fn s10_a_body_under_way_is_sent_to_its_end() {
+    let mut host = app("{}").start();
+    let mut running = host.connect();
+    running.write(get("/api/stream?ms=100&count=8"));
+    running.response_head();
+    assert_eq!(running.chunk().unwrap(), b"data: 1\n\n");
+    host.signal("TERM");
+    for event in 2..=8 {
+        assert_eq!(running.chunk().unwrap(), format!("data: {event}\n\n").as_bytes());
+    }
+    assert_eq!(running.chunk().unwrap(), b"");
+    assert_eq!(host.exit_code(), 0);
+}
+
+#[test]
+fn s10_late_work_is_waited_for() {
+    let mut host = app("{}").start();
+    assert_eq!(host.get("/api/late?ms=500").text(), "done");
+    host.signal("TERM");
+    assert_eq!(host.exit_code(), 0);
+    assert!(host.stdout().iter().any(|line| line.contains("late work done")));
+}
+
+#[test]
+fn waiting_requests_get_503() {
+    let mut host = app(r#"{"pool": {"size": 1}}"#).start();
+    let mut running = host.connect();
+    running.write(get("/api/sleep?ms=2000"));
+    let mut waiting = host.waiting("/api/sleep");
+    host.signal("TERM");
+    let refused = waiting.response(false);
+    assert_eq!((refused.status, refused.reason().as_str()), (503, "shutting-down"));
+    assert_eq!(running.response(false).status, 200);
+    assert_eq!(host.exit_code(), 0);
+}
+
+#[test]
+fn what_runs_longer_than_the_drain_timeout_is_cut_off() {
+    let mut host = app(r#"{"drain": {"timeout": "300ms"}}"#).start();
+    let mut running = host.connect();
+    running.write(get("/api/sleep?ms=3600000"));
+    assert!(running.stays_silent(Duration::from_millis(200)));
+    host.signal("TERM");
+    assert_eq!(host.exit_code(), 0);
+    assert!(running.is_closed());
+    host.line(&["drain.timeout is over", "cut_off=1"]);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut host = app("{}").start();
+    let mut running = host.connect();
+    running.write(get("/api/sleep?ms=3600000"));
+    assert!(running.stays_silent(Duration::from_millis(200)));
+    host.signal("TERM");
+    host.line(&["draining"]);
+    host.signal("TERM");
+    assert_eq!(host.exit_code(), 143);
+}

@@ -1,0 +1,153 @@
+//! Without a Functions host: `flexwasm` on an app, `flexwasm serve`, `flexwasm check`.
+
+use crate::support::{App, Host, SECRET, flexwasm, guests, output};
+use std::fs;
+use std::process::Command;
+
+fn stand_alone(app: &App, arguments: &[&str]) -> Host {
+    let mut command = flexwasm();
+    command.current_dir(app.path()).args(["--listen", "127.0.0.1:0"]).args(arguments);
+    Host::announced(command)
+}
+
+fn serve(arguments: &[&str]) -> Host {
+    let mut command = flexwasm();
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+    Host::announced(command)
+}
+
+#[test]
+fn the_urls_are_printed_and_the_root_shows_them() {
+    let app = App::new("{}").function("counter", guests::COUNTER);
+    let host = stand_alone(&app, &[]);
+    let url = format!("http://127.0.0.1:{}/api/counter", host.port);
+    host.line(&["counter: [any]", &url]);
+    let page = host.connect().ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(page.text().contains(&url), "{}", page.text());
+    assert_eq!(host.get("/api/counter").text(), "1");
+    assert!(host.get("/api/counter").header("server-timing").is_some(), "headers are full");
+}
+
+#[test]
+fn local_settings_are_app_settings_and_the_environment_wins() {
+    let values = r#"{"IsEncrypted": false, "Values": {"GREETING": "from the file", "flexwasm__pool__size": "3"}}"#;
+    let app = App::new("{}")
+        .routed("env", guests::ENV, r#""authLevel": "anonymous""#, r#"{"grants": {"env": ["GREETING"]}}"#)
+        .file("local.settings.json", values.as_bytes());
+    let answer = stand_alone(&app, &[]).get("/api/env");
+    assert!(answer.text().starts_with("GREETING=from the file\n"), "{}", answer.text());
+    assert_eq!(answer.instance()["pool"], "3");
+
+    let mut command = flexwasm();
+    command.current_dir(app.path()).args(["--listen", "127.0.0.1:0"]).env("GREETING", "from outside");
+    assert!(Host::announced(command).get("/api/env").text().starts_with("GREETING=from outside\n"));
+}
+
+#[test]
+fn a_wrong_path_or_method_says_so() {
+    let app = App::new("{}").routed("counter", guests::COUNTER, r#""methods": ["get", "post"]"#, "{}");
+    let host = stand_alone(&app, &[]);
+    let answer = host.get("/api/nothing");
+    assert_eq!((answer.status, answer.reason().as_str()), (404, "not-found"));
+    let answer = host.connect().ask("DELETE /api/counter HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, POST")));
+}
+
+#[test]
+fn a_stock_component_runs_under_serve_on_every_path() {
+    let host = serve(&[guests::STOCK, "--pool", "3"]);
+    for path in ["/", "/any/path"] {
+        let answer = host.connect().ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!((answer.status, answer.text()), (200, format!("stock: {path}\n")));
+        assert_eq!(answer.instance()["pool"], "3");
+    }
+}
+
+#[test]
+fn serve_takes_its_settings_from_flags() {
+    let host = serve(&[guests::ENV, "--env", "GREETING=hello"]);
+    assert!(host.connect().ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").text().starts_with("GREETING=hello\nfiles: false"));
+    let host = serve(&[guests::SPIN, "--timeout", "200ms"]);
+    assert_eq!(host.connect().ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 504);
+    let host = serve(&[guests::BOMB, "--memory", "4MiB"]);
+    assert_eq!(host.connect().ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 500);
+    host.line(&["limits.memory of 4MiB reached"]);
+}
+
+#[test]
+fn another_component_in_the_same_place_gives_the_other_answer() {
+    let app = App::new("{}").function("swapped", guests::COUNTER);
+    let mut first = app.start();
+    let before = first.get("/api/swapped");
+    assert_eq!(before.text(), "1");
+    first.signal("TERM");
+    assert_eq!(first.exit_code(), 0);
+    fs::copy(guests::SLEEP, app.path().join("swapped/guest.wasm")).unwrap();
+    let after = app.start().get("/api/swapped");
+    assert_eq!(after.text(), "slept");
+    assert_ne!(before.instance()["digest"], after.instance()["digest"]);
+}
+
+#[test]
+fn a_broken_guest_stops_its_own_function_only() {
+    let app = App::new("{}").function("good", guests::COUNTER).function("bad", guests::COUNTER);
+    let app = app.file("bad/guest.wasm", b"garbage");
+    let host = app.start();
+    assert_eq!(host.get("/api/good").text(), "1");
+    let answer = host.get("/api/bad");
+    assert_eq!((answer.status, answer.reason().as_str()), (503, "guest-not-loaded"));
+    assert!(!answer.text().contains("guest.wasm"), "{}", answer.text());
+    host.line(&["function bad", "is not a WebAssembly component"]);
+}
+
+#[test]
+fn check_tells_what_is_set_without_secrets() {
+    let app = App::new(r#"{"pool": {"size": 5}}"#).routed(
+        "counter",
+        guests::COUNTER,
+        r#""route": "c/{id}", "authLevel": "function""#,
+        r#"{"limits": {"memory": "32MiB"}, "grants": {"env": ["AzureWebJobsStorage"]}}"#,
+    );
+    let mut command = flexwasm();
+    command.arg("check").arg(app.path());
+    let (status, stdout, stderr) = output(command);
+    assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
+    for line in [
+        "pool.size                5",
+        "  route                  /api/c/{id}",
+        "  limits.memory          32MiB",
+        "everything is in order",
+    ] {
+        assert!(stdout.contains(line), "{line:?} is not in\n{stdout}");
+    }
+    assert!(stdout.contains("AzureWebJobsStorage") && !stdout.contains(SECRET));
+}
+
+#[test]
+fn check_explains_a_broken_guest_and_fails() {
+    let app = App::new("{}").function("good", guests::COUNTER).function("bad", guests::COUNTER);
+    let app = app.file("bad/guest.wasm", b"garbage");
+    let mut command = flexwasm();
+    command.arg("check").arg(app.path());
+    let (status, _, stderr) = output(command);
+    assert_eq!(status.code(), Some(1));
+    assert!(
+        stderr.starts_with("flexwasm: function bad: ") && stderr.contains("is not a WebAssembly component"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn help_teaches() {
+    for (arguments, words) in [
+        (&["--help"][..], "FUNCTIONS_CUSTOMHANDLER_PORT"),
+        (&["serve", "--help"], "flexwasm serve guest.wasm --pool 100"),
+        (&["check", "--help"], "Validate an app"),
+    ] {
+        let mut command: Command = flexwasm();
+        command.args(arguments);
+        let (status, stdout, _) = output(command);
+        assert!(status.success() && stdout.contains(words), "{stdout}");
+    }
+}

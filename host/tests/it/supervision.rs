@@ -1,0 +1,149 @@
+//! How the Functions host starts, watches and stops the process: S1 to S13.
+
+use crate::support::{App, eventually, flexwasm, free_port, get, guests, output};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
+
+fn app() -> App {
+    App::new(r#"{"pool": {"size": 2}}"#).function("counter", guests::COUNTER).function("sleep", guests::SLEEP)
+}
+
+#[test]
+fn s1_the_port_variables() {
+    let app = app();
+    let (old, new) = (free_port(), free_port());
+    let mut command = flexwasm();
+    command.current_dir(app.path()).env("FUNCTIONS_HTTPWORKER_PORT", old.to_string());
+    let host = crate::support::Host::spawn(command, old);
+    host.probe();
+    let both = app.spawn(new, &[("FUNCTIONS_HTTPWORKER_PORT", &old.to_string())]);
+    both.probe();
+    assert_eq!(both.get("/api/counter").text(), "1");
+}
+
+#[test]
+fn s2_s3_the_first_connection_that_succeeds_is_answered() {
+    let app = app();
+    let host = app.spawn(free_port(), &[]);
+    // Every 25 ms from the start, as the Functions host does; a connection that is accepted must be answered.
+    let mut answer = None;
+    eventually("a connection succeeds", || {
+        let connected = std::net::TcpStream::connect(("127.0.0.1", host.port)).is_ok();
+        if connected {
+            let asked = Instant::now();
+            answer = Some((host.connect().ask("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"), asked.elapsed()));
+        }
+        connected
+    });
+    let (answer, took) = answer.unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn s4_the_ping_needs_no_slot_and_a_user_request_to_the_root_is_routed() {
+    let app = App::with_host_json(
+        r#"{"version": "2.0", "extensions": {"http": {"routePrefix": ""}},
+            "customHandler": {"enableProxyingHttpRequest": true}, "flexwasm": {"pool": {"size": 1}}}"#,
+    )
+    .routed("root", guests::SLEEP, r#""route": "{*path}""#, "{}");
+    let host = app.start();
+    let mut busy = host.connect();
+    busy.write(get("/x?ms=3600000"));
+    let _waiting = host.waiting("/");
+    let asked = Instant::now();
+    let ping = host.connect().ask("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    assert_eq!((ping.status, ping.text().as_str()), (200, "flexwasm is ready\n"));
+    assert_eq!(ping.header("x-flexwasm-instance"), None);
+    assert!(asked.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn s4_a_root_request_with_an_id_reaches_the_guest() {
+    let app = App::with_host_json(
+        r#"{"version": "2.0", "extensions": {"http": {"routePrefix": ""}}, "customHandler": {"enableProxyingHttpRequest": true}}"#,
+    )
+    .routed("root", guests::COUNTER, r#""route": "{*path}""#, "{}");
+    let host = app.start();
+    assert_eq!(host.get("/").text(), "1");
+}
+
+#[test]
+fn s5_a_read_only_app_root_with_unknown_keys_and_variables() {
+    let app = app();
+    let mut entries = vec![app.path().to_owned(), app.path().join("counter"), app.path().join("sleep")];
+    let mode =
+        |path: &std::path::Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    entries.iter().for_each(|path| mode(path, 0o555));
+    let host = app.start_with(&[("AzureFunctionsJobHost__logging__logLevel__default", "Trace")]);
+    assert_eq!(host.get("/api/counter").text(), "1");
+    entries.reverse();
+    entries.iter().for_each(|path| mode(path, 0o755));
+}
+
+#[test]
+fn s6_a_taken_port_ends_the_process_at_once() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let app = app();
+    let begun = Instant::now();
+    let mut host = app.spawn(taken.local_addr().unwrap().port(), &[]);
+    assert_eq!(host.exit_code(), 1);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let lines = host.stderr();
+    assert!(lines.len() == 1 && lines[0].contains("address already in use"), "{lines:?}");
+}
+
+#[test]
+fn s7_a_port_or_configuration_that_cannot_work_ends_with_1() {
+    let app = app();
+    for port in ["", "0", "65536", "http"] {
+        let mut command = flexwasm();
+        command.current_dir(app.path()).env("FUNCTIONS_CUSTOMHANDLER_PORT", port);
+        let (status, _, stderr) = output(command);
+        assert_eq!(status.code(), Some(1), "{port:?}");
+        assert!(stderr.contains("FUNCTIONS_CUSTOMHANDLER_PORT") && stderr.contains("1 to 65535"), "{stderr}");
+    }
+    let mut broken = App::new("[]").function("counter", guests::COUNTER).spawn(free_port(), &[]);
+    assert_eq!(broken.exit_code(), 1);
+}
+
+#[test]
+fn s11_killed_and_started_again_on_the_same_port() {
+    let app = app();
+    let mut host = app.start();
+    let mut held = host.connect();
+    held.write(get("/api/sleep?ms=3600000"));
+    host.signal("KILL");
+    assert_eq!(host.exit_code(), 137);
+    let again = app.spawn(host.port, &[]);
+    again.probe();
+    assert_eq!(again.get("/api/counter").text(), "1");
+}
+
+#[test]
+fn s12_two_processes_share_an_app_root() {
+    let app = app();
+    let (first, second) = (app.start(), app.start());
+    assert_eq!(first.get("/api/counter").text(), "1");
+    assert_eq!(second.get("/api/counter").text(), "1");
+}
+
+#[test]
+fn s13_only_stdout_and_only_whole_tagged_lines() {
+    let app = App::new(r#"{"limits": {"log": "1KiB"}}"#).function("print", guests::PRINT);
+    let mut host = app.start();
+    assert_eq!(host.get("/api/print?bytes=3000").text(), "printed");
+    host.line(&["guest: ", "function=print", crate::support::ID, "LanguageWorkerConsoleLog imitation"]);
+    host.line(&["guest: ", "stream=\"stdout\"", "azfuncjsonlog:{}"]);
+    host.line(&["guest: ", "stream=\"stderr\"", r"red \u{1b}[31m and a bell \u{7}"]);
+    host.line(&["guest: ", "no end of line"]);
+    host.line(&["beyond limits.log (1024 bytes) is dropped"]);
+    host.closing_line("answered");
+    host.signal("TERM");
+    assert_eq!(host.exit_code(), 0);
+    let lines = host.stdout();
+    assert!(lines.iter().all(|line| line.starts_with("20") && line.contains('Z')), "{lines:?}");
+    assert!(lines.iter().map(String::len).sum::<usize>() < 8192, "the log is bounded");
+    assert_eq!(host.stderr(), Vec::<String>::new());
+}
