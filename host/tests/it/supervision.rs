@@ -72,7 +72,7 @@ fn s4_a_root_request_with_an_id_reaches_the_guest() {
 #[test]
 fn s5_a_read_only_app_root_with_unknown_keys_and_variables() {
     let app = app();
-    let mut entries = vec![app.path().to_owned(), app.path().join("counter"), app.path().join("sleep")];
+    let mut entries = [app.path().to_owned(), app.path().join("counter"), app.path().join("sleep")];
     let mode =
         |path: &std::path::Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     entries.iter().for_each(|path| mode(path, 0o555));

@@ -1,5 +1,4 @@
 //! What the test guests share: bindings, and the few steps of an answer.
-#![expect(unsafe_code, reason = "the generated imports of the component")]
 
 #[expect(missing_docs, reason = "generated")]
 pub mod bindings {
