@@ -3,7 +3,7 @@
 //! Azure's keys are read forgivingly (unknown ones are Azure's business) and may be overridden by app settings
 //! `AzureFunctionsJobHost__a__b`, as the Functions host does (azure-contract.md §4.1).
 
-use super::section::Problems;
+use super::section::{APP_SETTINGS, Problems};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,14 +30,16 @@ pub struct AzureHost {
 impl AzureHost {
     /// Reads `document`, with the app settings laid over it.
     pub fn read(document: &Value, settings: &BTreeMap<String, String>, problems: &mut Problems) -> Self {
-        let look = |key: &str| {
-            let name = format!("AzureFunctionsJobHost__{}", key.replace('.', "__"));
-            match settings.get(&name) {
-                Some(text) => Some(serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))),
-                None => key.split('.').try_fold(document, |value, part| value.get(part)).cloned(),
-            }
+        // Where a value stands is part of what is said about it.
+        let setting = |key: &str| format!("AzureFunctionsJobHost__{}", key.replace('.', "__"));
+        let look = |key: &str| match settings.get(&setting(key)) {
+            Some(text) => Some(serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))),
+            None => key.split('.').try_fold(document, |value, part| value.get(part)).cloned(),
         };
-        let mut wrong = |key: &str, value: &Value, remedy: &str| problems.add(FILE, key, Some(value), remedy);
+        let mut wrong = |key: &str, value: &Value, remedy: &str| match setting(key) {
+            name if settings.contains_key(&name) => problems.add(APP_SETTINGS, &name, None, remedy),
+            _ => problems.add(FILE, key, Some(value), remedy),
+        };
 
         match look("version") {
             Some(Value::String(version)) if version == "2.0" => {}

@@ -102,6 +102,10 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
     let mut problems = Problems::default();
     let port = custom_handler_port(&settings, &mut problems);
     let role = if port.is_some() { Role::CustomHandler } else { Role::StandAlone };
+    if role == Role::CustomHandler && given.listen.is_some() {
+        let remedy = "leave it out: the Functions host has chosen the port (FUNCTIONS_CUSTOMHANDLER_PORT)";
+        problems.add("command line", "--listen", None, remedy);
+    }
     if role == Role::StandAlone {
         add_local_settings(root, &mut settings, &mut problems);
     }

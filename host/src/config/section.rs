@@ -7,6 +7,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// What messages call the app settings. Their values are never repeated: one can hold a secret.
+pub const APP_SETTINGS: &str = "app settings";
+
 /// One mistake in the configuration: where, what it says, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -66,7 +69,6 @@ impl<'a> Section<'a> {
     }
 
     /// The app settings `flexwasm__a__b`. A value that reads as a JSON number or array is one; anything else is text.
-    /// Their values are never repeated in a message: an app setting can hold a secret.
     pub fn of_app_settings<'s>(settings: impl Iterator<Item = (&'s str, &'s str)>, problems: &'a mut Problems) -> Self {
         let mut entries = BTreeMap::new();
         for (name, text) in settings {
@@ -77,13 +79,13 @@ impl<'a> Section<'a> {
             };
             entries.insert(key.replace("__", "."), (name.to_owned(), value));
         }
-        Self { file: "app settings".to_owned(), entries, problems }
+        Self { file: APP_SETTINGS.to_owned(), entries, problems }
     }
 
     /// Takes one key. None when it is absent, or wrong and noted.
     pub fn take<T>(&mut self, key: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
         let (spelled, value) = self.entries.remove(key)?;
-        let shown = (self.file != "app settings").then_some(&value);
+        let shown = (self.file != APP_SETTINGS).then_some(&value);
         read(&value).map_err(|remedy| self.problems.add(&self.file, &spelled, shown, remedy)).ok()
     }
 

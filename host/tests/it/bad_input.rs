@@ -207,6 +207,9 @@ fn command_lines_that_cannot_work() {
         says(&stderr, &[words]);
     }
     let mut command = flexwasm();
+    command.args(["--listen", "127.0.0.1:0"]).env("FUNCTIONS_CUSTOMHANDLER_PORT", "20001");
+    says(&complaint_of(command), &["command line: --listen: leave it out: the Functions host has chosen the port"]);
+    let mut command = flexwasm();
     command.args(["serve", "/nowhere/x.wasm", "--listen", "127.0.0.1:0"]);
     says(&complaint_of(command), &["function serve: /nowhere/x.wasm cannot be read"]);
 }

@@ -175,3 +175,69 @@ fn test_concurrency(host: &Host, arguments: &[&str]) -> Command {
     command.arg(format!("http://127.0.0.1:{}/api/http_trigger", host.port)).args(arguments);
     command
 }
+
+#[test]
+fn x1_x2_the_files_are_what_the_functions_host_wants() {
+    let read = |file| json(&fs::read_to_string(repository().join(file)).unwrap());
+    let host = read("host.json");
+    assert_eq!(host["version"], "2.0");
+    assert_eq!(host["extensions"]["http"]["routePrefix"], "api");
+    assert_eq!(host["extensions"]["http"]["maxConcurrentRequests"], 32);
+    let handler = &host["customHandler"];
+    // A bare name: with "./" in front, `func publish` would not mark the file as executable.
+    assert_eq!(handler["description"]["defaultExecutablePath"], "flexwasm");
+    assert_eq!(
+        (&handler["enableForwardingHttpRequest"], &handler["enableProxyingHttpRequest"]),
+        (&true.into(), &true.into())
+    );
+    assert_eq!(handler["initializationTimeout"], "00:00:30");
+    assert_eq!(read("http_trigger/function.json")["scriptFile"], "guest.wasm");
+    let ignored = fs::read_to_string(repository().join(".funcignore")).unwrap();
+    let ignored: Vec<_> = ignored.lines().collect();
+    for entry in fs::read_dir(repository()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let published = ["host.json", "http_trigger", "flexwasm"].contains(&name.as_str());
+        let listed = ignored.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == *pattern,
+        });
+        assert_eq!(listed, !published, "{name} in .funcignore");
+    }
+}
+
+#[test]
+fn deploy_sh_shows_its_four_steps_and_checks_its_arguments() {
+    let deploy = |arguments: &[&str]| {
+        let mut command = Command::new("bash");
+        command.arg(repository().join("deploy.sh")).args(arguments);
+        output(command)
+    };
+    let (status, stdout, _) = deploy(&["--dry-run", "my-app"]);
+    assert!(status.success());
+    let commands: Vec<_> = stdout.lines().filter_map(|line| line.strip_prefix("+ az ")).collect();
+    for (command, words) in commands.iter().zip([
+        "group create --name rg-my-app --location eastasia",
+        "storage account create --name stmyapp",
+        "functionapp create --resource-group rg-my-app --name my-app --storage-account stmyapp --flexconsumption-location eastasia --runtime custom",
+        "functionapp scale config set --resource-group rg-my-app --name my-app --trigger-type http --trigger-settings perInstanceConcurrency=32",
+        "functionapp deployment source config-zip --resource-group rg-my-app --name my-app --src target/deploy/flexwasm.zip",
+    ]) {
+        assert!(command.starts_with(words), "{command}");
+    }
+    assert_eq!(commands.len(), 5);
+    for arguments in [&[][..], &["X"], &["a"], &["my-app", "other"], &["--wrong", "my-app"]] {
+        assert_eq!(deploy(arguments).0.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_readme_lists_every_setting() {
+    use flexwasm::config::settings::{FUNCTION_KEYS, HOST_KEYS};
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let section = readme.split("\n## ").find(|section| section.starts_with("Settings\n")).unwrap();
+    let mut listed: Vec<_> = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let mut keys = [&HOST_KEYS[..], &FUNCTION_KEYS[..]].concat();
+    keys.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(listed, keys);
+}

@@ -4,7 +4,7 @@ use test_guests::{IncomingRequest, ResponseOutparam};
 
 #[expect(unconditional_recursion, reason = "the point of it")]
 fn deeper(depth: u64) -> u64 {
-    std::hint::black_box(deeper(depth + 1)) + 1
+    std::hint::black_box(depth) + deeper(depth + 1)
 }
 
 fn handle(_: IncomingRequest, _: ResponseOutparam) {
