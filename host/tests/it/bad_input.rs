@@ -81,6 +81,9 @@ fn settings_that_contradict_each_other() {
     )
     .routed("one", guests::COUNTER, r#""route": "same/{a}""#, "{}")
     .routed("two", guests::COUNTER, r#""route": "SAME/{b}""#, r#"{"grants": {"env": ["MISSING"]}}"#);
+    let mut command = flexwasm();
+    command.arg("check").arg(app.path()).env("AzureFunctionsJobHost__functionTimeout", "never");
+    says(&complaint_of(command), &["app settings: AzureFunctionsJobHost__functionTimeout: must be \"hh:mm:ss\""]);
     says(
         &complaint(app.path()),
         &[
@@ -120,7 +123,9 @@ fn an_unreadable_folder_is_named() {
     // Root may read everything, so root runs a copy of the binary as nobody.
     fs::set_permissions(app.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let binary = app.path().join("flexwasm");
-    fs::copy(env!("CARGO_BIN_EXE_flexwasm"), &binary).unwrap();
+    // By another process: a file that this one holds open for writing while a test beside it forks could not be run.
+    let copied = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_flexwasm")).arg(&binary).status().unwrap();
+    assert!(copied.success());
     let mut command = std::process::Command::new(&binary);
     command.env_clear().arg("check").arg(app.path());
     if rustix::process::geteuid().is_root() {
