@@ -1,7 +1,7 @@
 //! Bodies: the request's, held to its limit; the answer's, which carries the lease to the last byte.
 
 use super::closing::{Closing, Outcome};
-use super::connection::Exchange;
+use super::exchange::Exchange;
 use crate::pool::{Fault, ReplyBody};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};

@@ -8,6 +8,7 @@
 //! | a client that leaves before its request body was read | noticed within [`PEER_CHECK`] |
 
 use super::body::ResponseBody;
+use super::exchange::Exchange;
 use super::service::Service;
 use super::socket::Socket;
 use hyper::server::conn::http1;
@@ -16,8 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
@@ -27,41 +27,6 @@ use tokio_util::sync::CancellationToken;
 const HEAD_LIMIT: usize = 64 << 10;
 /// How often an unread request's client is checked for having left (P4 allows a second).
 const PEER_CHECK: Duration = Duration::from_millis(250);
-
-/// What the exchange that is under way tells its connection. Only the connection's own task touches it.
-#[derive(Default)]
-pub struct Exchange {
-    /// When the answer's body has to be over.
-    deadline: Mutex<Option<Instant>>,
-    /// The request has a body, behind which hyper does not see the client leave.
-    has_request_body: AtomicBool,
-    /// Only the end of the connection ends the answer: an HTTP/1.0 client got no length.
-    ends_with_connection: AtomicBool,
-}
-
-impl Exchange {
-    /// A request head has arrived.
-    pub fn begin(&self, has_request_body: bool) {
-        self.has_request_body.store(has_request_body, Ordering::Relaxed);
-    }
-
-    /// The head of the answer leaves; its body has until `deadline`.
-    pub fn answer(&self, deadline: Instant, ends_with_connection: bool) {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
-        self.ends_with_connection.store(ends_with_connection, Ordering::Relaxed);
-    }
-
-    /// The answer is complete.
-    pub fn end(&self) {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.has_request_body.store(false, Ordering::Relaxed);
-        self.ends_with_connection.store(false, Ordering::Relaxed);
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Serves `socket` until the client leaves, a limit ends it, or `stop` and the exchange under way is done.
 pub async fn drive(socket: Socket, service: Arc<Service>, stop: CancellationToken) {
@@ -99,7 +64,7 @@ pub async fn drive(socket: Socket, service: Arc<Service>, stop: CancellationToke
                 return Poll::Ready(false);
             }
         }
-        if exchange.has_request_body.load(Ordering::Relaxed) {
+        if exchange.has_request_body() {
             let check = check.get_or_insert_with(|| {
                 let mut check = interval(PEER_CHECK);
                 check.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -113,7 +78,7 @@ pub async fn drive(socket: Socket, service: Arc<Service>, stop: CancellationToke
         }
         Poll::Pending
     });
-    if !finished.await && exchange.ends_with_connection.load(Ordering::Relaxed) {
+    if !finished.await && exchange.ends_with_connection() {
         socket.reset_on_close();
     }
 }

@@ -6,6 +6,7 @@
 mod body;
 mod closing;
 mod connection;
+mod exchange;
 pub mod listener;
 mod respond;
 pub mod service;

@@ -2,7 +2,7 @@
 
 use super::body::{RequestBody, ResponseBody, Sending};
 use super::closing::{Closing, Outcome};
-use super::connection::Exchange;
+use super::exchange::Exchange;
 use super::respond::{self, Refused};
 use crate::config::function_json::Trigger;
 use crate::config::{Config, Role};

@@ -131,11 +131,14 @@ impl Pool {
             state.tickets += 1;
             let ticket = state.tickets;
             state.waiting.push_back(Waiting { ticket, initial_memory, answer });
-            Place { shared: &self.0, ticket, receiver }
+            Place { shared: &self.0, ticket: Some(ticket), receiver }
         };
         let until = deadline.min(arrived + self.0.size.queue_timeout);
         match timeout_at(until, &mut place.receiver).await {
-            Ok(Ok(lease)) => Ok(lease),
+            Ok(Ok(lease)) => {
+                place.ticket = None;
+                Ok(lease)
+            }
             Ok(Err(_)) => Err(Refusal::Closed),
             Err(_) => Err(Refusal::WaitedTooLong { waited: arrived.elapsed() }),
         }
@@ -188,13 +191,16 @@ impl Shared {
 /// A place in the queue; dropping it gives it up.
 struct Place<'a> {
     shared: &'a Shared,
-    ticket: u64,
+    /// None once it has been called up.
+    ticket: Option<u64>,
     receiver: oneshot::Receiver<Lease>,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.shared.state().waiting.retain(|waiting| waiting.ticket != self.ticket);
+        if let Some(ticket) = self.ticket {
+            self.shared.state().waiting.retain(|waiting| waiting.ticket != ticket);
+        }
     }
 }
 

@@ -108,6 +108,7 @@ fn spinning_guests_do_not_starve_a_neighbour() {
             client
         })
         .collect();
+    host.probe();
     let mut client = host.connect();
     for _ in 0..50 {
         assert_eq!(client.get("/api/counter").text(), "1");
