@@ -3,6 +3,7 @@
 //! The client reads a reason and the invocation's id; what the operator needs stands in the closing line.
 
 use super::body::ResponseBody;
+use super::closing::Outcome;
 use crate::config::settings::Headers;
 use crate::observe::machine::{Machine, current_thread};
 use crate::pool::{Fault, Refusal, Timings};
@@ -24,13 +25,16 @@ pub struct Refused {
     /// One word for programs.
     reason: &'static str,
     /// One sentence for people.
-    pub message: String,
+    message: String,
     header: Option<(HeaderName, HeaderValue)>,
+    /// What the operator reads.
+    pub outcome: Outcome,
 }
 
 impl Refused {
     fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { status, reason, message: message.into(), header: None }
+        let message = message.into();
+        Self { status, reason, outcome: Outcome::Refused(message.clone()), message, header: None }
     }
 
     fn with(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
@@ -67,9 +71,10 @@ impl Refused {
     }
 
     /// The function's guest could not be loaded.
-    pub fn broken(function: &str) -> Self {
+    pub fn broken(function: &str, why: &str) -> Self {
         let message = format!("the guest of function {function} could not be loaded; `flexwasm check` says why");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "guest-not-loaded", message)
+        let outcome = Outcome::Refused(why.to_owned());
+        Self { outcome, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "guest-not-loaded", message) }
     }
 
     /// The request body is longer than the function accepts.
@@ -82,7 +87,7 @@ impl Refused {
     /// The deadline came before the guest's head.
     pub fn deadline(timeout: Duration) -> Self {
         let message = format!("no answer within {} s", timeout.as_secs_f64());
-        Self::new(StatusCode::GATEWAY_TIMEOUT, "deadline", message)
+        Self { outcome: Outcome::Deadline, ..Self::new(StatusCode::GATEWAY_TIMEOUT, "deadline", message) }
     }
 
     fn closing(self) -> Self {
@@ -112,8 +117,10 @@ impl From<Refusal> for Refused {
 }
 
 impl From<Fault> for Refused {
-    fn from(_: Fault) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "guest-failed", "the function failed; the log has the reason")
+    fn from(fault: Fault) -> Self {
+        let message = "the function failed; the log has the reason";
+        let outcome = Outcome::Faulted(fault.to_string());
+        Self { outcome, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "guest-failed", message) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! One request, from its head to the body of its answer.
 
 use super::body::{RequestBody, ResponseBody, Sending};
-use super::closing::{Closing, Outcome};
+use super::closing::Closing;
 use super::exchange::Exchange;
 use super::respond::{self, Refused};
 use crate::config::function_json::Trigger;
@@ -11,7 +11,8 @@ use crate::observe::machine::Machine;
 use crate::pool::{Call, Fault, Pool, Reply};
 use crate::protocol::forwarded;
 use crate::protocol::routes::{Route, Router};
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, HOST};
+use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -76,7 +77,7 @@ impl Service {
         arrived: Instant,
         exchange: &Arc<Exchange>,
     ) -> Response<ResponseBody> {
-        let (mut head, incoming) = request.into_parts();
+        let (head, incoming) = request.into_parts();
         if forwarded::is_ping(self.config.role, &head) {
             return respond::own(StatusCode::OK, "text/plain", "flexwasm is ready\n");
         }
@@ -97,53 +98,20 @@ impl Service {
             Route::NotFound => return Refused::not_found().response(Some(&origin.id)),
         };
 
-        let limits = &self.config.functions[index].limits;
         let id: Arc<str> = origin.id.as_str().into();
         let mut closing = Closing::new(Arc::clone(&self.names[index]), Arc::clone(&id), arrived);
-        let refuse = |closing: &mut Closing, refused: Refused, outcome: Outcome| {
-            let response = refused.response(Some(&id));
-            closing.status = Some(response.status());
-            closing.outcome = outcome;
-            response
-        };
-        let guest = match &self.guests[index] {
-            Ok(guest) => guest,
-            Err(why) => {
-                return refuse(&mut closing, Refused::broken(&self.names[index]), Outcome::Refused(why.clone()));
-            }
-        };
-        if incoming.size_hint().lower() > limits.request_body {
-            let refused = Refused::body_too_large(limits.request_body);
-            let outcome = Outcome::Refused(refused.message.clone());
-            return refuse(&mut closing, refused, outcome);
-        }
-
-        if let Trigger::Http { keyed, .. } = self.config.functions[index].trigger {
-            forwarded::remove_key(self.config.role, keyed, &mut head);
-        }
-        let host = HeaderValue::try_from(origin.authority.as_str()).expect("an authority is a header value");
-        head.headers.insert(http::header::HOST, host);
-        let is_head = head.method == Method::HEAD;
-        let version = head.version;
-        let (body, mut beyond) = RequestBody::new(incoming, limits.request_body);
-        let call = Call { request: Request::from_parts(head, body), scheme: origin.scheme, id: Arc::clone(&id) };
-        let deadline = (arrived + limits.timeout).into();
-
-        let answered = tokio::select! {
-            biased;
-            Ok(()) = &mut beyond => None,
-            answered = timeout_at(deadline, self.invoke(guest, call, deadline, &mut closing.queued)) => Some(answered),
-        };
-        // A guest may have turned the broken body into an answer of its own within the same poll.
-        let Some(answered) = answered.filter(|_| beyond.try_recv().is_err()) else {
-            let refused = Refused::body_too_large(limits.request_body);
-            let outcome = Outcome::Refused(refused.message.clone());
-            return refuse(&mut closing, refused, outcome);
-        };
+        let (is_head, version) = (head.method == Method::HEAD, head.version);
+        let deadline = (arrived + self.config.functions[index].limits.timeout).into();
+        let call = Call { request: Request::from_parts(head, incoming), scheme: origin.scheme, id: Arc::clone(&id) };
+        let answered = self.run(index, call, &origin.authority, deadline, &mut closing.queued).await;
         let Answered { reply, length } = match answered {
-            Ok(Ok(answered)) => answered,
-            Ok(Err((refused, outcome))) => return refuse(&mut closing, refused, outcome),
-            Err(_) => return refuse(&mut closing, Refused::deadline(limits.timeout), Outcome::Deadline),
+            Ok(answered) => answered,
+            Err(refused) => {
+                closing.outcome = refused.outcome.clone();
+                let response = refused.response(Some(&id));
+                closing.status = Some(response.status());
+                return response;
+            }
         };
 
         let Reply { mut head, body, identity, timings } = reply;
@@ -151,39 +119,62 @@ impl Service {
         respond::annotate(&mut head.headers, self.config.headers, &identity, &self.machine, closing.queued, timings);
         closing.status = Some(head.status);
         closing.ran = Some((identity, timings));
-        let without_body = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         exchange.answer(deadline, version == Version::HTTP_10 && length.is_none());
         let sending = Sending {
             exchange: Arc::clone(exchange),
             deadline,
             tasks: self.tasks.clone(),
             closing,
-            limit: limits.response_body,
+            limit: self.config.functions[index].limits.response_body,
             length,
-            bodiless: is_head || without_body,
+            bodiless: is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED),
         };
         Response::from_parts(head, ResponseBody::guest(body, sending))
     }
 
-    /// Admits, invokes, and checks that the head can be sent.
-    async fn invoke(
+    /// Runs the function's guest until the head of its answer is there, within the deadline and the body's limit.
+    async fn run(
         &self,
-        guest: &Guest,
-        call: Call<RequestBody>,
+        index: usize,
+        call: Call<Incoming>,
+        authority: &Authority,
         deadline: tokio::time::Instant,
         queued: &mut Duration,
-    ) -> Result<Answered, (Refused, Outcome)> {
-        let asked = Instant::now();
-        let lease = self.pool.admit(guest.initial_memory, deadline).await;
-        *queued = asked.elapsed();
-        let lease = lease.map_err(|refusal| (refusal.into(), Outcome::Refused(refusal.to_string())))?;
-        let faulted = |fault: Fault| {
-            let outcome = Outcome::Faulted(fault.to_string());
-            (fault.into(), outcome)
+    ) -> Result<Answered, Refused> {
+        let function = &self.config.functions[index];
+        let guest = self.guests[index].as_ref().map_err(|why| Refused::broken(&function.name, why))?;
+        let Call { request, scheme, id } = call;
+        let (mut head, incoming) = request.into_parts();
+        let limit = function.limits.request_body;
+        if incoming.size_hint().lower() > limit {
+            return Err(Refused::body_too_large(limit));
+        }
+        if let Trigger::Http { keyed, .. } = function.trigger {
+            forwarded::remove_key(self.config.role, keyed, &mut head);
+        }
+        let host = HeaderValue::try_from(authority.as_str()).expect("an authority is a header value");
+        head.headers.insert(HOST, host);
+        let (body, mut beyond) = RequestBody::new(incoming, limit);
+        let call = Call { request: Request::from_parts(head, body), scheme, id };
+
+        let invoke = async {
+            let asked = Instant::now();
+            let lease = self.pool.admit(guest.initial_memory, deadline).await;
+            *queued = asked.elapsed();
+            let mut reply = lease?.invoke(guest, call).await?;
+            let length = sendable(&mut reply).map_err(Fault::BadHead)?;
+            Ok(Answered { reply, length })
         };
-        let mut reply = lease.invoke(guest, call).await.map_err(faulted)?;
-        let length = sendable(&mut reply).map_err(Fault::BadHead).map_err(faulted)?;
-        Ok(Answered { reply, length })
+        let answered = tokio::select! {
+            biased;
+            Ok(()) = &mut beyond => return Err(Refused::body_too_large(limit)),
+            answered = timeout_at(deadline, invoke) => answered,
+        };
+        // A guest may have turned the broken body into an answer of its own within the same poll.
+        if beyond.try_recv().is_ok() {
+            return Err(Refused::body_too_large(limit));
+        }
+        answered.unwrap_or_else(|_| Err(Refused::deadline(function.limits.timeout)))
     }
 
     fn home_page(&self) -> Response<ResponseBody> {
