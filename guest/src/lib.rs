@@ -2,7 +2,7 @@
 //!
 //! It sleeps for `delay` seconds, so that concurrent requests overlap, and answers with a JSON receipt: which process,
 //! thread, instance and slot ran it, when, and on what machine. While it sleeps it holds one pooled instance and no
-//! thread. This file is meant to be copied: everything that a guest needs stands here or in [`receipt`].
+//! thread. This file is meant to be copied: everything that a guest needs stands here or in `receipt`.
 
 #![expect(unsafe_code, reason = "the generated exports of the component")]
 

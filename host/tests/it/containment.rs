@@ -59,6 +59,20 @@ fn s8_no_reply_is_a_500() {
 }
 
 #[test]
+fn s8_an_error_in_place_of_a_response_is_a_500() {
+    let (_app, host) = survives("error_code", guests::ERROR_CODE, 500);
+    assert!(host.closing_line("faulted").contains("answered with the error"));
+}
+
+#[test]
+fn a_head_that_cannot_be_sent_is_a_500() {
+    let app = beside("status", guests::STATUS);
+    let host = app.start();
+    assert_eq!(host.get("/api/status?code=101").status, 500);
+    assert!(host.closing_line("faulted").contains("an informational status cannot end an exchange"));
+}
+
+#[test]
 fn s8_a_memory_bomb_is_a_500() {
     let (_app, host) = survives("bomb", guests::BOMB, 500);
     let line = host.closing_line("faulted");
