@@ -132,6 +132,7 @@ esac
 
 url=$1 count=${2:-5} delay=${3:-3}
 case $count in *[!0-9]* | '' | ????*) fail "N is '$count', but must be a whole number from 1 to 300" ;; esac
+count=$((10#$count))
 if [ "$count" -lt 1 ] || [ "$count" -gt 300 ]; then
   fail "N is $count, but must be from 1 to 300 (for more: cargo xtask burst)"
 fi

@@ -5,6 +5,7 @@ use crate::config::units::spell_size;
 use crate::config::{Config, Role};
 use crate::engine::{self, Engine};
 use crate::guest::{self, Guest};
+use crate::http::Stop;
 use crate::http::listener::{self, Claim};
 use crate::http::service::{Loaded, Service};
 use crate::observe::machine::Machine;
@@ -13,13 +14,16 @@ use crate::sandbox::{self, Policy};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Exit status when a second signal cuts the draining short: 128 + SIGTERM.
 const CUT_SHORT: u8 = 143;
+
+/// How long invocations that are cut off may take to end.
+const CUT_OFF_TIME: Duration = Duration::from_secs(1);
 
 /// A host that is ready to listen.
 pub struct App {
@@ -29,6 +33,7 @@ pub struct App {
     tasks: TaskTracker,
     machine: Arc<Machine>,
     local: SocketAddr,
+    stop: Stop,
 }
 
 impl App {
@@ -59,8 +64,10 @@ impl App {
         let local = listener.local_addr().map_err(|error| error.to_string())?;
         let not_plain = || Err("called with a JSON envelope".to_owned());
         let guests = guests.into_iter().map(|loaded| loaded.unwrap_or_else(not_plain)).collect();
-        let service = Service::new(config, guests, pool.clone(), Arc::clone(&machine), local, tasks.clone());
-        Ok(Self { listener, service: Arc::new(service), pool, tasks, machine, local })
+        let stop = Stop::default();
+        let service =
+            Service::new(config, guests, pool.clone(), Arc::clone(&machine), local, tasks.clone(), stop.clone());
+        Ok(Self { listener, service: Arc::new(service), pool, tasks, machine, local, stop })
     }
 
     /// Loads every guest and answers what is wrong with them, one line each.
@@ -88,7 +95,7 @@ impl App {
         let mut signalled = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
 
         self.announce();
-        let stop = CancellationToken::new();
+        let stop = self.stop;
         let accepting =
             tokio::spawn(listener::serve(self.listener, Arc::clone(&self.service), stop.clone(), self.tasks.clone()));
         let refreshing = tokio::spawn(self.machine.keep_fresh());
@@ -96,7 +103,7 @@ impl App {
         signalled().await;
         let config = &self.service.config;
         tracing::info!(running = self.pool.occupancy().busy, timeout = ?config.drain_timeout, "draining");
-        stop.cancel();
+        stop.gently.cancel();
         self.pool.close();
         self.tasks.close();
         let status = tokio::select! {
@@ -107,6 +114,9 @@ impl App {
             }
             () = signalled() => CUT_SHORT,
         };
+        stop.now.cancel();
+        // For the closing lines of what was cut off; nobody who computes yields later than this.
+        let _ = tokio::time::timeout(CUT_OFF_TIME, self.tasks.wait()).await;
         refreshing.abort();
         accepting.abort();
         tracing::info!(status, "stopped");

@@ -55,7 +55,7 @@ enum Command {
         #[arg(long, value_name = "DURATION", value_parser = config::units::duration)]
         timeout: Option<std::time::Duration>,
         /// Most memory of one instance, such as 64MiB [default: 128MiB]
-        #[arg(long, value_name = "SIZE", value_parser = config::units::size)]
+        #[arg(long, value_name = "SIZE", value_parser = config::settings::memory)]
         memory: Option<u64>,
         /// An environment variable for the guest; may be repeated
         #[arg(long, value_name = "NAME=VALUE", value_parser = environment_variable)]

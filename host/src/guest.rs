@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::sandbox::limits::Budget;
-use crate::sandbox::{Identity, Policy, Sandbox};
+use crate::sandbox::{self, Identity, Policy, Sandbox};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
@@ -125,6 +125,8 @@ impl Guest {
     pub fn store(&self, sandbox: Sandbox) -> Store<Sandbox> {
         let mut store = Store::new(&self.engine.wasm, sandbox);
         store.limiter(|sandbox| &mut sandbox.limiter);
+        store.set_max_component_handles(sandbox::HANDLES);
+        store.set_hostcall_fuel(sandbox::CALL_BYTES);
         store.epoch_deadline_async_yield_and_update(1);
         store
     }

@@ -30,15 +30,19 @@ pub struct AzureHost {
 impl AzureHost {
     /// Reads `document`, with the app settings laid over it.
     pub fn read(document: &Value, settings: &BTreeMap<String, String>, problems: &mut Problems) -> Self {
-        // Where a value stands is part of what is said about it.
-        let setting = |key: &str| format!("AzureFunctionsJobHost__{}", key.replace('.', "__"));
-        let look = |key: &str| match settings.get(&setting(key)) {
-            Some(text) => Some(serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))),
+        // Azure does not tell upper from lower case in a setting's name.
+        let setting = |key: &str| {
+            let name = format!("AzureFunctionsJobHost__{}", key.replace('.', "__"));
+            settings.iter().find(|(spelled, _)| spelled.eq_ignore_ascii_case(&name))
+        };
+        let look = |key: &str| match setting(key) {
+            Some((_, text)) => Some(serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))),
             None => key.split('.').try_fold(document, |value, part| value.get(part)).cloned(),
         };
+        // Where a value stands is part of what is said about it.
         let mut wrong = |key: &str, value: &Value, remedy: &str| match setting(key) {
-            name if settings.contains_key(&name) => problems.add(APP_SETTINGS, &name, None, remedy),
-            _ => problems.add(FILE, key, Some(value), remedy),
+            Some((name, _)) => problems.add(APP_SETTINGS, name, None, remedy),
+            None => problems.add(FILE, key, Some(value), remedy),
         };
 
         match look("version") {

@@ -10,6 +10,9 @@ use std::fmt;
 /// What messages call the app settings. Their values are never repeated: one can hold a secret.
 pub const APP_SETTINGS: &str = "app settings";
 
+/// Our settings among the app settings.
+const PREFIX: &str = "flexwasm__";
+
 /// One mistake in the configuration: where, what it says, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -72,7 +75,11 @@ impl<'a> Section<'a> {
     pub fn of_app_settings<'s>(settings: impl Iterator<Item = (&'s str, &'s str)>, problems: &'a mut Problems) -> Self {
         let mut entries = BTreeMap::new();
         for (name, text) in settings {
-            let Some(key) = name.strip_prefix("flexwasm__") else { continue };
+            // Azure does not tell upper from lower case in a setting's name, so a misspelt one is seen and reported.
+            let (prefix, key) = name.split_at_checked(PREFIX.len()).unwrap_or_default();
+            if !prefix.eq_ignore_ascii_case(PREFIX) {
+                continue;
+            }
             let value = match serde_json::from_str(text) {
                 Ok(value @ (Value::Number(_) | Value::Array(_))) => value,
                 _ => Value::String(text.to_owned()),

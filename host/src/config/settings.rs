@@ -90,13 +90,7 @@ impl FunctionPatch {
     pub fn read(section: &mut Section<'_>) -> Self {
         Self {
             timeout: section.take("limits.timeout", duration),
-            memory: section.take("limits.memory", |value| match size(value)? {
-                bytes if bytes > MAX_MEMORY => {
-                    Err("must be at most 4GiB, the most that a wasm32 memory can hold".to_owned())
-                }
-                bytes if bytes < 64 << 10 => Err("must be at least 64KiB, one WebAssembly page".to_owned()),
-                bytes => Ok(bytes),
-            }),
+            memory: section.take("limits.memory", |value| memory(value.as_str().unwrap_or_default())),
             table_elements: section.take("limits.tableElements", |value| count(value, 1, 10_000_000)),
             request_body: section.take("limits.requestBody", size),
             response_body: section.take("limits.responseBody", size),
@@ -183,6 +177,18 @@ impl HostPatch {
             headers: self.headers.or(weaker.headers),
             function: self.function.over(&weaker.function),
         }
+    }
+}
+
+/// Reads `limits.memory`, in bytes.
+///
+/// # Errors
+/// What to write instead, for a person.
+pub fn memory(text: &str) -> Result<u64, String> {
+    match units::size(text)? {
+        bytes if bytes > MAX_MEMORY => Err("must be at most 4GiB, the most that a wasm32 memory can hold".to_owned()),
+        bytes if bytes < 64 << 10 => Err("must be at least 64KiB, one WebAssembly page".to_owned()),
+        bytes => Ok(bytes),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Measured: neighbours of spinning guests wait 0.6 to 1.8 ms with this tick, 600 ms with one of 10 ms
 /// (performance.md).
-const TICK: Duration = Duration::from_millis(1);
+pub const TICK: Duration = Duration::from_millis(1);
 /// How often a parked thread looks whether the engine still exists.
 const LOOK: Duration = Duration::from_secs(1);
 

@@ -3,7 +3,7 @@
 mod epoch;
 
 use epoch::Ticker;
-pub use epoch::Ticking;
+pub use epoch::{TICK, Ticking};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// Core instances that one component may consist of. Counted: Rust 3, JavaScript 4, Python 14.

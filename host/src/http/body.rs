@@ -141,6 +141,9 @@ impl GuestBody {
                 self.closing.as_mut().expect("until dropped").sent += length;
             }
             Some(Err(fault)) => drop(self.fail(fault.clone())),
+            None if self.expected.is_some_and(|expected| expected > 0) => {
+                return Poll::Ready(Some(Err(self.fail(Fault::Unfinished))));
+            }
             None => self.complete = true,
         }
         Poll::Ready(result)
@@ -166,10 +169,12 @@ impl Drop for GuestBody {
         self.exchange.end();
         let deadline = self.deadline;
         let finish = async move {
-            let outcome = match timeout_at(deadline, poll_fn(|cx| reply.poll_to_end(cx))).await {
-                Ok(Ok(())) => Outcome::Answered,
-                Ok(Err(fault)) => Outcome::Faulted(fault.to_string()),
-                Err(_) => Outcome::Deadline,
+            let end = timeout_at(deadline, poll_fn(|cx| reply.poll_to_end(cx)));
+            let outcome = match closing.cut_off.run_until_cancelled(end).await {
+                Some(Ok(Ok(()))) => Outcome::Answered,
+                Some(Ok(Err(fault))) => Outcome::Faulted(fault.to_string()),
+                Some(Err(_)) => Outcome::Deadline,
+                None => Outcome::CutOff,
             };
             closing.outcome = outcome;
             drop(closing);

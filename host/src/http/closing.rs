@@ -5,6 +5,7 @@ use crate::sandbox::Identity;
 use http::StatusCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// How an invocation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum Outcome {
     Deadline,
     /// The client left.
     ClientGone,
+    /// It still ran when the drain was over.
+    CutOff,
     /// The host refused it; the words are the client's too.
     Refused(String),
 }
@@ -34,13 +37,15 @@ pub struct Closing {
     pub ran: Option<(Identity, Timings)>,
     /// Bytes of the answer's body.
     pub sent: u64,
-    /// How it ended; a line that nobody gave an outcome tells of a client that left.
+    /// How it ended; a line that nobody gave an outcome tells of a client that left, or of the end of the drain.
     pub outcome: Outcome,
+    /// Tells which.
+    pub cut_off: CancellationToken,
 }
 
 impl Closing {
     /// Begins with the arrival of the head.
-    pub fn new(function: Arc<str>, id: Arc<str>, arrived: Instant) -> Self {
+    pub fn new(function: Arc<str>, id: Arc<str>, arrived: Instant, cut_off: CancellationToken) -> Self {
         Self {
             function,
             id,
@@ -50,6 +55,7 @@ impl Closing {
             ran: None,
             sent: 0,
             outcome: Outcome::ClientGone,
+            cut_off,
         }
     }
 }
@@ -61,6 +67,8 @@ impl Drop for Closing {
             Outcome::Answered => ("answered", None),
             Outcome::Faulted(reason) => ("faulted", Some(reason)),
             Outcome::Deadline => ("deadline", None),
+            Outcome::CutOff => ("cut-off", None),
+            Outcome::ClientGone if self.cut_off.is_cancelled() => ("cut-off", None),
             Outcome::ClientGone => ("client-gone", None),
             Outcome::Refused(reason) => ("refused", Some(reason)),
         };

@@ -5,8 +5,13 @@
 //! | a request head, and the idle time before it | `Config::head_timeout` |
 //! | headers of a request | 100 lines, 64 KiB in all; beyond it 431 |
 //! | an answer's body | the function's deadline, also when the client reads slowly or not at all |
+//! | the last bytes of an answer, once all are known | the longer of that deadline and `Config::head_timeout` |
 //! | a client that leaves before its request body was read | noticed within [`PEER_CHECK`] |
+//! | a client that sends on after a connection's last answer | [`LINGER`], so that it can read the answer |
+//!
+//! A client that leaves behind a pipelined request is noticed only at the deadline.
 
+use super::Stop;
 use super::body::ResponseBody;
 use super::exchange::Exchange;
 use super::service::Service;
@@ -20,17 +25,19 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
 /// Largest request head in bytes; Kestrel, in front of us, allows half of it.
 const HEAD_LIMIT: usize = 64 << 10;
 /// How often an unread request's client is checked for having left (P4 allows a second).
 const PEER_CHECK: Duration = Duration::from_millis(250);
+/// How long a closing connection goes on reading: bytes that nobody reads would turn the close into a reset, which can
+/// take the last answer away from a client that still sends (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves `socket` until the client leaves, a limit ends it, or `stop` and the exchange under way is done.
-pub async fn drive(socket: Socket, service: Arc<Service>, stop: CancellationToken) {
-    let exchange = Arc::new(Exchange::default());
+/// Serves `socket` until the client leaves, a limit ends it, or `stop` says so.
+pub async fn drive(socket: Socket, service: Arc<Service>, stop: Stop) {
+    let exchange = Arc::new(Exchange::new(service.config.head_timeout));
     let answer = service_fn(|request| {
         let (service, exchange) = (Arc::clone(&service), Arc::clone(&exchange));
         async move { Ok::<http::Response<ResponseBody>, Infallible>(service.answer(request, exchange).await) }
@@ -42,12 +49,20 @@ pub async fn drive(socket: Socket, service: Arc<Service>, stop: CancellationToke
             .max_header_size(HEAD_LIMIT)
             .serve_connection(TokioIo::new(socket.clone()), answer)
     );
-    let mut stopping = pin!(stop.cancelled());
+    let mut stopping = pin!(stop.gently.cancelled());
+    let mut cut_off = pin!(stop.now.cancelled());
     let mut asked_to_stop = false;
     let mut overdue = pin!(sleep_until(Instant::now()));
     let mut check: Option<Interval> = None;
 
     let finished = poll_fn(|cx| {
+        // Looked at before hyper runs, and on the clock itself: a guest that streams to a willing client can use up the
+        // task's whole budget, with which no timer fires.
+        if exchange.deadline().is_some_and(|deadline| Instant::now() >= deadline)
+            || cut_off.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(false);
+        }
         if !asked_to_stop && stopping.as_mut().poll(cx).is_ready() {
             asked_to_stop = true;
             connection.as_mut().graceful_shutdown();
@@ -78,7 +93,12 @@ pub async fn drive(socket: Socket, service: Arc<Service>, stop: CancellationToke
         }
         Poll::Pending
     });
-    if !finished.await && exchange.ends_with_connection() {
+    if finished.await {
+        if !asked_to_stop {
+            // Whether the client leaves within the time or not, the connection is over.
+            let _ = timeout(LINGER, socket.discard_input()).await;
+        }
+    } else if exchange.ends_with_connection() {
         socket.reset_on_close();
     }
 }

@@ -2,39 +2,50 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The exchange that is under way on a connection. Only the connection's own task touches it.
-#[derive(Default)]
 pub struct Exchange {
-    /// When the answer's body has to be over.
+    /// When the answer has to be over.
     deadline: Mutex<Option<Instant>>,
-    /// The request has a body, behind which hyper does not see the client leave.
+    /// How long the last bytes may take to leave, once all are known.
+    patience: Duration,
     has_request_body: AtomicBool,
-    /// Only the end of the connection ends the answer: an HTTP/1.0 client got no length.
     ends_with_connection: AtomicBool,
 }
 
 impl Exchange {
+    /// No exchange yet; the last bytes of an answer get `patience` to leave.
+    pub fn new(patience: Duration) -> Self {
+        Self {
+            deadline: Mutex::new(None),
+            patience,
+            has_request_body: AtomicBool::new(false),
+            ends_with_connection: AtomicBool::new(false),
+        }
+    }
+
     /// A request head has arrived.
     pub fn begin(&self, has_request_body: bool) {
+        self.set_deadline(None);
         self.has_request_body.store(has_request_body, Ordering::Relaxed);
+        self.ends_with_connection.store(false, Ordering::Relaxed);
     }
 
     /// The head of the answer leaves; its body has until `deadline`.
     pub fn answer(&self, deadline: Instant, ends_with_connection: bool) {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
+        self.set_deadline(Some(deadline));
         self.ends_with_connection.store(ends_with_connection, Ordering::Relaxed);
     }
 
-    /// The answer is complete.
+    /// The answer is complete, but for the bytes that the client has not taken yet.
     pub fn end(&self) {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.set_deadline(self.deadline().max(Some(Instant::now() + self.patience)));
         self.has_request_body.store(false, Ordering::Relaxed);
-        self.ends_with_connection.store(false, Ordering::Relaxed);
     }
 
-    /// When the answer's body has to be over, while one is under way.
+    /// When the answer has to be over. Also set while the connection is idle, where hyper's own time-out is as long.
     pub fn deadline(&self) -> Option<Instant> {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -44,8 +55,12 @@ impl Exchange {
         self.has_request_body.load(Ordering::Relaxed)
     }
 
-    /// Whether only the end of the connection ends the answer.
+    /// Whether only the end of the connection ends the answer: an HTTP/1.0 client got no length.
     pub fn ends_with_connection(&self) -> bool {
         self.ends_with_connection.load(Ordering::Relaxed)
+    }
+
+    fn set_deadline(&self, deadline: Option<Instant>) {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
     }
 }

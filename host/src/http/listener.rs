@@ -1,5 +1,6 @@
 //! The accept loop.
 
+use super::Stop;
 use super::connection;
 use super::service::Service;
 use super::socket::Socket;
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Connections that may wait to be accepted: bursts wait here, they are never refused. Linux caps it at
@@ -29,7 +29,8 @@ pub struct Claim(TcpSocket);
 /// # Errors
 /// With the address and the reason, such as `address already in use`.
 pub fn claim(address: SocketAddr) -> io::Result<Claim> {
-    let claimed = TcpSocket::new_v4().and_then(|socket| {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let claimed = socket.and_then(|socket| {
         // A process that was killed leaves connections in TIME_WAIT; the next one starts on the same port (S11).
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
@@ -58,16 +59,16 @@ fn explain(address: SocketAddr, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot listen on {address}: {reason}"))
 }
 
-/// Accepts until `stop`; every connection is a task of `tasks`. Beyond the process's file descriptors connections wait
+/// Accepts until told to stop; every connection is a task of `tasks`. Beyond the process's file descriptors connections wait
 /// in the backlog.
-pub async fn serve(listener: TcpListener, service: Arc<Service>, stop: CancellationToken, tasks: TaskTracker) {
+pub async fn serve(listener: TcpListener, service: Arc<Service>, stop: Stop, tasks: TaskTracker) {
     let permits = Arc::new(Semaphore::new(connection_limit()));
     loop {
         let permit = Arc::clone(&permits).acquire_owned();
-        let Some(permit) = stop.run_until_cancelled(permit).await else { return };
+        let Some(permit) = stop.gently.run_until_cancelled(permit).await else { return };
         let permit = permit.expect("the semaphore is never closed");
         let stream = loop {
-            let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { return };
+            let Some(accepted) = stop.gently.run_until_cancelled(listener.accept()).await else { return };
             match accepted {
                 Ok((stream, _)) => break stream,
                 Err(error) if is_clients_fault(&error) => {}

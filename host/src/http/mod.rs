@@ -11,3 +11,14 @@ pub mod listener;
 mod respond;
 pub mod service;
 mod socket;
+
+use tokio_util::sync::CancellationToken;
+
+/// How everything that serves is told to stop.
+#[derive(Clone, Default)]
+pub struct Stop {
+    /// Accept nothing new, finish what runs.
+    pub gently: CancellationToken,
+    /// Cut off what still runs.
+    pub now: CancellationToken,
+}

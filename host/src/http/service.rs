@@ -1,5 +1,6 @@
 //! One request, from its head to the body of its answer.
 
+use super::Stop;
 use super::body::{RequestBody, ResponseBody, Sending};
 use super::closing::Closing;
 use super::exchange::Exchange;
@@ -38,6 +39,7 @@ pub struct Service {
     local: SocketAddr,
     /// Owner of guests that outlive their answer.
     tasks: TaskTracker,
+    stop: Stop,
 }
 
 /// What is known once a guest has answered.
@@ -55,9 +57,10 @@ impl Service {
         machine: Arc<Machine>,
         local: SocketAddr,
         tasks: TaskTracker,
+        stop: Stop,
     ) -> Self {
         let names = config.functions.iter().map(|function| function.name.as_str().into()).collect();
-        Self { router: Router::new(&config), names, config, guests, pool, machine, local, tasks }
+        Self { router: Router::new(&config), names, config, guests, pool, machine, local, tasks, stop }
     }
 
     /// Answers one request. Never fails: whatever goes wrong is an answer too, or the end of the connection.
@@ -99,7 +102,7 @@ impl Service {
         };
 
         let id: Arc<str> = origin.id.as_str().into();
-        let mut closing = Closing::new(Arc::clone(&self.names[index]), Arc::clone(&id), arrived);
+        let mut closing = Closing::new(Arc::clone(&self.names[index]), Arc::clone(&id), arrived, self.stop.now.clone());
         let (is_head, version) = (head.method == Method::HEAD, head.version);
         let deadline = (arrived + self.config.functions[index].limits.timeout).into();
         let call = Call { request: Request::from_parts(head, incoming), scheme: origin.scheme, id: Arc::clone(&id) };

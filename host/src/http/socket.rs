@@ -26,6 +26,18 @@ impl Socket {
         poll(&mut watched, Some(&rustix::time::Timespec::default())).is_ok() && watched[0].revents().intersects(gone)
     }
 
+    /// Reads and forgets what the peer sends, until it closes its side.
+    pub async fn discard_input(&self) {
+        let mut buffer = vec![0; 16 << 10];
+        while self.0.readable().await.is_ok() {
+            match self.0.try_read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
     /// Makes closing the stream a reset, so that the peer cannot take what it got for the whole.
     pub fn reset_on_close(&self) {
         // A stream that is gone already needs no reset.

@@ -5,6 +5,7 @@
 //! it by dropping the future.
 
 use super::Lease;
+use crate::engine::TICK;
 use crate::guest::{Guest, chain};
 use crate::sandbox::{Identity, Sandbox};
 use bytes::Bytes;
@@ -151,7 +152,7 @@ impl Lease {
             None => State::Running(run),
         };
         let timings = Timings { instantiate: instantiated - begun, head: instantiated.elapsed() };
-        let body = ReplyBody { guest, written, ahead: None, finished: false, _lease: self };
+        let body = ReplyBody { guest, written, ahead: None, finished: false, busy_since: None, _lease: self };
         Ok(Reply { head, body, identity, timings })
     }
 }
@@ -188,6 +189,8 @@ pub struct ReplyBody {
     ahead: Option<Frame<Bytes>>,
     /// The guest has finished its body, though it may still run.
     finished: bool,
+    /// Since when it has been handing out frames without a pause.
+    busy_since: Option<Instant>,
     _lease: Lease,
 }
 
@@ -244,6 +247,13 @@ impl Body for ReplyBody {
         if this.finished || matches!(this.guest, State::Failed) {
             return Poll::Ready(this.ahead.take().map(Ok));
         }
+        // A guest that yields at a tick while a frame of it is waiting would be driven on at once, for as long as the client
+        // takes its frames: pause as often as it ticks.
+        if this.busy_since.get_or_insert_with(Instant::now).elapsed() > TICK {
+            this.busy_since = None;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             if let Err(fault) = this.drive(cx) {
                 this.ahead = None;
@@ -261,7 +271,13 @@ impl Body for ReplyBody {
                 }
                 Poll::Ready(Some(Err(_))) => break,
                 Poll::Pending if this.is_guest_done() => break,
-                Poll::Pending => return this.ahead.take().map_or(Poll::Pending, |frame| Poll::Ready(Some(Ok(frame)))),
+                Poll::Pending => {
+                    let Some(frame) = this.ahead.take() else {
+                        this.busy_since = None;
+                        return Poll::Pending;
+                    };
+                    return Poll::Ready(Some(Ok(frame)));
+                }
             }
         }
         // The store is dropped only now: a body that was not finished would end cleanly with it.

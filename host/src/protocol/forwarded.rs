@@ -5,6 +5,7 @@ use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Version};
+use percent_encoding::percent_decode_str;
 use std::net::SocketAddr;
 use uuid::Uuid;
 
@@ -14,6 +15,9 @@ const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-inv
 const PROXIED_ID: HeaderName = HeaderName::from_static("x-ms-invocation-id");
 /// The caller's function key. The Functions host has checked it and leaves it in; it is no business of a guest.
 const FUNCTION_KEY: HeaderName = HeaderName::from_static("x-functions-key");
+/// Headers in which the App Service front end repeats the whole target, a key in its query included.
+const ORIGINAL_TARGETS: [HeaderName; 2] =
+    [HeaderName::from_static("x-original-url"), HeaderName::from_static("x-waws-unencoded-url")];
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
@@ -64,7 +68,11 @@ pub fn origin(role: Role, head: &Parts, local: SocketAddr) -> Result<Origin, Bad
     let own = Authority::try_from(local.to_string()).expect("a socket address is an authority");
     // The request target wins over Host where it names an authority (RFC 9112 §3.2.2).
     let named = head.uri.authority().cloned().or(host).unwrap_or_else(|| own.clone());
-    let proxied = (named == own).then(|| forwarded(FORWARDED_HOST)?.parse().ok()).flatten();
+    if has_user(&named) {
+        return Err(BadHead::HostValue);
+    }
+    let client = || forwarded(FORWARDED_HOST)?.parse().ok().filter(|authority| !has_user(authority));
+    let proxied = (named == own).then(client).flatten();
     let scheme = match forwarded(FORWARDED_PROTO) {
         Some(proto) if proto.eq_ignore_ascii_case("https") => Scheme::HTTPS,
         _ => Scheme::HTTP,
@@ -79,8 +87,17 @@ pub fn remove_key(role: Role, keyed: bool, head: &mut Parts) {
         return;
     }
     head.headers.remove(FUNCTION_KEY);
-    let Some(query) = head.uri.query().filter(|_| keyed) else { return };
-    let is_key = |pair: &&str| pair.split('=').next().is_some_and(|name| name.eq_ignore_ascii_case("code"));
+    if !keyed {
+        return;
+    }
+    for name in ORIGINAL_TARGETS {
+        head.headers.remove(name);
+    }
+    let Some(query) = head.uri.query() else { return };
+    let is_key = |pair: &&str| {
+        let name = percent_decode_str(pair.split('=').next().unwrap_or_default()).decode_utf8_lossy();
+        name.eq_ignore_ascii_case("code")
+    };
     if !query.split('&').any(|pair| is_key(&pair)) {
         return;
     }
@@ -107,11 +124,15 @@ fn sole_host(head: &Parts) -> Result<Option<Authority>, BadHead> {
         (_, Some(_)) => Err(BadHead::HostCount),
         (None, None) if head.version >= Version::HTTP_11 => Err(BadHead::HostCount),
         (None, None) => Ok(None),
-        (Some(host), None) => {
-            let authority = Authority::try_from(host.as_bytes()).map_err(|_| BadHead::HostValue)?;
-            if authority.as_str().contains('@') { Err(BadHead::HostValue) } else { Ok(Some(authority)) }
-        }
+        // Legal where the target has no authority (RFC 9112 §3.2).
+        (Some(host), None) if host.is_empty() => Ok(None),
+        (Some(host), None) => Authority::try_from(host.as_bytes()).map(Some).map_err(|_| BadHead::HostValue),
     }
+}
+
+/// User information has no place in a request (RFC 9110 §4.2.4).
+fn has_user(authority: &Authority) -> bool {
+    authority.as_str().contains('@')
 }
 
 #[cfg(test)]
@@ -199,22 +220,28 @@ mod tests {
         assert_eq!(read(Role::StandAlone, &[("host", "a"), ("host", "b")]), Err(BadHead::HostCount));
         assert_eq!(read(Role::StandAlone, &[("host", "a b")]), Err(BadHead::HostValue));
         assert_eq!(read(Role::StandAlone, &[("host", "user@a")]), Err(BadHead::HostValue));
+        let local = "127.0.0.1:9000".parse().expect("an address");
+        let absolute = head("http://user:pw@b/x", &[("host", "b")]);
+        assert_eq!(origin(Role::StandAlone, &absolute, local), Err(BadHead::HostValue));
+        assert_eq!(read(Role::StandAlone, &[("host", "")]).expect("a good head").authority.as_str(), "127.0.0.1:9000");
         let mut old = head("/x", &[]);
         old.version = Version::HTTP_10;
-        let local = "127.0.0.1:9000".parse().expect("an address");
         assert_eq!(origin(Role::StandAlone, &old, local).expect("a good head").authority.as_str(), "127.0.0.1:9000");
     }
 
     #[test]
     fn the_function_key_is_removed() {
         let target = |keyed, target| {
-            let mut head = head(target, &[("x-functions-key", "secret")]);
+            let repeated = format!("http://a{target}");
+            let mut head = head(target, &[("x-functions-key", "secret"), ("x-original-url", &repeated)]);
             remove_key(Role::CustomHandler, keyed, &mut head);
             assert!(!head.headers.contains_key(FUNCTION_KEY));
+            assert_eq!(head.headers.contains_key("x-original-url"), !keyed);
             head.uri.to_string()
         };
         assert_eq!(target(true, "/x?a=1%2C2&code=secret&k="), "/x?a=1%2C2&k=");
         assert_eq!(target(true, "/x?code=secret"), "/x");
+        assert_eq!(target(true, "/x?c%6Fde=secret"), "/x");
         assert_eq!(target(true, "/x?CODE=secret&decode=1"), "/x?decode=1");
         // Without a key of its own the parameter is the application's, say of an OAuth reply.
         assert_eq!(target(false, "/x?code=kept"), "/x?code=kept");

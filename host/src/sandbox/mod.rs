@@ -16,6 +16,17 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
+/// Handles that an instance may hold, and entries of its resource table. What each of them can keep on the host's side
+/// is bounded below, so that a guest that hoards them is ended long before it matters.
+pub const HANDLES: usize = 1024;
+/// Bytes that a guest may hand to the host in one call, and that its outgoing bodies take in one write.
+pub const CALL_BYTES: usize = 2 << 20;
+const CHUNK_BYTES: usize = 64 << 10;
+/// Bytes of one set of header fields, as wasmtime counts them.
+const FIELD_BYTES: usize = 64 << 10;
+/// Random bytes in one call: more would hold a thread.
+const RANDOM_BYTES: u64 = 64 << 10;
+
 /// What stays the same for every invocation of a function.
 #[derive(Debug)]
 pub struct Policy {
@@ -69,11 +80,16 @@ impl Sandbox {
             .stderr(stderr)
             .allow_tcp(false)
             .allow_udp(false)
+            .max_random_size(RANDOM_BYTES)
             .build();
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELD_BYTES);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
         Self {
             wasi,
-            http: WasiHttpCtx::new(),
-            table: ResourceTable::new(),
+            http,
+            table,
             hooks: Denied,
             limiter: Limiter::new(&policy.limits, reservation),
             policy,
@@ -119,6 +135,10 @@ type Pending<T> = Box<dyn Future<Output = T> + Send>;
 type Sent = (http::Response<WasiBody>, Pending<Result<(), wasmtime_wasi_http::Error>>);
 
 impl WasiHttpHooks for Denied {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
+    }
+
     fn send_request(
         &mut self,
         _: http::Request<WasiBody>,

@@ -24,6 +24,7 @@ pub fn streams(policy: &Arc<Policy>, invocation: &Arc<str>) -> [Stream; 2] {
         policy: Arc::clone(policy),
         invocation: Arc::clone(invocation),
         left: policy.limits.log,
+        cut: false,
         lines: [("stdout", Vec::new()), ("stderr", Vec::new())],
     };
     let log = Arc::new(Mutex::new(log));
@@ -42,6 +43,8 @@ struct Log {
     invocation: Arc<str>,
     /// Bytes that may still be logged.
     left: u64,
+    /// Whether the log already says that something is missing.
+    cut: bool,
     /// Name and unfinished line of each stream.
     lines: [(&'static str, Vec<u8>); 2],
 }
@@ -49,15 +52,20 @@ struct Log {
 impl Log {
     fn write(&mut self, index: usize, bytes: &[u8]) {
         let allowed = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
-        if allowed < bytes.len() && self.left > 0 {
+        if allowed < bytes.len() && !self.cut {
+            self.cut = true;
             let limit = self.policy.limits.log;
             tracing::warn!(target: "guest", function = %self.policy.function, id = %self.invocation,
                 "output beyond limits.log ({limit} bytes) is dropped");
         }
         self.left -= allowed as u64;
-        for piece in bytes[..allowed].split_inclusive(|byte| *byte == b'\n') {
+        for piece in bytes[..allowed].split_inclusive(|byte| *byte == b'\n').flat_map(|piece| piece.chunks(LINE_LIMIT))
+        {
+            if self.lines[index].1.len() + piece.len() > LINE_LIMIT {
+                self.end_line(index);
+            }
             self.lines[index].1.extend(piece);
-            if piece.ends_with(b"\n") || self.lines[index].1.len() >= LINE_LIMIT {
+            if piece.ends_with(b"\n") {
                 self.end_line(index);
             }
         }

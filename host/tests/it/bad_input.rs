@@ -83,7 +83,14 @@ fn settings_that_contradict_each_other() {
     .routed("two", guests::COUNTER, r#""route": "SAME/{b}""#, r#"{"grants": {"env": ["MISSING"]}}"#);
     let mut command = flexwasm();
     command.arg("check").arg(app.path()).env("AzureFunctionsJobHost__functionTimeout", "never");
-    says(&complaint_of(command), &["app settings: AzureFunctionsJobHost__functionTimeout: must be \"hh:mm:ss\""]);
+    command.env("FLEXWASM__POOL__SIZE", "7");
+    says(
+        &complaint_of(command),
+        &[
+            "app settings: AzureFunctionsJobHost__functionTimeout: must be \"hh:mm:ss\"",
+            "app settings: FLEXWASM__POOL__SIZE: unknown key; did you mean pool.size?",
+        ],
+    );
     says(
         &complaint(app.path()),
         &[
@@ -202,6 +209,7 @@ fn command_lines_that_cannot_work() {
         (&["serve"][..], "<GUEST>"),
         (&["serve", "x.wasm", "--pool", "0"], "0 is not in 1..=10000"),
         (&["serve", "x.wasm", "--timeout", "5"], "write a whole number above 0 with a unit"),
+        (&["serve", "x.wasm", "--memory", "8GiB"], "must be at most 4GiB"),
         (&["serve", "x.wasm", "--env", "novalue"], "write NAME=VALUE"),
         (&["frobnicate"], "unrecognized subcommand"),
     ] {

@@ -214,6 +214,46 @@ fn a_client_that_reads_nothing_is_cut_off_at_the_deadline() {
 }
 
 #[test]
+fn a_client_that_reads_everything_is_cut_off_at_the_deadline_too() {
+    let app = beside("stream", guests::STREAM);
+    let host = app.start();
+    // Without a pause the guest and its client keep the connection's task busy all the time.
+    let answer = host.get("/api/stream");
+    assert!(!answer.complete && !answer.body.is_empty());
+    let line = host.closing_line("deadline");
+    let total = line.split("total_ms=").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(total.parse::<f64>().unwrap() < 5_000.0, "{line}");
+}
+
+#[test]
+fn what_the_host_keeps_for_a_guest_is_bounded() {
+    let app = beside("hoard", guests::HOARD);
+    let mut host = app.start();
+    let before = host.resident();
+    assert_eq!(host.get("/api/hoard").status, 500);
+    let grown = host.resident().saturating_sub(before);
+    assert!(grown < 128 << 20, "{} MiB", grown >> 20);
+    assert!(host.is_running());
+}
+
+#[test]
+fn a_body_shorter_than_announced_is_a_fault() {
+    let app = beside("short", guests::SHORT);
+    let host = app.start();
+    assert!(!host.get("/api/short").complete);
+    assert!(host.closing_line("faulted").contains("did not finish its response body"));
+}
+
+#[test]
+fn a_refused_upload_can_read_why() {
+    let app = App::new(r#"{"limits": {"requestBody": "1KiB"}}"#).function("sink", guests::SINK);
+    let host = app.start();
+    // The whole body is on its way before the answer is read.
+    let answer = host.connect().ask(post("/api/sink", &"x".repeat(2 << 20)));
+    assert_eq!(answer.status, 413);
+}
+
+#[test]
 fn a_body_over_its_limit_is_a_413() {
     let app = App::new(r#"{"limits": {"requestBody": "1KiB"}}"#).function("sink", guests::SINK);
     let host = app.start();

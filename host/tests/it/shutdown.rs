@@ -83,6 +83,19 @@ fn what_runs_longer_than_the_drain_timeout_is_cut_off() {
     assert_eq!(host.exit_code(), 0);
     assert!(running.is_closed());
     host.line(&["drain.timeout is over", "cut_off=1"]);
+    host.closing_line("cut-off");
+}
+
+#[test]
+fn an_answer_that_the_drain_cuts_off_never_looks_whole() {
+    let mut host = app(r#"{"drain": {"timeout": "300ms"}}"#).start();
+    let mut running = host.connect();
+    // Without a length, HTTP/1.0 takes the end of the connection for the end of the body.
+    running.write("GET /api/stream?ms=50 HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert_eq!(running.response_head().status, 200);
+    host.signal("TERM");
+    assert!(running.is_reset());
+    assert_eq!(host.exit_code(), 0);
 }
 
 #[test]

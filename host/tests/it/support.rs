@@ -410,6 +410,11 @@ impl Client {
         }
     }
 
+    /// Whether the connection ends in a reset, whatever comes before.
+    pub fn is_reset(&mut self) -> bool {
+        self.stream.read_to_end(&mut Vec::new()).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+    }
+
     fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let read = self.stream.read_line(&mut line).ok()?;
