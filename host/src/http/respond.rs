@@ -26,7 +26,7 @@ pub struct Refused {
     reason: &'static str,
     /// One sentence for people.
     message: String,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
     /// What the operator reads.
     pub outcome: Outcome,
 }
@@ -38,7 +38,7 @@ impl Refused {
     }
 
     fn with(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
-        self.header = Some((name, value.into()));
+        self.header = Some(Box::new((name, value.into())));
         self
     }
 
@@ -100,7 +100,7 @@ impl Refused {
             "error": { "reason": self.reason, "message": self.message, "invocation_id": id }
         });
         let mut response = own(self.status, "application/json", error.to_string());
-        response.headers_mut().extend(self.header);
+        response.headers_mut().extend(self.header.map(|header| *header));
         response
     }
 }

@@ -1,6 +1,6 @@
 //! What a bad guest gets, and that nobody else notices.
 
-use crate::support::{App, Host, PATIENCE, get, guests, post};
+use crate::support::{App, Host, get, guests, post};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -191,11 +191,11 @@ fn a_guest_may_work_on_after_its_answer() {
     let host = app.start();
     let mut client = host.connect();
     let asked = Instant::now();
-    assert_eq!(client.get("/api/late?ms=500").text(), "done");
-    assert!(asked.elapsed() < Duration::from_millis(400));
+    assert_eq!(client.get("/api/late?ms=1500").text(), "done");
+    assert!(asked.elapsed() < Duration::from_millis(1500));
     // The slot is still taken, the connection is not.
     assert_eq!(client.get("/api/counter").text(), "1");
-    assert!(asked.elapsed() >= Duration::from_millis(500));
+    assert!(asked.elapsed() >= Duration::from_millis(1500));
     host.line(&["late work done"]);
     host.closing_line("answered");
 }
@@ -209,7 +209,6 @@ fn a_client_that_reads_nothing_is_cut_off_at_the_deadline() {
     // The guest writes without end, the buffers fill, and nobody reads.
     let line = host.closing_line("deadline");
     assert!(line.contains("status=200"), "{line}");
-    assert!(PATIENCE > Duration::from_secs(1));
     assert_eq!(host.get("/api/counter").text(), "1");
 }
 

@@ -66,11 +66,11 @@ fn p4_a_client_that_leaves_frees_the_slot() {
 
 #[test]
 fn p5_a_silent_stream_lives_until_the_deadline_and_no_longer() {
-    let settings = r#"{"limits": {"timeout": "2s"}}"#;
+    let settings = r#"{"limits": {"timeout": "4s"}}"#;
     let app = App::new("{}").routed("stream", guests::STREAM, r#""authLevel": "anonymous""#, settings);
     let host = app.start();
     let mut client = host.connect();
-    client.write(get("/api/stream?ms=1500&count=2"));
+    client.write(get("/api/stream?ms=2500&count=2"));
     client.response_head();
     assert_eq!(client.chunk().unwrap(), b"data: 1\n\n");
     assert_eq!(client.chunk().unwrap(), b"data: 2\n\n");

@@ -25,10 +25,8 @@ fn s10_idle_with_an_open_connection() {
 
 #[test]
 fn s10_a_running_request_finishes_and_nothing_new_starts() {
-    let mut host = app("{}").start();
-    let mut running = host.connect();
-    running.write(get("/api/sleep?ms=1000"));
-    assert!(running.stays_silent(Duration::from_millis(200)));
+    let mut host = app(r#"{"pool": {"size": 1}}"#).start();
+    let mut running = host.running("/api/sleep?ms=1000", "/api/sleep");
     host.signal("INT");
     host.line(&["draining"]);
     eventually("the port is closed", || TcpStream::connect(("127.0.0.1", host.port)).is_err());
@@ -63,8 +61,7 @@ fn s10_late_work_is_waited_for() {
 #[test]
 fn waiting_requests_get_503() {
     let mut host = app(r#"{"pool": {"size": 1}}"#).start();
-    let mut running = host.connect();
-    running.write(get("/api/sleep?ms=2000"));
+    let mut running = host.running("/api/sleep?ms=2000", "/api/sleep");
     let mut waiting = host.waiting("/api/sleep");
     host.signal("TERM");
     let refused = waiting.response(false);
@@ -75,10 +72,8 @@ fn waiting_requests_get_503() {
 
 #[test]
 fn what_runs_longer_than_the_drain_timeout_is_cut_off() {
-    let mut host = app(r#"{"drain": {"timeout": "300ms"}}"#).start();
-    let mut running = host.connect();
-    running.write(get("/api/sleep?ms=3600000"));
-    assert!(running.stays_silent(Duration::from_millis(200)));
+    let mut host = app(r#"{"pool": {"size": 1}, "drain": {"timeout": "300ms"}}"#).start();
+    let mut running = host.running("/api/sleep?ms=3600000", "/api/sleep");
     host.signal("TERM");
     assert_eq!(host.exit_code(), 0);
     assert!(running.is_closed());
@@ -100,10 +95,8 @@ fn an_answer_that_the_drain_cuts_off_never_looks_whole() {
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let mut host = app("{}").start();
-    let mut running = host.connect();
-    running.write(get("/api/sleep?ms=3600000"));
-    assert!(running.stays_silent(Duration::from_millis(200)));
+    let mut host = app(r#"{"pool": {"size": 1}}"#).start();
+    let _running = host.running("/api/sleep?ms=3600000", "/api/sleep");
     host.signal("TERM");
     host.line(&["draining"]);
     host.signal("TERM");

@@ -1,6 +1,7 @@
 //! How the Functions host starts, watches and stops the process: S1 to S13.
 
-use crate::support::{App, eventually, flexwasm, free_port, get, guests, output};
+use crate::support::{App, Host, eventually, flexwasm, free_port, get, guests, output};
+use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ fn s1_the_port_variables() {
     let (old, new) = (free_port(), free_port());
     let mut command = flexwasm();
     command.current_dir(app.path()).env("FUNCTIONS_HTTPWORKER_PORT", old.to_string());
-    let host = crate::support::Host::spawn(command, old);
+    let host = Host::spawn(command, old);
     host.probe();
     let both = app.spawn(new, &[("FUNCTIONS_HTTPWORKER_PORT", &old.to_string())]);
     both.probe();
@@ -72,14 +73,16 @@ fn s4_a_root_request_with_an_id_reaches_the_guest() {
 #[test]
 fn s5_a_read_only_app_root_with_unknown_keys_and_variables() {
     let app = app();
-    let mut entries = [app.path().to_owned(), app.path().join("counter"), app.path().join("sleep")];
-    let mode =
-        |path: &std::path::Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-    entries.iter().for_each(|path| mode(path, 0o555));
-    let host = app.start_with(&[("AzureFunctionsJobHost__logging__logLevel__default", "Trace")]);
+    let mut command = app.as_nobody();
+    let mode = |mode| fs::set_permissions(app.path(), fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o555);
+    let port = free_port();
+    command.env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string()).env("SOMETHING_UNKNOWN", "1");
+    command.env("AzureFunctionsJobHost__logging__logLevel__default", "Trace");
+    let host = Host::spawn(command, port);
+    host.probe();
     assert_eq!(host.get("/api/counter").text(), "1");
-    entries.reverse();
-    entries.iter().for_each(|path| mode(path, 0o755));
+    mode(0o755);
 }
 
 #[test]

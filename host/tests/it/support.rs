@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -86,6 +87,21 @@ impl App {
         let host = self.spawn(free_port(), environment);
         host.probe();
         host
+    }
+
+    /// The command as a user who owns nothing here: root may read and write everything, so root runs it as nobody.
+    pub fn as_nobody(&self) -> Command {
+        let binary = self.path().join("flexwasm");
+        // By another process: a file that this one holds open for writing while a test beside it forks could not be run.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_flexwasm")).arg(&binary).status().unwrap();
+        assert!(copied.success());
+        fs::set_permissions(self.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = Command::new(binary);
+        command.env_clear().current_dir(self.path());
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534).gid(65534);
+        }
+        command
     }
 
     /// Starts the host on `port` without waiting.
@@ -193,6 +209,14 @@ impl Host {
     /// A request as the Functions host forwards it, on a connection of its own.
     pub fn get(&self, path: &str) -> Response {
         self.connect().get(path)
+    }
+
+    /// A request that holds the only slot; `quick` is a path that is answered at once while the slot is free.
+    pub fn running(&self, path: &str, quick: &str) -> Client {
+        let mut client = self.connect();
+        client.write(get(path));
+        drop(self.waiting(quick));
+        client
     }
 
     /// A request that waits for a slot, once all of them are taken.
