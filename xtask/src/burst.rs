@@ -59,6 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let local = url.host().is_some_and(|host| matches!(host, "127.0.0.1" | "localhost" | "[::1]"));
     let host = first["host"]["process_id"].as_u64().filter(|_| local).map(Watch::start);
 
+    raise_descriptor_limit();
     println!("Sending {requests} requests, each sleeps {delay} seconds ...");
     let target = with_delay(*delay)?;
     let client = client();
@@ -82,6 +83,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn client() -> Client<HttpsConnector<HttpConnector>, Empty<Bytes>> {
     let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
     Client::builder(TokioExecutor::new()).build(connector)
+}
+
+/// Every request has a connection of its own, and many systems start with a limit of 1,024 descriptors.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it cannot be raised, the report will show which requests found no descriptor.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 async fn fetch(client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, url: Uri) -> Answer {
