@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
@@ -133,7 +133,9 @@ pub fn free_port() -> u16 {
     let first = 20_000 + (std::process::id() % 100) as u16 * 100;
     loop {
         let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Not by listening on it: a process that a test beside this one forks would keep the listener for a moment, and
+        // take the first connections.
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
             return port;
         }
     }
