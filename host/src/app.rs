@@ -157,7 +157,7 @@ async fn load(config: &Config, machine: &Arc<Machine>) -> Result<Vec<Option<Load
             continue;
         }
         let policy = Arc::new(Policy {
-            function: function.name.clone(),
+            function: Arc::clone(&function.name),
             limits: function.limits.clone(),
             env: function.env.clone(),
             machine: Arc::clone(machine),
@@ -190,7 +190,7 @@ pub fn describe(config: &Config) -> String {
     for function in &config.functions {
         let limits = &function.limits;
         line("", String::new());
-        line("function", function.name.clone());
+        line("function", function.name.to_string());
         match &function.trigger {
             Trigger::Http { route, methods, keyed } => {
                 let methods = methods.as_ref().map_or("any".to_owned(), |methods| format!("{methods:?}"));

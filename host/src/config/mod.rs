@@ -20,6 +20,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// App settings by name: the process environment and, stand-alone, `local.settings.json`.
@@ -74,7 +75,7 @@ pub struct Config {
 #[derive(Debug, Clone)]
 pub struct Function {
     /// The folder's name.
-    pub name: String,
+    pub name: Arc<str>,
     /// How it is called.
     pub trigger: Trigger,
     /// The guest's file.
@@ -153,7 +154,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         }
         // Without a forwarding flag the Functions host wraps every request in a JSON envelope.
         let trigger = if role == Role::CustomHandler && !azure.raw_http { Trigger::Envelope } else { trigger };
-        functions.push(Function { guest: root.join(&name).join(script_file), name, trigger, limits, env });
+        functions.push(Function { guest: root.join(&name).join(script_file), name: name.into(), trigger, limits, env });
     }
     if functions.is_empty() && problems.0.is_empty() {
         let remedy = "no function found: add a folder with a function.json, such as http_trigger/function.json";
@@ -179,7 +180,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
 pub fn serve(guest: PathBuf, host: &HostPatch, env: Vec<(String, String)>, given: &Circumstances) -> Config {
     let limits = host.function.limits();
     let trigger = Trigger::Http { route: route::Template::everything(), methods: None, keyed: false };
-    let function = Function { name: "serve".to_owned(), trigger, guest, limits, env };
+    let function = Function { name: "serve".into(), trigger, guest, limits, env };
     let default_size = default_pool_size(given.machine_memory);
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
     resolve(Role::Serve, listen, host, default_size, given, String::new(), vec![function])

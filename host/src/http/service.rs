@@ -33,7 +33,6 @@ pub struct Service {
     router: Router,
     /// One for each of `config.functions`.
     guests: Vec<Loaded>,
-    names: Vec<Arc<str>>,
     pool: Pool,
     machine: Arc<Machine>,
     local: SocketAddr,
@@ -59,8 +58,7 @@ impl Service {
         tasks: TaskTracker,
         stop: Stop,
     ) -> Self {
-        let names = config.functions.iter().map(|function| function.name.as_str().into()).collect();
-        Self { router: Router::new(&config), names, config, guests, pool, machine, local, tasks, stop }
+        Self { router: Router::new(&config), config, guests, pool, machine, local, tasks, stop }
     }
 
     /// Answers one request. Never fails: whatever goes wrong is an answer too, or the end of the connection.
@@ -93,7 +91,9 @@ impl Service {
         }
         let index = match self.router.find(&self.config.functions, &head.method, head.uri.path()) {
             Route::Function(index) => index,
-            Route::Envelope(index) => return Refused::envelope(&self.names[index]).response(Some(&origin.id)),
+            Route::Envelope(index) => {
+                return Refused::envelope(&self.config.functions[index].name).response(Some(&origin.id));
+            }
             Route::WrongMethod(allowed) => return Refused::wrong_method(&allowed).response(Some(&origin.id)),
             Route::NotFound if self.config.role == Role::StandAlone && head.uri.path() == "/" => {
                 return self.home_page();
@@ -102,9 +102,10 @@ impl Service {
         };
 
         let id: Arc<str> = origin.id.as_str().into();
-        let mut closing = Closing::new(Arc::clone(&self.names[index]), Arc::clone(&id), arrived, self.stop.now.clone());
+        let function = &self.config.functions[index];
+        let mut closing = Closing::new(Arc::clone(&function.name), Arc::clone(&id), arrived, self.stop.now.clone());
         let (is_head, version) = (head.method == Method::HEAD, head.version);
-        let deadline = (arrived + self.config.functions[index].limits.timeout).into();
+        let deadline = (arrived + function.limits.timeout).into();
         let call = Call { request: Request::from_parts(head, incoming), scheme: origin.scheme, id: Arc::clone(&id) };
         let answered = self.run(index, call, &origin.authority, deadline, &mut closing.queued).await;
         let Answered { reply, length } = match answered {
@@ -128,7 +129,7 @@ impl Service {
             deadline,
             tasks: self.tasks.clone(),
             closing,
-            limit: self.config.functions[index].limits.response_body,
+            limit: function.limits.response_body,
             length,
             bodiless: is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED),
         };
@@ -214,7 +215,7 @@ impl Service {
                 .collect::<Vec<_>>()
                 .join("/");
             let path = if self.config.role == Role::Serve { String::new() } else { path };
-            Some((function.name.as_str(), methods, format!("http://{}/{path}", self.local)))
+            Some((&*function.name, methods, format!("http://{}/{path}", self.local)))
         })
     }
 }

@@ -62,7 +62,7 @@ impl Router {
         }
         // The envelope goes to `/{name}`, exactly as the folder is named and without the prefix (J9).
         let envelope =
-            |function: &Function| function.trigger == Trigger::Envelope && path[1.min(path.len())..] == function.name;
+            |function: &Function| function.trigger == Trigger::Envelope && path[1.min(path.len())..] == *function.name;
         match functions.iter().position(envelope) {
             Some(index) => Route::Envelope(index),
             None if !allowed.is_empty() => Route::WrongMethod(allowed),
@@ -96,7 +96,7 @@ mod tests {
         config.functions = routes
             .iter()
             .map(|(name, route, methods)| Function {
-                name: (*name).to_owned(),
+                name: (*name).into(),
                 trigger: match *route {
                     "(envelope)" => Trigger::Envelope,
                     route => Trigger::Http {

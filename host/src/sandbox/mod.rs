@@ -31,7 +31,7 @@ const RANDOM_BYTES: u64 = 64 << 10;
 #[derive(Debug)]
 pub struct Policy {
     /// The function's name.
-    pub function: String,
+    pub function: Arc<str>,
     /// What one invocation may use.
     pub limits: Limits,
     /// Environment variables of the guest.
