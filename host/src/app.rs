@@ -99,6 +99,8 @@ impl App {
         let accepting =
             tokio::spawn(listener::serve(self.listener, Arc::clone(&self.service), stop.clone(), self.tasks.clone()));
         let refreshing = tokio::spawn(self.machine.keep_fresh());
+        let pool = self.pool.clone();
+        let retiring = tokio::spawn(async move { pool.retire_idle().await });
 
         signalled().await;
         let config = &self.service.config;
@@ -118,6 +120,7 @@ impl App {
         // For the closing lines of what was cut off; nobody who computes yields later than this.
         let _ = tokio::time::timeout(CUT_OFF_TIME, self.tasks.wait()).await;
         refreshing.abort();
+        retiring.abort();
         accepting.abort();
         tracing::info!(status, "stopped");
         Ok(status)
@@ -159,12 +162,13 @@ async fn load(config: &Config, machine: &Arc<Machine>) -> Result<Vec<Option<Load
         let policy = Arc::new(Policy {
             function: Arc::clone(&function.name),
             limits: function.limits.clone(),
+            reuse: function.reuse,
             env: function.env.clone(),
             machine: Arc::clone(machine),
         });
         let loaded: Result<Guest, _> =
             guest::load(&engine, &linker, &function.guest, policy, config.total_memory).await;
-        guests.push(Some(loaded.map_err(|error| error.to_string())));
+        guests.push(Some(loaded.map(Arc::new).map_err(|error| error.to_string())));
     }
     Ok(guests)
 }
@@ -204,6 +208,8 @@ pub fn describe(config: &Config) -> String {
             Trigger::Envelope => line("  trigger", "JSON envelope: answered with 501".to_owned()),
         }
         line("  guest", function.guest.display().to_string());
+        line("  pool.reuse", function.reuse.requests.to_string());
+        line("  pool.idleTimeout", format!("{:?}", function.reuse.idle_timeout));
         line("  limits.timeout", format!("{:?}", limits.timeout));
         line("  limits.memory", spell_size(limits.memory));
         line("  limits.tableElements", limits.table_elements.to_string());

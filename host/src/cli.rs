@@ -9,7 +9,7 @@
 
 use crate::app::App;
 use crate::config::section::Problem;
-use crate::config::settings::{HostPatch, MAX_POOL_SIZE};
+use crate::config::settings::{HostPatch, MAX_POOL_SIZE, MAX_REUSE};
 use crate::config::{self, AppSettings, Circumstances, Config};
 use crate::observe::{log, machine::Machine};
 use clap::{Parser, Subcommand};
@@ -51,6 +51,9 @@ enum Command {
         /// Instances that run at the same time
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_POOL_SIZE)))]
         pool: Option<u32>,
+        /// Requests that one instance may serve; above 1 its memory outlives a request [default: 1]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REUSE)))]
+        reuse: Option<u32>,
         /// Longest time for one request, such as 30s [default: 220s]
         #[arg(long, value_name = "DURATION", value_parser = config::units::duration)]
         timeout: Option<std::time::Duration>,
@@ -82,8 +85,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Some(Command::Check { root: named }) => {
             config::load(&named.unwrap_or_else(root), settings.clone(), &given).map(|config| (config, true))
         }
-        Some(Command::Serve { guest, listen, pool, timeout, memory, env }) => {
+        Some(Command::Serve { guest, listen, pool, reuse, timeout, memory, env }) => {
             let mut host = HostPatch { pool_size: pool, ..HostPatch::default() };
+            host.function.reuse = reuse;
             host.function.timeout = timeout;
             host.function.memory = memory;
             let given = Circumstances { listen: Some(listen), ..given };

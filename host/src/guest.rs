@@ -128,6 +128,8 @@ impl Guest {
         store.set_max_component_handles(sandbox::HANDLES);
         store.set_hostcall_fuel(sandbox::CALL_BYTES);
         store.epoch_deadline_async_yield_and_update(1);
+        // A new store's deadline is 0, which has passed: without this each guest would yield before its first instruction.
+        store.set_epoch_deadline(1);
         store
     }
 

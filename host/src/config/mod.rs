@@ -14,7 +14,7 @@ use function_json::{FunctionFile, Trigger};
 use host_json::AzureHost;
 use section::{Problems, Section};
 use serde_json::Value;
-use settings::{Headers, HostPatch, Limits};
+use settings::{Headers, HostPatch, Limits, Reuse};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -82,6 +82,8 @@ pub struct Function {
     pub guest: PathBuf,
     /// What one invocation may use.
     pub limits: Limits,
+    /// How many requests an instance may serve.
+    pub reuse: Reuse,
     /// Environment variables of the guest.
     pub env: Vec<(String, String)>,
 }
@@ -141,7 +143,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             problems.add(&file, "limits.timeout", None, remedy);
         }
         let mut env = Vec::new();
-        for granted in patch.env.unwrap_or_default() {
+        for granted in patch.env.clone().unwrap_or_default() {
             match settings.get(&granted) {
                 Some(value) => env.push((granted, value.clone())),
                 None => problems.add(
@@ -154,7 +156,14 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         }
         // Without a forwarding flag the Functions host wraps every request in a JSON envelope.
         let trigger = if role == Role::CustomHandler && !azure.raw_http { Trigger::Envelope } else { trigger };
-        functions.push(Function { guest: root.join(&name).join(script_file), name: name.into(), trigger, limits, env });
+        functions.push(Function {
+            guest: root.join(&name).join(script_file),
+            name: name.into(),
+            trigger,
+            limits,
+            reuse: patch.reuse(),
+            env,
+        });
     }
     if functions.is_empty() && problems.0.is_empty() {
         let remedy = "no function found: add a folder with a function.json, such as http_trigger/function.json";
@@ -178,9 +187,9 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
 
 /// The configuration of `flexwasm serve`: one component, every path, no files.
 pub fn serve(guest: PathBuf, host: &HostPatch, env: Vec<(String, String)>, given: &Circumstances) -> Config {
-    let limits = host.function.limits();
+    let (limits, reuse) = (host.function.limits(), host.function.reuse());
     let trigger = Trigger::Http { route: route::Template::everything(), methods: None, keyed: false };
-    let function = Function { name: "serve".into(), trigger, guest, limits, env };
+    let function = Function { name: "serve".into(), trigger, guest, limits, reuse, env };
     let default_size = default_pool_size(given.machine_memory);
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
     resolve(Role::Serve, listen, host, default_size, given, String::new(), vec![function])

@@ -12,7 +12,9 @@ pub const HOST_KEYS: [&str; 6] =
     ["pool.size", "queue.length", "queue.timeout", "limits.totalMemory", "drain.timeout", "headers"];
 
 /// Keys that `function.json` may override.
-pub const FUNCTION_KEYS: [&str; 7] = [
+pub const FUNCTION_KEYS: [&str; 9] = [
+    "pool.reuse",
+    "pool.idleTimeout",
     "limits.timeout",
     "limits.memory",
     "limits.tableElements",
@@ -59,6 +61,24 @@ impl Default for Limits {
     }
 }
 
+/// The most requests that one instance may be given: beyond it a count bounds nothing any more.
+pub const MAX_REUSE: u32 = 1_000_000;
+
+/// How many requests of a function one instance may serve, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reuse {
+    /// Requests in the life of an instance; 1 is a fresh instance for every request.
+    pub requests: u32,
+    /// How long an instance may wait for the next one.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self { requests: 1, idle_timeout: Duration::from_secs(60) }
+    }
+}
+
 /// Which diagnostic headers an answer carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Headers {
@@ -73,6 +93,9 @@ pub enum Headers {
 /// What one source says about one function, or about all of them.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct FunctionPatch {
+    /// `pool.reuse`.
+    pub reuse: Option<u32>,
+    idle_timeout: Option<Duration>,
     /// `limits.timeout`.
     pub timeout: Option<Duration>,
     /// `limits.memory`, in bytes.
@@ -89,6 +112,8 @@ impl FunctionPatch {
     /// Takes the keys that belong to a function.
     pub fn read(section: &mut Section<'_>) -> Self {
         Self {
+            reuse: section.take("pool.reuse", |value| count(value, 1, MAX_REUSE)),
+            idle_timeout: section.take("pool.idleTimeout", duration),
             timeout: section.take("limits.timeout", duration),
             memory: section.take("limits.memory", |value| memory(value.as_str().unwrap_or_default())),
             table_elements: section.take("limits.tableElements", |value| count(value, 1, 10_000_000)),
@@ -102,6 +127,8 @@ impl FunctionPatch {
     /// This source's word where it says something, else the weaker one's.
     pub fn over(&self, weaker: &Self) -> Self {
         Self {
+            reuse: self.reuse.or(weaker.reuse),
+            idle_timeout: self.idle_timeout.or(weaker.idle_timeout),
             timeout: self.timeout.or(weaker.timeout),
             memory: self.memory.or(weaker.memory),
             table_elements: self.table_elements.or(weaker.table_elements),
@@ -109,6 +136,15 @@ impl FunctionPatch {
             response_body: self.response_body.or(weaker.response_body),
             log: self.log.or(weaker.log),
             env: self.env.clone().or_else(|| weaker.env.clone()),
+        }
+    }
+
+    /// How instances are reused, with defaults where no source said anything.
+    pub fn reuse(&self) -> Reuse {
+        let default = Reuse::default();
+        Reuse {
+            requests: self.reuse.unwrap_or(default.requests),
+            idle_timeout: self.idle_timeout.unwrap_or(default.idle_timeout),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Bodies: the request's, held to its limit; the answer's, which carries the lease to the last byte.
+//! Bodies: the request's, held to its limit; the answer's, which carries the guest, while it runs, to the last byte.
 
 use super::closing::{Closing, Outcome};
 use super::exchange::Exchange;
@@ -70,8 +70,29 @@ impl Body for RequestBody {
 pub enum ResponseBody {
     /// The host's own words.
     Own(Option<Bytes>),
+    /// A guest's that is known as a whole.
+    Whole(Box<WholeBody>),
     /// A guest's, with the guest.
     Guest(Box<GuestBody>),
+}
+
+/// What a guest left when it returned: one frame of known length.
+pub struct WholeBody {
+    /// None once it is handed over.
+    bytes: Option<Bytes>,
+    bodiless: bool,
+    exchange: Arc<Exchange>,
+    closing: Closing,
+}
+
+impl Drop for WholeBody {
+    fn drop(&mut self) {
+        // hyper does not ask for a body that is empty or that the answer does not have.
+        if self.bodiless || self.bytes.as_ref().is_none_or(Bytes::is_empty) {
+            self.exchange.end();
+            self.closing.outcome = Outcome::Answered;
+        }
+    }
 }
 
 /// Drives a guest while its answer is sent. Dropped before the end, it ends the guest; dropped after the last byte, it
@@ -108,6 +129,11 @@ pub struct Sending {
 }
 
 impl ResponseBody {
+    /// The body of a guest that has returned.
+    pub fn whole(bytes: Bytes, bodiless: bool, exchange: Arc<Exchange>, closing: Closing) -> Self {
+        Self::Whole(Box::new(WholeBody { bytes: Some(bytes), bodiless, exchange, closing }))
+    }
+
     /// The body of a guest's reply.
     pub fn guest(reply: ReplyBody, sending: Sending) -> Self {
         Self::Guest(Box::new(GuestBody {
@@ -195,6 +221,10 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match &mut *self {
             Self::Own(words) => Poll::Ready(words.take().map(|words| Ok(Frame::data(words)))),
+            Self::Whole(body) => Poll::Ready(body.bytes.take().map(|bytes| {
+                body.closing.sent = bytes.len() as u64;
+                Ok(Frame::data(bytes))
+            })),
             Self::Guest(body) => body.poll_frame(cx),
         }
     }
@@ -202,6 +232,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(words) => words.is_none(),
+            Self::Whole(body) => body.bytes.as_ref().is_none_or(Bytes::is_empty),
             // A guest's body is polled at least once, so that a fault after the head is seen.
             Self::Guest(body) => body.reply.as_ref().is_none_or(ReplyBody::is_end_stream),
         }
@@ -210,6 +241,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(words) => SizeHint::with_exact(words.as_ref().map_or(0, |words| words.len() as u64)),
+            Self::Whole(body) => SizeHint::with_exact(body.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Guest(_) => SizeHint::default(),
         }
     }

@@ -12,6 +12,7 @@ use crate::observe::machine::Machine;
 use crate::pool::{Call, Fault, Pool, Reply};
 use crate::protocol::forwarded;
 use crate::protocol::routes::{Route, Router};
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -24,7 +25,7 @@ use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
 /// A guest, or the reason why there is none.
-pub type Loaded = Result<Guest, String>;
+pub type Loaded = Result<Arc<Guest>, String>;
 
 /// Everything that answers requests. Shared by all connections.
 pub struct Service {
@@ -44,7 +45,10 @@ pub struct Service {
 /// What is known once a guest has answered.
 struct Answered {
     reply: Reply,
+    /// The announced length, if any.
     length: Option<u64>,
+    /// The body, if the guest left all of it at once.
+    whole: Option<Bytes>,
 }
 
 impl Service {
@@ -108,7 +112,7 @@ impl Service {
         let deadline = (arrived + function.limits.timeout).into();
         let call = Call { request: Request::from_parts(head, incoming), scheme: origin.scheme, id: Arc::clone(&id) };
         let answered = self.run(index, call, &origin.authority, deadline, &mut closing.queued).await;
-        let Answered { reply, length } = match answered {
+        let Answered { reply, length, whole } = match answered {
             Ok(answered) => answered,
             Err(refused) => {
                 closing.outcome = refused.outcome.clone();
@@ -123,17 +127,25 @@ impl Service {
         respond::annotate(&mut head.headers, self.config.headers, &identity, &self.machine, closing.queued, timings);
         closing.status = Some(head.status);
         closing.ran = Some((identity, timings));
-        exchange.answer(deadline, version == Version::HTTP_10 && length.is_none());
-        let sending = Sending {
-            exchange: Arc::clone(exchange),
-            deadline,
-            tasks: self.tasks.clone(),
-            closing,
-            limit: function.limits.response_body,
-            length,
-            bodiless: is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED),
+        // The answer has no body on the wire, whatever the guest writes.
+        let bodiless = is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        exchange.answer(deadline, version == Version::HTTP_10 && length.is_none() && whole.is_none());
+        let body = match whole {
+            Some(bytes) => ResponseBody::whole(bytes, bodiless, Arc::clone(exchange), closing),
+            None => {
+                let sending = Sending {
+                    exchange: Arc::clone(exchange),
+                    deadline,
+                    tasks: self.tasks.clone(),
+                    closing,
+                    limit: function.limits.response_body,
+                    length,
+                    bodiless,
+                };
+                ResponseBody::guest(body, sending)
+            }
         };
-        Response::from_parts(head, ResponseBody::guest(body, sending))
+        Response::from_parts(head, body)
     }
 
     /// Runs the function's guest until the head of its answer is there, within the deadline and the body's limit.
@@ -149,6 +161,7 @@ impl Service {
         let guest = self.guests[index].as_ref().map_err(|why| Refused::broken(&function.name, why))?;
         let Call { request, scheme, id } = call;
         let (mut head, incoming) = request.into_parts();
+        let is_head = head.method == Method::HEAD;
         let limit = function.limits.request_body;
         if incoming.size_hint().lower() > limit {
             return Err(Refused::body_too_large(limit));
@@ -163,11 +176,20 @@ impl Service {
 
         let invoke = async {
             let asked = Instant::now();
-            let lease = self.pool.admit(guest.initial_memory, deadline).await;
+            let lease = self.pool.admit(guest, deadline).await;
             *queued = asked.elapsed();
-            let mut reply = lease?.invoke(guest, call).await?;
+            let mut reply = lease?.invoke(call).await?;
             let length = sendable(&mut reply).map_err(Fault::BadHead)?;
-            Ok(Answered { reply, length })
+            if let Some(size) = reply.body.known_size() {
+                if function.limits.response_body.is_some_and(|most| size > most) {
+                    return Err(Fault::ResponseTooLong.into());
+                }
+                if !is_head && length.is_some_and(|length| size < length) {
+                    return Err(Fault::Unfinished.into());
+                }
+            }
+            let whole = reply.body.take_whole();
+            Ok(Answered { reply, length, whole })
         };
         let answered = tokio::select! {
             biased;

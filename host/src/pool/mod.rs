@@ -4,18 +4,26 @@
 //! free slot *and* the guest's initial memory within `limits.totalMemory`; who does not get both waits in one queue,
 //! first come first served, bounded in length and time. A lease is a value: dropping it frees the slot and admits the
 //! next in line. Whoever waits and goes away leaves the queue at once.
+//!
+//! Where `pool.reuse` allows it, an instance that has answered stays in its slot, *parked*, for the next request to the
+//! same guest. Parked instances give way: an admission that finds no free slot, or no memory, evicts the one that has
+//! been parked longest.
 
+mod parked;
 mod run;
 
 pub use run::{Call, Fault, Reply, ReplyBody, Timings};
 
+use crate::guest::Guest;
 use crate::sandbox::limits::{Budget, Reservation};
+use parked::Parked;
+use run::Instance;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How large the pool and its queue are.
 #[derive(Debug, Clone, Copy)]
@@ -59,47 +67,84 @@ pub struct Occupancy {
     pub slots: u32,
     /// Slots with a lease.
     pub busy: u32,
+    /// Slots with a parked instance.
+    pub parked: u32,
     /// Invocations that wait.
     pub waiting: u32,
 }
 
-/// See the module's documentation. Clones are handles to the same pool.
-#[derive(Clone)]
-pub struct Pool(Arc<Shared>);
+/// What the pool needs to know of a guest.
+pub trait Tenant {
+    /// Bytes of memory that an instance has from the start.
+    fn initial_memory(&self) -> u64;
+    /// How long one of its instances may stay parked.
+    fn idle_timeout(&self) -> Duration;
+}
 
-struct Shared {
+impl Tenant for Guest {
+    fn initial_memory(&self) -> u64 {
+        self.initial_memory
+    }
+
+    fn idle_timeout(&self) -> Duration {
+        self.policy.reuse.idle_timeout
+    }
+}
+
+/// See the module's documentation. Clones are handles to the same pool.
+pub struct Pool<G: Tenant = Guest, I = Instance>(Arc<Shared<G, I>>);
+
+impl<G: Tenant, I> Clone for Pool<G, I> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct Shared<G: Tenant, I> {
     size: Size,
     memory: Arc<Budget>,
     /// Instantiations so far.
     instances: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<State<G, I>>,
+    /// Tells [`Pool::retire_idle`] of an instance that expires before it would look again.
+    parked_sooner: Notify,
 }
 
-struct State {
+struct State<G: Tenant, I> {
     /// Free slots, the one freed last on top.
     free: Vec<u32>,
-    waiting: VecDeque<Waiting>,
+    parked: Parked<G, I>,
+    /// When [`Pool::retire_idle`] looks again.
+    look_again: Option<Instant>,
+    waiting: VecDeque<Waiting<G, I>>,
     /// Counts those who wait, to tell them apart.
     tickets: u64,
     closed: bool,
 }
 
-struct Waiting {
+struct Waiting<G: Tenant, I> {
     ticket: u64,
-    initial_memory: u64,
-    answer: oneshot::Sender<Lease>,
+    guest: Arc<G>,
+    answer: oneshot::Sender<Lease<G, I>>,
 }
 
-impl Pool {
+impl<G: Tenant, I> Pool<G, I> {
     /// An empty pool.
     pub fn new(size: Size) -> Self {
-        let state =
-            State { free: (0..size.slots).rev().collect(), waiting: VecDeque::new(), tickets: 0, closed: false };
+        let state = State {
+            free: (0..size.slots).rev().collect(),
+            parked: Parked::new(),
+            look_again: None,
+            waiting: VecDeque::new(),
+            tickets: 0,
+            closed: false,
+        };
         Self(Arc::new(Shared {
             size,
             memory: Budget::new(size.total_memory),
             instances: AtomicU64::new(0),
             state: Mutex::new(state),
+            parked_sooner: Notify::new(),
         }))
     }
 
@@ -110,16 +155,15 @@ impl Pool {
     ///
     /// # Errors
     /// [`Refusal`]; the guest has not run, so the request may safely be sent again.
-    pub async fn admit(&self, initial_memory: u64, deadline: Instant) -> Result<Lease, Refusal> {
-        let arrived = Instant::now();
-        let mut place = {
+    pub async fn admit(&self, guest: &Arc<G>, deadline: Instant) -> Result<Lease<G, I>, Refusal> {
+        let (arrived, mut place) = {
             let mut state = self.0.state();
             if state.closed {
                 return Err(Refusal::Closed);
             }
             // Nobody overtakes those who wait already.
             if state.waiting.is_empty()
-                && let Some(lease) = self.0.try_lease(&mut state, initial_memory)
+                && let Some(lease) = self.0.try_lease(&mut state, guest)
             {
                 return Ok(lease);
             }
@@ -130,8 +174,8 @@ impl Pool {
             let (answer, receiver) = oneshot::channel();
             state.tickets += 1;
             let ticket = state.tickets;
-            state.waiting.push_back(Waiting { ticket, initial_memory, answer });
-            Place { shared: &self.0, ticket: Some(ticket), receiver }
+            state.waiting.push_back(Waiting { ticket, guest: Arc::clone(guest), answer });
+            (Instant::now(), Place { shared: &self.0, ticket: Some(ticket), receiver })
         };
         let until = deadline.min(arrived + self.0.size.queue_timeout);
         match timeout_at(until, &mut place.receiver).await {
@@ -149,38 +193,93 @@ impl Pool {
         let mut state = self.0.state();
         state.closed = true;
         state.waiting.clear();
+        while state.evict() {}
+    }
+
+    /// Ends parked instances whose idle time is over, for as long as it is polled.
+    pub async fn retire_idle(&self) {
+        loop {
+            let next = {
+                let mut state = self.0.state();
+                let now = Instant::now();
+                while let Some((slot, instance)) = state.parked.expire(now) {
+                    drop(instance);
+                    state.free.push(slot);
+                }
+                state.look_again = state.parked.next_expiry();
+                state.look_again
+            };
+            let sooner = self.0.parked_sooner.notified();
+            match next {
+                Some(next) => tokio::select! { () = sooner => {}, () = sleep_until(next) => {} },
+                None => sooner.await,
+            }
+        }
     }
 
     /// Counts slots and queue.
     pub fn occupancy(&self) -> Occupancy {
         let state = self.0.state();
         let count = |length| u32::try_from(length).expect("bounded by the configuration");
-        let slots = self.0.size.slots;
-        Occupancy { slots, busy: slots - count(state.free.len()), waiting: count(state.waiting.len()) }
+        let (slots, parked) = (self.0.size.slots, count(state.parked.len()));
+        Occupancy { slots, busy: slots - count(state.free.len()) - parked, parked, waiting: count(state.waiting.len()) }
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl<G: Tenant, I> Shared<G, I> {
+    fn state(&self) -> MutexGuard<'_, State<G, I>> {
         // Every change under the lock is complete before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_lease(self: &Arc<Self>, state: &mut State, initial_memory: u64) -> Option<Lease> {
-        let slot = *state.free.last()?;
-        let reservation = self.memory.reserve(initial_memory)?;
-        state.free.pop();
-        Some(Lease { shared: Arc::clone(self), slot, reservation: Some(reservation) })
+    fn try_lease(self: &Arc<Self>, state: &mut State<G, I>, guest: &Arc<G>) -> Option<Lease<G, I>> {
+        let lease = |slot, instance, reservation| Lease {
+            shared: Arc::clone(self),
+            guest: Arc::clone(guest),
+            slot,
+            instance,
+            reservation,
+        };
+        if let Some((slot, instance)) = state.parked.take(guest) {
+            return Some(lease(slot, Some(instance), None));
+        }
+        if state.free.is_empty() && !state.evict() {
+            return None;
+        }
+        let reservation = loop {
+            if let Some(reservation) = self.memory.reserve(guest.initial_memory()) {
+                break reservation;
+            }
+            if !state.evict() {
+                return None;
+            }
+        };
+        Some(lease(state.free.pop()?, None, Some(reservation)))
     }
 
-    fn release(self: &Arc<Self>, slot: u32) {
+    /// Takes a slot back, with the instance in it if that is to be parked, and admits whoever waits.
+    fn release(self: &Arc<Self>, slot: u32, parked: Option<(&Arc<G>, I)>) {
         // A lease that nobody takes any more comes back here when it is dropped, so never under the lock.
         let mut orphans = Vec::new();
         let mut state = self.state();
-        state.free.push(slot);
+        match parked {
+            Some((guest, instance)) if !state.closed => {
+                let now = Instant::now();
+                let until = now + guest.idle_timeout();
+                state.parked.park(guest, slot, instance, now, until);
+                if state.look_again.is_none_or(|look| until < look) {
+                    state.look_again = Some(until);
+                    self.parked_sooner.notify_one();
+                }
+            }
+            unwanted => {
+                drop(unwanted);
+                state.free.push(slot);
+            }
+        }
         while let Some(next) = state.waiting.front() {
-            let initial_memory = next.initial_memory;
-            let Some(lease) = self.try_lease(&mut state, initial_memory) else { break };
+            let guest = Arc::clone(&next.guest);
+            let Some(lease) = self.try_lease(&mut state, &guest) else { break };
             let next = state.waiting.pop_front().expect("it was at the front just now");
             orphans.extend(next.answer.send(lease).err());
         }
@@ -188,15 +287,26 @@ impl Shared {
     }
 }
 
-/// A place in the queue; dropping it gives it up.
-struct Place<'a> {
-    shared: &'a Shared,
-    /// None once it has been called up.
-    ticket: Option<u64>,
-    receiver: oneshot::Receiver<Lease>,
+impl<G: Tenant, I> State<G, I> {
+    /// Ends the instance that has been parked longest, and frees its slot. Under the lock, so that nobody is given a slot
+    /// or memory that is not free yet; dropping a store takes some microseconds.
+    fn evict(&mut self) -> bool {
+        let Some((slot, instance)) = self.parked.evict() else { return false };
+        drop(instance);
+        self.free.push(slot);
+        true
+    }
 }
 
-impl Drop for Place<'_> {
+/// A place in the queue; dropping it gives it up.
+struct Place<'a, G: Tenant, I> {
+    shared: &'a Shared<G, I>,
+    /// None once it has been called up.
+    ticket: Option<u64>,
+    receiver: oneshot::Receiver<Lease<G, I>>,
+}
+
+impl<G: Tenant, I> Drop for Place<'_, G, I> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
             self.shared.state().waiting.retain(|waiting| waiting.ticket != ticket);
@@ -204,26 +314,29 @@ impl Drop for Place<'_> {
     }
 }
 
-/// The right to run one invocation in a slot.
-pub struct Lease {
-    shared: Arc<Shared>,
+/// The right to run one invocation of a guest in a slot.
+pub struct Lease<G: Tenant = Guest, I = Instance> {
+    shared: Arc<Shared<G, I>>,
+    guest: Arc<G>,
     slot: u32,
-    /// The guest's initial memory, until its store takes it over.
+    /// One that was parked; or one to be parked, when the lease is dropped.
+    instance: Option<I>,
+    /// The guest's initial memory, until a new store takes it over.
     reservation: Option<Reservation>,
 }
 
-impl Lease {
+impl<G: Tenant, I> Lease<G, I> {
     /// Counts an instantiation.
     fn next_instance(&self) -> u64 {
         self.shared.instances.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
-impl Drop for Lease {
+impl<G: Tenant, I> Drop for Lease<G, I> {
     fn drop(&mut self) {
         // Memory first: the next in line may wait for it.
         self.reservation = None;
-        self.shared.release(self.slot);
+        self.shared.release(self.slot, self.instance.take().map(|instance| (&self.guest, instance)));
     }
 }
 
@@ -231,7 +344,18 @@ impl Drop for Lease {
 mod tests {
     use super::*;
 
-    fn pool(slots: u32, queue_length: u32) -> Pool {
+    /// A guest by its initial memory.
+    impl Tenant for u64 {
+        fn initial_memory(&self) -> u64 {
+            *self
+        }
+
+        fn idle_timeout(&self) -> Duration {
+            Duration::from_millis(40)
+        }
+    }
+
+    fn pool(slots: u32, queue_length: u32) -> Pool<u64, &'static str> {
         Pool::new(Size { slots, queue_length, queue_timeout: Duration::from_millis(40), total_memory: 100 })
     }
 
@@ -246,24 +370,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_pool_queues_and_a_full_queue_refuses() {
+        let guest = Arc::new(0);
         let pool = pool(1, 1);
-        let lease = pool.admit(0, far()).await.expect("free");
-        let mut second = Box::pin(pool.admit(0, far()));
+        let lease = pool.admit(&guest, far()).await.expect("free");
+        let mut second = Box::pin(pool.admit(&guest, far()));
         assert!(waits(&mut second).await);
-        assert_eq!(pool.occupancy(), Occupancy { slots: 1, busy: 1, waiting: 1 });
-        assert_eq!(pool.admit(0, far()).await.err(), Some(Refusal::QueueFull { slots: 1, queue_length: 1 }));
+        assert_eq!(pool.occupancy(), Occupancy { slots: 1, busy: 1, parked: 0, waiting: 1 });
+        assert_eq!(pool.admit(&guest, far()).await.err(), Some(Refusal::QueueFull { slots: 1, queue_length: 1 }));
         drop(lease);
         drop(second.await.expect("freed"));
-        assert_eq!(pool.occupancy(), Occupancy { slots: 1, busy: 0, waiting: 0 });
+        assert_eq!(pool.occupancy(), Occupancy { slots: 1, busy: 0, parked: 0, waiting: 0 });
     }
 
     #[tokio::test]
     async fn waiting_ends_at_the_timeout_or_the_deadline() {
+        let guest = Arc::new(0);
         let pool = pool(1, 5);
-        let _lease = pool.admit(0, far()).await.expect("free");
+        let _lease = pool.admit(&guest, far()).await.expect("free");
         for (deadline, least) in [(3_600_000, 40), (10, 10)] {
             let deadline = Instant::now() + Duration::from_millis(deadline);
-            let Some(Refusal::WaitedTooLong { waited }) = pool.admit(0, deadline).await.err() else {
+            let Some(Refusal::WaitedTooLong { waited }) = pool.admit(&guest, deadline).await.err() else {
                 panic!("admitted")
             };
             assert!(waited >= Duration::from_millis(least), "{waited:?}");
@@ -273,12 +399,13 @@ mod tests {
 
     #[tokio::test]
     async fn who_goes_away_leaves_the_queue() {
+        let guest = Arc::new(0);
         let pool = pool(1, 1);
-        let lease = pool.admit(0, far()).await.expect("free");
-        let mut gone = Box::pin(pool.admit(0, far()));
+        let lease = pool.admit(&guest, far()).await.expect("free");
+        let mut gone = Box::pin(pool.admit(&guest, far()));
         assert!(waits(&mut gone).await);
         drop(gone);
-        let mut second = Box::pin(pool.admit(0, far()));
+        let mut second = Box::pin(pool.admit(&guest, far()));
         assert!(waits(&mut second).await);
         drop(lease);
         drop(second.await.expect("the place of the one who left"));
@@ -287,23 +414,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_lease_that_was_granted_but_not_taken_comes_back() {
+        let guest = Arc::new(0);
         let pool = pool(1, 2);
-        let lease = pool.admit(0, far()).await.expect("free");
-        let mut first = Box::pin(pool.admit(0, far()));
-        let mut second = Box::pin(pool.admit(0, far()));
+        let lease = pool.admit(&guest, far()).await.expect("free");
+        let mut first = Box::pin(pool.admit(&guest, far()));
+        let mut second = Box::pin(pool.admit(&guest, far()));
         assert!(waits(&mut first).await && waits(&mut second).await);
         drop(lease);
         drop(first);
         drop(second.await.expect("what the first did not take"));
-        assert_eq!(pool.occupancy(), Occupancy { slots: 1, busy: 0, waiting: 0 });
+        assert_eq!(pool.occupancy(), Occupancy { slots: 1, busy: 0, parked: 0, waiting: 0 });
     }
 
     #[tokio::test]
     async fn memory_is_admitted_too_and_nobody_overtakes() {
+        let [large, medium, small] = [90, 20, 1].map(Arc::new);
         let pool = pool(4, 4);
-        let large = pool.admit(90, far()).await.expect("free");
-        let mut second = Box::pin(pool.admit(20, far()));
-        let mut third = Box::pin(pool.admit(1, far()));
+        let large = pool.admit(&large, far()).await.expect("free");
+        let mut second = Box::pin(pool.admit(&medium, far()));
+        let mut third = Box::pin(pool.admit(&small, far()));
         assert!(waits(&mut second).await && waits(&mut third).await);
         drop(large);
         let (second, third) = (second.await.expect("memory"), third.await.expect("memory"));
@@ -312,14 +441,86 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_pool_turns_everybody_away() {
+        let guest = Arc::new(0);
         let pool = pool(1, 5);
-        let lease = pool.admit(0, far()).await.expect("free");
-        let mut waiting = Box::pin(pool.admit(0, far()));
+        let lease = pool.admit(&guest, far()).await.expect("free");
+        let mut waiting = Box::pin(pool.admit(&guest, far()));
         assert!(waits(&mut waiting).await);
         pool.close();
         assert_eq!(waiting.await.err(), Some(Refusal::Closed));
-        assert_eq!(pool.admit(0, far()).await.err(), Some(Refusal::Closed));
+        assert_eq!(pool.admit(&guest, far()).await.err(), Some(Refusal::Closed));
         drop(lease);
         assert_eq!(pool.occupancy().busy, 0);
+    }
+
+    /// A lease whose instance is parked when it is dropped.
+    fn park(mut lease: Lease<u64, &'static str>, instance: &'static str) {
+        lease.instance = Some(instance);
+        drop(lease);
+    }
+
+    #[tokio::test]
+    async fn the_next_request_to_the_same_guest_gets_the_instance_parked_last() {
+        let (guest, other) = (Arc::new(0), Arc::new(0));
+        let pool = pool(3, 0);
+        let leases = [pool.admit(&guest, far()).await.expect("free"), pool.admit(&guest, far()).await.expect("free")];
+        for (lease, name) in leases.into_iter().zip(["first", "last"]) {
+            park(lease, name);
+        }
+        assert_eq!(pool.occupancy(), Occupancy { slots: 3, busy: 0, parked: 2, waiting: 0 });
+        let foreign = pool.admit(&other, far()).await.expect("the free slot");
+        assert_eq!((foreign.slot, foreign.instance), (2, None));
+        let warm = pool.admit(&guest, far()).await.expect("parked");
+        assert_eq!((warm.slot, warm.instance), (1, Some("last")));
+    }
+
+    #[tokio::test]
+    async fn the_longest_parked_gives_way_to_any_guest() {
+        let (guest, other) = (Arc::new(0), Arc::new(0));
+        let pool = pool(2, 1);
+        let leases = [pool.admit(&guest, far()).await.expect("free"), pool.admit(&guest, far()).await.expect("free")];
+        for (lease, name) in leases.into_iter().zip(["first", "last"]) {
+            park(lease, name);
+        }
+        let foreign = pool.admit(&other, far()).await.expect("evicted");
+        assert_eq!((foreign.slot, foreign.instance), (0, None));
+        let own = pool.admit(&guest, far()).await.expect("parked");
+        assert_eq!(own.instance, Some("last"));
+        // Who waits gets the slot, not the instance of another guest.
+        let mut waiting = Box::pin(pool.admit(&other, far()));
+        assert!(waits(&mut waiting).await);
+        park(own, "last");
+        assert_eq!(waiting.await.expect("evicted").instance, None);
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_nobody_used_keeps_its_instance_parked() {
+        let guest = Arc::new(0);
+        let pool = pool(1, 0);
+        park(pool.admit(&guest, far()).await.expect("free"), "warm");
+        drop(pool.admit(&guest, far()).await.expect("parked"));
+        assert_eq!(pool.admit(&guest, far()).await.expect("parked").instance, Some("warm"));
+    }
+
+    #[tokio::test]
+    async fn an_idle_instance_is_retired_and_a_closed_pool_parks_nothing() {
+        let guest = Arc::new(0);
+        let pool = pool(1, 0);
+        let retiring = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.retire_idle().await }
+        });
+        let begun = Instant::now();
+        park(pool.admit(&guest, far()).await.expect("free"), "warm");
+        while pool.occupancy().parked > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(begun.elapsed() >= guest.idle_timeout());
+        retiring.abort();
+
+        let lease = pool.admit(&guest, far()).await.expect("free");
+        pool.close();
+        park(lease, "late");
+        assert_eq!(pool.occupancy(), Occupancy { slots: 1, busy: 0, parked: 0, waiting: 0 });
     }
 }

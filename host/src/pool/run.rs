@@ -1,5 +1,8 @@
 //! Running one invocation in a leased slot: instance, call, reply, and the body that follows it.
 //!
+//! A guest that returns without having waited for anything leaves its whole body at once, and its slot is free before
+//! the first byte of it is sent.
+//!
 //! The guest is not a task of its own: whoever waits for the [`Reply`] or polls its [`ReplyBody`] drives it. Measured,
 //! a task per request costs 15 to 40 % of throughput (performance.md), and a caller that goes away takes the guest with
 //! it by dropping the future.
@@ -8,18 +11,19 @@ use super::Lease;
 use crate::engine::TICK;
 use crate::guest::{Guest, chain};
 use crate::sandbox::{Identity, Sandbox};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::uri::Scheme;
 use http_body::{Body, Frame};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::WasiHttpView;
-use wasmtime_wasi_http::p2::bindings::http::types;
+use wasmtime_wasi_http::p2::bindings::{Proxy, http::types};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 /// What a guest is asked.
@@ -82,50 +86,74 @@ pub enum Fault {
     BadHead(&'static str),
 }
 
-type Run = Pin<Box<dyn Future<Output = Result<Store<Sandbox>, Fault>> + Send>>;
+/// A store with an instance of a guest in it.
+pub struct Instance {
+    store: Store<Sandbox>,
+    proxy: Proxy,
+    /// Resources that the guest held after its first request.
+    held: usize,
+}
+
+impl Instance {
+    /// Whether it may be given another request, after one that it has answered.
+    fn is_reusable(&mut self, guest: &Guest) -> bool {
+        let sandbox = self.store.data_mut();
+        let served = sandbox.identity().served;
+        if served >= u64::from(guest.policy.reuse.requests) {
+            return false;
+        }
+        // One that leaks would sooner or later fail in the middle of a request.
+        let grown = sandbox.limiter.memory() > guest.initial_memory.max(guest.policy.limits.memory / 2);
+        let held = sandbox.handles();
+        if served == 1 {
+            self.held = held;
+        }
+        !grown && held <= self.held && !sandbox.holds_exchange()
+    }
+}
+
+type Run = Pin<Box<dyn Future<Output = Result<Instance, Fault>> + Send>>;
 
 impl Lease {
-    /// Instantiates `guest` in this slot, calls it, and waits for the head of its answer.
+    /// Calls the instance that was parked in this slot, or a new one, and waits for the head of its answer.
     ///
     /// Dropping the future, or later the reply's body, ends the guest and frees the slot.
     ///
     /// # Errors
-    /// [`Fault`]: the guest failed before its head was there; nothing of it reaches the client.
-    pub async fn invoke<B>(mut self, guest: &Guest, call: Call<B>) -> Result<Reply, Fault>
+    /// [`Fault`]: the guest failed before its head was there, or returned with its answer unfinished; nothing of it
+    /// reaches the client.
+    pub async fn invoke<B>(mut self, call: Call<B>) -> Result<Reply, Fault>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
         let begun = Instant::now();
-        let identity = Identity {
-            instance: self.next_instance(),
-            slot: self.slot,
-            pool_size: self.shared.size.slots,
-            served: 1,
-            generation: guest.generation,
-            digest: Arc::clone(&guest.digest),
-        };
-        let reservation = self.reservation.take().expect("a lease is used once");
-        let sandbox = Sandbox::new(Arc::clone(&guest.policy), identity.clone(), call.id, reservation);
-        let ticking = guest.engine.ticking();
-        let mut store = guest.store(sandbox);
-        let proxy = match guest.pre.instantiate_async(&mut store).await {
-            Ok(proxy) => proxy,
-            Err(error) => return Err(explain(&store, &error, Fault::Instantiate)),
+        let ticking = self.guest.engine.ticking();
+        let mut instance = match self.instance.take() {
+            Some(mut parked) => {
+                parked.store.data_mut().begin(call.id);
+                parked
+            }
+            None => self.instantiate(call.id).await?,
         };
         let instantiated = Instant::now();
 
+        let store = &mut instance.store;
+        let identity = store.data().identity().clone();
         let (answer, mut head) = oneshot::channel();
         let request_fault = |error: wasmtime::Error| Fault::Instantiate(chain(&error));
         let scheme = if call.scheme == Scheme::HTTPS { types::Scheme::Https } else { types::Scheme::Http };
         let request = store.data_mut().http().new_incoming_request(scheme, call.request).map_err(request_fault)?;
         let outparam = store.data_mut().http().new_response_outparam(answer).map_err(request_fault)?;
         let mut run: Run = Box::pin(async move {
-            let result = proxy.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await;
+            let Instance { store, proxy, .. } = &mut instance;
+            // A parked instance's next tick is long past; the yield that it would cost has to be earned first.
+            store.set_epoch_deadline(1);
+            let result = proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam).await;
             drop(ticking);
             match result {
-                Ok(()) => Ok(store),
-                Err(error) => Err(explain(&store, &error, Fault::Trap)),
+                Ok(()) => Ok(instance),
+                Err(error) => Err(explain(store, &error, Fault::Trap)),
             }
         });
 
@@ -147,13 +175,40 @@ impl Lease {
             }
         });
         let (head, written) = head.await?.into_parts();
-        let guest = match ended {
-            Some(store) => State::Returned(store),
-            None => State::Running(run),
-        };
         let timings = Timings { instantiate: instantiated - begun, head: instantiated.elapsed() };
-        let body = ReplyBody { guest, written, ahead: None, finished: false, busy_since: None, _lease: self };
+        let mut body =
+            ReplyBody { written, ahead: VecDeque::new(), finished: false, busy_since: None, guest: Some((run, self)) };
+        match ended {
+            Some(instance) => body.guest_returned(instance)?,
+            None => body.look_ahead()?,
+        }
         Ok(Reply { head, body, identity, timings })
+    }
+
+    async fn instantiate(&mut self, invocation: Arc<str>) -> Result<Instance, Fault> {
+        let guest = &self.guest;
+        let identity = Identity {
+            instance: self.next_instance(),
+            slot: self.slot,
+            pool_size: self.shared.size.slots,
+            served: 1,
+            generation: guest.generation,
+            digest: Arc::clone(&guest.digest),
+        };
+        let reservation = self.reservation.take().expect("a lease without an instance has memory for one");
+        let mut store = guest.store(Sandbox::new(Arc::clone(&guest.policy), identity, invocation, reservation));
+        match guest.pre.instantiate_async(&mut store).await {
+            Ok(proxy) => Ok(Instance { store, proxy, held: 0 }),
+            Err(error) => Err(explain(&store, &error, Fault::Instantiate)),
+        }
+    }
+
+    /// Parks the instance, or ends it, and frees the slot.
+    fn settle(mut self, mut instance: Instance) {
+        instance.store.data().end();
+        if instance.is_reusable(&self.guest) {
+            self.instance = Some(instance);
+        }
     }
 }
 
@@ -182,29 +237,42 @@ fn explain(store: &Store<Sandbox>, error: &wasmtime::Error, other: fn(String) ->
 
 /// The body of a reply. Polling it drives the guest; it ends cleanly only when the guest finished its body.
 ///
-/// It looks one frame ahead, so that the last frame is known to be the last.
+/// It looks one frame ahead, so that the last frame is known to be the last. Once the guest has returned, everything
+/// that it wrote is held here and its slot is free.
 pub struct ReplyBody {
-    guest: State,
     written: HyperOutgoingBody,
-    ahead: Option<Frame<Bytes>>,
-    /// The guest has finished its body, though it may still run.
+    /// Frames that are known and not yet handed out.
+    ahead: VecDeque<Frame<Bytes>>,
+    /// No frame follows those.
     finished: bool,
     /// Since when it has been handing out frames without a pause.
     busy_since: Option<Instant>,
-    _lease: Lease,
-}
-
-enum State {
-    Running(Run),
-    /// The store stays alive until the body is read: with it the body would lose its end.
-    Returned(#[expect(dead_code, reason = "held, not read")] Store<Sandbox>),
-    Failed,
+    /// The guest while it runs, and its slot.
+    guest: Option<(Run, Lease)>,
 }
 
 impl ReplyBody {
     /// Whether the guest has nothing left to do.
     pub fn is_guest_done(&self) -> bool {
-        !matches!(self.guest, State::Running(_))
+        self.guest.is_none()
+    }
+
+    /// How long the body is, if all of it is known.
+    pub fn known_size(&self) -> Option<u64> {
+        let size = |frame: &Frame<Bytes>| frame.data_ref().map_or(0, |data| data.len() as u64);
+        self.finished.then(|| self.ahead.iter().map(size).sum())
+    }
+
+    /// Takes the body as one piece, if all of it is known and it has no trailers.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        let whole = self.finished && self.is_guest_done() && self.ahead.iter().all(Frame::is_data);
+        let mut frames = whole.then(|| self.ahead.drain(..).filter_map(|frame| frame.into_data().ok()))?;
+        let Some(first) = frames.next() else { return Some(Bytes::new()) };
+        let Some(second) = frames.next() else { return Some(first) };
+        let mut all = BytesMut::from(first);
+        all.extend_from_slice(&second);
+        frames.for_each(|frame| all.extend_from_slice(&frame));
+        Some(all.freeze())
     }
 
     /// Runs the guest on until it returns.
@@ -212,13 +280,52 @@ impl ReplyBody {
     /// # Errors
     /// [`Fault`], once.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        if let State::Running(run) = &mut self.guest
+        if let Some((run, _)) = &mut self.guest
             && let Poll::Ready(result) = run.as_mut().poll(cx)
         {
-            self.guest = State::Failed;
-            self.guest = State::Returned(result?);
+            match result {
+                Ok(instance) => self.guest_returned(instance)?,
+                Err(fault) => return Err(self.fail(fault)),
+            }
         }
         Ok(())
+    }
+
+    /// Notes the first frame, or that there is none, if that is known already.
+    fn look_ahead(&mut self) -> Result<(), Fault> {
+        match Pin::new(&mut self.written).poll_frame(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(Ok(frame))) => self.ahead.push_back(frame),
+            Poll::Ready(None) => self.finished = true,
+            Poll::Ready(Some(Err(_))) => return Err(self.fail(Fault::Unfinished)),
+            Poll::Pending => {}
+        }
+        Ok(())
+    }
+
+    /// Takes what the guest has written while its store lives: with the store an unfinished body would end cleanly.
+    fn guest_returned(&mut self, instance: Instance) -> Result<(), Fault> {
+        let mut cx = Context::from_waker(Waker::noop());
+        while !self.finished {
+            match Pin::new(&mut self.written).poll_frame(&mut cx) {
+                Poll::Ready(Some(Ok(frame))) => self.ahead.push_back(frame),
+                Poll::Ready(None) => self.finished = true,
+                // Nobody is left to write more.
+                Poll::Ready(Some(Err(_))) | Poll::Pending => return Err(self.fail(Fault::Unfinished)),
+            }
+        }
+        if let Some((run, lease)) = self.guest.take() {
+            drop(run);
+            lease.settle(instance);
+        }
+        Ok(())
+    }
+
+    /// Ends the guest, and the body with it.
+    fn fail(&mut self, fault: Fault) -> Fault {
+        self.ahead.clear();
+        self.finished = true;
+        self.guest = None;
+        fault
     }
 
     /// Waits until the guest returns, and drops what it still writes.
@@ -244,8 +351,8 @@ impl Body for ReplyBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = &mut *self;
-        if this.finished || matches!(this.guest, State::Failed) {
-            return Poll::Ready(this.ahead.take().map(Ok));
+        if this.finished {
+            return Poll::Ready(this.ahead.pop_front().map(Ok));
         }
         // A guest that yields at a tick while a frame of it is waiting would be driven on at once, for as long as the client
         // takes its frames: pause as often as it ticks.
@@ -256,23 +363,22 @@ impl Body for ReplyBody {
         }
         loop {
             if let Err(fault) = this.drive(cx) {
-                this.ahead = None;
                 return Poll::Ready(Some(Err(fault)));
+            }
+            if this.finished {
+                return Poll::Ready(this.ahead.pop_front().map(Ok));
             }
             match Pin::new(&mut this.written).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    if let Some(previous) = this.ahead.replace(frame) {
-                        return Poll::Ready(Some(Ok(previous)));
+                    this.ahead.push_back(frame);
+                    if this.ahead.len() > 1 {
+                        return Poll::Ready(this.ahead.pop_front().map(Ok));
                     }
                 }
-                Poll::Ready(None) => {
-                    this.finished = true;
-                    return Poll::Ready(this.ahead.take().map(Ok));
-                }
-                Poll::Ready(Some(Err(_))) => break,
-                Poll::Pending if this.is_guest_done() => break,
+                Poll::Ready(None) => this.finished = true,
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(this.fail(Fault::Unfinished)))),
                 Poll::Pending => {
-                    let Some(frame) = this.ahead.take() else {
+                    let Some(frame) = this.ahead.pop_front() else {
                         this.busy_since = None;
                         return Poll::Pending;
                     };
@@ -280,13 +386,9 @@ impl Body for ReplyBody {
                 }
             }
         }
-        // The store is dropped only now: a body that was not finished would end cleanly with it.
-        this.ahead = None;
-        this.guest = State::Failed;
-        Poll::Ready(Some(Err(Fault::Unfinished)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ahead.is_none() && (self.finished || matches!(self.guest, State::Failed))
+        self.finished && self.ahead.is_empty()
     }
 }

@@ -86,7 +86,7 @@ fn decode(segment: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use crate::config::route::Template;
-    use crate::config::settings::{HostPatch, Limits};
+    use crate::config::settings::{HostPatch, Limits, Reuse};
     use crate::config::{Circumstances, serve};
 
     fn router(prefix: &str, routes: &[(&str, &str, &[Method])]) -> (Router, Vec<Function>) {
@@ -107,6 +107,7 @@ mod tests {
                 },
                 guest: "x.wasm".into(),
                 limits: Limits::default(),
+                reuse: Reuse::default(),
                 env: Vec::new(),
             })
             .collect();

@@ -106,6 +106,16 @@ impl Limiter {
         }
     }
 
+    /// Bytes of memory that the instance has.
+    pub fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    /// Forgets what an earlier invocation ran into.
+    pub fn begin(&mut self) {
+        self.hit = None;
+    }
+
     /// The limit that refused the last growth.
     pub fn hit(&self) -> Option<Hit> {
         self.hit

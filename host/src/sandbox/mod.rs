@@ -8,10 +8,11 @@ pub mod limits;
 mod stdio;
 
 use crate::bindings::flexwasm::host::diagnostics;
-use crate::config::settings::Limits;
+use crate::config::settings::{Limits, Reuse};
 use crate::observe::machine::Machine;
 use limits::{Limiter, Reservation};
 use std::sync::Arc;
+use stdio::Output;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
@@ -34,6 +35,8 @@ pub struct Policy {
     pub function: Arc<str>,
     /// What one invocation may use.
     pub limits: Limits,
+    /// How many requests an instance may serve.
+    pub reuse: Reuse,
     /// Environment variables of the guest.
     pub env: Vec<(String, String)>,
     /// Facts for the guest.
@@ -63,6 +66,7 @@ pub struct Sandbox {
     http: WasiHttpCtx,
     table: ResourceTable,
     hooks: Denied,
+    output: Output,
     /// Counts memory and tables.
     pub limiter: Limiter,
     policy: Arc<Policy>,
@@ -71,9 +75,10 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Makes the data for one instance that answers one invocation.
+    /// Makes the data for one instance, which begins with `invocation`.
     pub fn new(policy: Arc<Policy>, identity: Identity, invocation: Arc<str>, reservation: Reservation) -> Self {
-        let [stdout, stderr] = stdio::streams(&policy, &invocation);
+        let output = Output::new(&policy, &invocation);
+        let [stdout, stderr] = output.streams();
         let wasi = WasiCtx::builder()
             .envs(&policy.env)
             .stdout(stdout)
@@ -91,6 +96,7 @@ impl Sandbox {
             http,
             table,
             hooks: Denied,
+            output,
             limiter: Limiter::new(&policy.limits, reservation),
             policy,
             identity,
@@ -101,6 +107,40 @@ impl Sandbox {
     /// Which instance this is.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// The instance has been given another request: budgets and tags begin anew. Its memory is as the last one left it.
+    pub fn begin(&mut self, invocation: Arc<str>) {
+        self.identity.served += 1;
+        self.output.begin(&invocation);
+        self.limiter.begin();
+        self.invocation = invocation;
+    }
+
+    /// The request is answered: nothing more will be said under its name.
+    pub fn end(&self) {
+        self.output.end();
+    }
+
+    /// Whether the guest still holds a part of a request or an answer. A body's stream is never without its body.
+    pub fn holds_exchange(&mut self) -> bool {
+        use wasmtime_wasi_http::p2::{body, types};
+        self.table.iter_mut().any(|entry| {
+            entry.is::<types::HostIncomingRequest>()
+                || entry.is::<body::HostIncomingBody>()
+                || entry.is::<body::HostFutureTrailers>()
+                || entry.is::<types::HostResponseOutparam>()
+                || entry.is::<types::HostOutgoingResponse>()
+                || entry.is::<body::HostOutgoingBody>()
+                || entry.is::<types::HostOutgoingRequest>()
+                || entry.is::<types::HostFutureIncomingResponse>()
+                || entry.is::<types::HostIncomingResponse>()
+        })
+    }
+
+    /// Resources that the guest holds.
+    pub fn handles(&mut self) -> usize {
+        self.table.iter_mut().count()
     }
 }
 

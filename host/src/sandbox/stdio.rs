@@ -1,13 +1,13 @@
 //! A guest's standard output and error: whole lines in the host's log, tagged with function and invocation.
 //!
-//! Both streams share `limits.log`; what goes beyond is dropped, and the log says so once. Writing never blocks and
+//! An instance that serves several requests keeps its streams; the tag and the budget change with each of them. Both streams share `limits.log`; what goes beyond is dropped, and the log says so once. Writing never blocks and
 //! never fails: a guest cannot be slowed down or ended by its own log.
 
 use super::Policy;
 use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -18,17 +18,44 @@ const LINE_LIMIT: usize = 8 << 10;
 /// What a guest may offer in one write, in bytes.
 const WRITE_LIMIT: usize = 64 << 10;
 
-/// Standard output and standard error of one invocation.
-pub fn streams(policy: &Arc<Policy>, invocation: &Arc<str>) -> [Stream; 2] {
-    let log = Log {
-        policy: Arc::clone(policy),
-        invocation: Arc::clone(invocation),
-        left: policy.limits.log,
-        cut: false,
-        lines: [("stdout", Vec::new()), ("stderr", Vec::new())],
-    };
-    let log = Arc::new(Mutex::new(log));
-    [Stream { log: Arc::clone(&log), index: 0 }, Stream { log, index: 1 }]
+/// Standard output and standard error of one instance.
+pub struct Output(Arc<Mutex<Log>>);
+
+impl Output {
+    /// The output of an instance that begins with `invocation`.
+    pub fn new(policy: &Arc<Policy>, invocation: &Arc<str>) -> Self {
+        Self(Arc::new(Mutex::new(Log {
+            policy: Arc::clone(policy),
+            invocation: Arc::clone(invocation),
+            left: policy.limits.log,
+            cut: false,
+            lines: [("stdout", Vec::new()), ("stderr", Vec::new())],
+        })))
+    }
+
+    /// The two streams. The instance may keep them for as long as it lives.
+    pub fn streams(&self) -> [Stream; 2] {
+        [0, 1].map(|index| Stream { log: Arc::clone(&self.0), index })
+    }
+
+    /// From here on the output is that of `invocation`, which has the whole of `limits.log` for itself.
+    pub fn begin(&self, invocation: &Arc<str>) {
+        let mut log = lock(&self.0);
+        log.end_lines();
+        log.invocation = Arc::clone(invocation);
+        log.left = log.policy.limits.log;
+        log.cut = false;
+    }
+
+    /// Logs what has no end of line yet.
+    pub fn end(&self) {
+        lock(&self.0).end_lines();
+    }
+}
+
+fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+    // A panic while the lock is held could only lose a log line: go on.
+    log.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A handle to one of the two streams; all handles of a stream write to the same place.
@@ -71,6 +98,11 @@ impl Log {
         }
     }
 
+    fn end_lines(&mut self) {
+        self.end_line(0);
+        self.end_line(1);
+    }
+
     fn end_line(&mut self, index: usize) {
         let (stream, line) = &mut self.lines[index];
         let text = String::from_utf8_lossy(line.trim_ascii_end());
@@ -84,15 +116,13 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.end_line(0);
-        self.end_line(1);
+        self.end_lines();
     }
 }
 
 impl Stream {
     fn append(&self, bytes: &[u8]) {
-        // A panic while the lock is held could only lose a log line: go on.
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).write(self.index, bytes);
+        lock(&self.log).write(self.index, bytes);
     }
 }
 

@@ -161,8 +161,11 @@ fn a_truncated_answer_without_framing_is_reset() {
 #[test]
 fn an_unfinished_body_is_not_a_clean_end() {
     let app = beside("unfinished", guests::UNFINISHED);
-    let answer = app.start().get("/api/unfinished");
-    assert!(!answer.complete);
+    let host = app.start();
+    // A guest that never waited is known to have failed before its head is sent.
+    assert_eq!(host.get("/api/unfinished").status, 500);
+    let answer = host.get("/api/unfinished?ms=100");
+    assert_eq!((answer.status, answer.complete), (200, false));
 }
 
 #[test]
@@ -242,8 +245,10 @@ fn what_the_host_keeps_for_a_guest_is_bounded() {
 fn a_body_shorter_than_announced_is_a_fault() {
     let app = beside("short", guests::SHORT);
     let host = app.start();
-    assert!(!host.get("/api/short").complete);
+    assert_eq!(host.get("/api/short").status, 500);
     assert!(host.closing_line("faulted").contains("did not finish its response body"));
+    let answer = host.get("/api/short?ms=100");
+    assert_eq!((answer.status, answer.complete), (200, false));
 }
 
 #[test]
@@ -277,6 +282,12 @@ fn a_response_over_its_limit_breaks_off() {
     let host = app.start();
     let answer = host.connect().ask(post("/api/echo", &"x".repeat(1024)));
     assert!(answer.complete);
-    assert!(!host.connect().ask(post("/api/echo", &"x".repeat(1025))).complete);
+    // The host knows of the length before the head is sent, or it does not.
+    assert_eq!(host.connect().ask(post("/api/echo", &"x".repeat(1025))).status, 500);
     assert!(host.closing_line("faulted").contains("limits.responseBody"));
+    let mut client = host.connect();
+    client.write("POST /api/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(client.response_head().status, 200);
+    client.write(format!("401\r\n{}\r\n0\r\n\r\n", "x".repeat(1025)));
+    assert!(client.chunk().is_none());
 }

@@ -9,6 +9,7 @@ mod demonstration;
 mod forwarding;
 mod overload;
 mod proxying;
+mod reuse;
 mod sandbox;
 mod shutdown;
 mod standalone;

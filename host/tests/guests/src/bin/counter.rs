@@ -1,12 +1,26 @@
-//! Counts its requests in its own memory: 1, 1, 1 where every request gets a fresh instance.
+//! Counts its requests in its own memory: 1, 1, 1 where every request gets a fresh instance, 1, 2, 3 where one serves
+//! several. What should keep an instance from being used again is asked for in the query.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use test_guests::{IncomingRequest, ResponseOutparam, respond};
+use test_guests::{Fields, IncomingRequest, ResponseOutparam, number, respond};
 
 static REQUESTS: AtomicU32 = AtomicU32::new(0);
 
-fn handle(_: IncomingRequest, outparam: ResponseOutparam) {
+fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
     let served = REQUESTS.fetch_add(1, Ordering::Relaxed) + 1;
+    let asked = |name| number(&request, name);
+    let (grow, hoard, keep, sleep) = (asked("grow"), asked("hoard"), asked("keep"), asked("sleep"));
+    assert!(asked("trap").is_none(), "asked to");
+    if let Some(pages) = grow {
+        core::arch::wasm32::memory_grow(0, usize::try_from(pages).expect("it fits"));
+    }
+    for _ in 0..hoard.unwrap_or(0) {
+        std::mem::forget(Fields::new());
+    }
+    std::thread::sleep(std::time::Duration::from_millis(sleep.unwrap_or(0)));
+    if keep.is_some() {
+        std::mem::forget(request);
+    }
     respond(outparam, 200, &[], served.to_string().as_bytes());
 }
 

@@ -1,0 +1,150 @@
+//! Instances that serve several requests, one after the other, and what keeps one from being used again.
+
+use crate::support::{App, Host, eventually, flexwasm, guests, output};
+use std::time::Duration;
+
+/// An app with the counter at `/api/counter`.
+fn counter(pool: &str) -> Host {
+    App::new(&format!(r#"{{"pool": {pool}, "queue": {{"length": 8}}}}"#)).function("counter", guests::COUNTER).start()
+}
+
+fn counts(host: &Host, paths: &[&str]) -> Vec<String> {
+    paths.iter().map(|query| host.get(&format!("/api/counter{query}")).text()).collect()
+}
+
+#[test]
+fn by_default_every_request_gets_memory_of_its_own() {
+    assert_eq!(counts(&counter("{}"), &["", "", ""]), ["1", "1", "1"]);
+}
+
+#[test]
+fn an_instance_serves_as_many_requests_as_reuse_allows() {
+    let host = counter(r#"{"reuse": 3}"#);
+    let answers: Vec<_> = (0..4).map(|_| host.get("/api/counter")).collect();
+    let texts: Vec<_> = answers.iter().map(super::support::Response::text).collect();
+    assert_eq!(texts, ["1", "2", "3", "1"]);
+    let told = answers.iter().map(|answer| (answer.instance()["id"].clone(), answer.instance()["served"].clone()));
+    let expected =
+        [("1", "1"), ("1", "2"), ("1", "3"), ("2", "1")].map(|(id, served)| (id.to_owned(), served.to_owned()));
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_guest_itself_is_told() {
+    let app = App::new(r#"{"pool": {"reuse": 2}}"#).function("demonstration", guests::DEMONSTRATION);
+    let host = app.start();
+    let served = |_| {
+        let receipt: serde_json::Value = serde_json::from_slice(&host.get("/api/demonstration").body).unwrap();
+        (receipt["guest"]["instance_id"].as_u64().unwrap(), receipt["guest"]["requests_served"].as_u64().unwrap())
+    };
+    assert_eq!([0, 1, 2].map(served), [(1, 1), (1, 2), (2, 1)]);
+}
+
+#[test]
+fn a_function_may_override_the_host() {
+    let app = App::new(r#"{"pool": {"reuse": 5}}"#).function("warm", guests::COUNTER).routed(
+        "fresh",
+        guests::COUNTER,
+        r#""authLevel": "anonymous""#,
+        r#"{"pool": {"reuse": 1}}"#,
+    );
+    let host = app.start();
+    let ask = |path: &str| host.get(path).text();
+    assert_eq!([ask("/api/warm"), ask("/api/warm")], ["1", "2"]);
+    assert_eq!([ask("/api/fresh"), ask("/api/fresh")], ["1", "1"]);
+}
+
+#[test]
+fn an_instance_that_failed_or_kept_something_is_not_used_again() {
+    let host = counter(r#"{"reuse": 100}"#);
+    // After each misbehaviour the count begins anew; without it the fourth count would be 4.
+    for misbehave in ["?trap=1", "?keep=1", "?grow=1100", "?sleep=700"] {
+        assert_eq!(counts(&host, &["", ""]), ["1", "2"], "before {misbehave}");
+        match misbehave {
+            "?trap=1" => assert_eq!(host.get("/api/counter?trap=1").status, 500),
+            // The client leaves while the guest runs.
+            "?sleep=700" => {
+                let mut leaving = host.connect();
+                leaving.write(crate::support::get("/api/counter?sleep=700"));
+                assert!(leaving.stays_silent(Duration::from_millis(100)));
+                drop(leaving);
+                host.closing_line("client-gone");
+            }
+            _ => assert_eq!(counts(&host, &[misbehave]), ["3"]),
+        }
+    }
+}
+
+#[test]
+fn an_instance_that_holds_more_than_after_its_first_request_is_not_used_again() {
+    let host = counter(r#"{"reuse": 100}"#);
+    // What the first request leaves is the guest's way; what a later one adds is a leak.
+    assert_eq!(counts(&host, &["?hoard=2", "", "?hoard=1", ""]), ["1", "2", "3", "1"]);
+}
+
+#[test]
+fn a_deadline_ends_the_instance() {
+    let app =
+        App::new(r#"{"pool": {"reuse": 100}, "limits": {"timeout": "400ms"}}"#).function("counter", guests::COUNTER);
+    let host = app.start();
+    assert_eq!(counts(&host, &["", ""]), ["1", "2"]);
+    assert_eq!(host.get("/api/counter?sleep=2000").status, 504);
+    assert_eq!(counts(&host, &["", ""]), ["1", "2"]);
+}
+
+#[test]
+fn an_instance_that_nobody_asks_is_dropped() {
+    let host = counter(r#"{"reuse": 100, "idleTimeout": "50ms"}"#);
+    assert_eq!(counts(&host, &[""]), ["1"]);
+    eventually("the parked instance is dropped", || {
+        std::thread::sleep(Duration::from_millis(200));
+        counts(&host, &[""]) == ["1"]
+    });
+}
+
+#[test]
+fn parked_instances_give_way_to_other_functions() {
+    let app = App::new(r#"{"pool": {"size": 1, "reuse": 100}}"#);
+    let host = app.function("a", guests::COUNTER).function("b", guests::COUNTER).start();
+    let ask = |name: &str| host.get(&format!("/api/{name}")).text();
+    assert_eq!(["a", "a", "b", "a"].map(ask), ["1", "2", "1", "1"]);
+}
+
+#[test]
+fn parked_memory_gives_way_when_another_function_needs_it() {
+    // Two instances of a little more than one MiB each do not fit.
+    let app = App::new(r#"{"pool": {"size": 2, "reuse": 100}, "limits": {"totalMemory": "2MiB"}}"#);
+    let host = app.function("a", guests::COUNTER).function("b", guests::COUNTER).start();
+    let ask = |name: &str| host.get(&format!("/api/{name}")).text();
+    assert_eq!(["a", "b", "a"].map(ask), ["1", "1", "1"]);
+}
+
+#[test]
+fn each_request_has_its_own_log() {
+    let app = App::new(r#"{"pool": {"reuse": 100}, "limits": {"log": "60B"}}"#).function("print", guests::PRINT);
+    let host = app.start();
+    let ids = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
+    for id in ids {
+        let request = format!("GET /api/print HTTP/1.1\r\nHost: a\r\nX-Azure-Functions-InvocationId: {id}\r\n\r\n");
+        let answer = host.connect().ask(request);
+        assert_eq!(answer.instance()["id"], "1");
+    }
+    for id in ids {
+        // The budget is spent, and the tag changes, for each request anew.
+        host.line(&[" guest: ", id, "LanguageWorkerConsoleLog imitation"]);
+        host.line(&[" guest: ", id, "beyond limits.log (60 bytes)"]);
+    }
+}
+
+#[test]
+fn a_reuse_that_cannot_be_is_refused() {
+    for (value, shown) in [("0", "0"), ("-1", "-1"), ("1.5", "1.5"), ("1000001", "1000001"), ("\"many\"", "\"many\"")] {
+        let app = App::new(&format!(r#"{{"pool": {{"reuse": {value}}}}}"#)).function("counter", guests::COUNTER);
+        let mut command = flexwasm();
+        command.arg("check").arg(app.path());
+        let (status, _, stderr) = output(command);
+        assert_eq!(status.code(), Some(1));
+        let line = format!("host.json: flexwasm.pool.reuse = {shown}: must be a whole number from 1 to 1000000");
+        assert!(stderr.contains(&line), "{stderr}");
+    }
+}
