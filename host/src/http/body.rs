@@ -24,9 +24,10 @@ pub struct RequestBody {
 
 impl RequestBody {
     /// The answer's second half resolves when a byte beyond `limit` arrives, and fails when that cannot happen any more.
-    pub fn new(incoming: Incoming, limit: u64) -> (Self, oneshot::Receiver<()>) {
-        let (beyond, receiver) = oneshot::channel();
-        (Self { incoming, limit, left: limit, beyond: Some(beyond) }, receiver)
+    /// None where there is no body.
+    pub fn new(incoming: Incoming, limit: u64) -> (Self, Option<oneshot::Receiver<()>>) {
+        let (beyond, receiver) = if incoming.is_end_stream() { None } else { Some(oneshot::channel()) }.unzip();
+        (Self { incoming, limit, left: limit, beyond }, receiver)
     }
 }
 

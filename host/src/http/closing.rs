@@ -1,11 +1,16 @@
 //! The closing line of an invocation, which Application Insights receives as a trace.
 
+use crate::observe::log;
 use crate::pool::Timings;
 use crate::sandbox::Identity;
 use http::StatusCode;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+
+/// What the log calls these lines.
+const TARGET: &str = "invocation";
 
 /// How an invocation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +48,16 @@ pub struct Closing {
     pub cut_off: CancellationToken,
 }
 
+/// Milliseconds to the microsecond, without the detour over floating point.
+pub struct Ms(pub Duration);
+
+impl fmt::Display for Ms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros();
+        write!(f, "{}.{:03}", micros / 1000, micros % 1000)
+    }
+}
+
 impl Closing {
     /// Begins with the arrival of the head.
     pub fn new(function: Arc<str>, id: Arc<str>, arrived: Instant, cut_off: CancellationToken) -> Self {
@@ -62,7 +77,6 @@ impl Closing {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        let ms = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
         let (outcome, reason) = match &self.outcome {
             Outcome::Answered => ("answered", None),
             Outcome::Faulted(reason) => ("faulted", Some(reason)),
@@ -72,22 +86,37 @@ impl Drop for Closing {
             Outcome::ClientGone => ("client-gone", None),
             Outcome::Refused(reason) => ("refused", Some(reason)),
         };
-        let (identity, timings) = self.ran.as_ref().map(|(identity, timings)| (identity, timings)).unzip();
-        tracing::info!(
-            target: "invocation",
-            function = %self.function,
-            id = %self.id,
-            outcome,
-            reason,
-            status = self.status.map(|status| status.as_u16()),
-            instance = identity.map(|identity| identity.instance),
-            slot = identity.map(|identity| identity.slot),
-            generation = identity.map(|identity| identity.generation),
-            queue_ms = ms(self.queued),
-            instantiate_ms = timings.map(|timings| ms(timings.instantiate)),
-            head_ms = timings.map(|timings| ms(timings.head)),
-            total_ms = ms(self.arrived.elapsed()),
-            sent_bytes = self.sent,
+        if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+            return;
+        }
+        let Self { function, id, sent, .. } = self;
+        let (queued, total) = (Ms(self.queued), Ms(self.arrived.elapsed()));
+        log::info(
+            TARGET,
+            format_args!(
+                "function={function} id={id} outcome=\"{outcome}\"{reason}{status}{ran} queue_ms={queued} \
+                 total_ms={total} sent_bytes={sent}",
+                reason = Maybe(reason, |reason, f| write!(f, " reason={reason:?}")),
+                status = Maybe(self.status, |status, f| write!(f, " status={}", status.as_u16())),
+                ran = Maybe(self.ran.as_ref(), |(identity, timings), f| {
+                    let Identity { instance, slot, served, generation, .. } = identity;
+                    let (instantiate, head) = (Ms(timings.instantiate), Ms(timings.head));
+                    write!(
+                        f,
+                        " instance={instance} slot={slot} served={served} generation={generation} \
+                         instantiate_ms={instantiate} head_ms={head}"
+                    )
+                }),
+            ),
         );
+    }
+}
+
+/// Writes what is there, if it is there.
+struct Maybe<T>(Option<T>, fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result);
+
+impl<T> fmt::Display for Maybe<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |value| self.1(value, f))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | limit | value |
 //! |---|---|
-//! | a request head, and the idle time before it | `Config::head_timeout` |
+//! | a request head and the idle time before it, together | `Config::head_timeout` |
 //! | headers of a request | 100 lines, 64 KiB in all; beyond it 431 |
 //! | an answer's body | the function's deadline, also when the client reads slowly or not at all |
 //! | the last bytes of an answer, once all are known | the longer of that deadline and `Config::head_timeout` |
@@ -18,7 +18,7 @@ use super::service::Service;
 use super::socket::Socket;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -42,17 +42,12 @@ pub async fn drive(socket: Socket, service: Arc<Service>, stop: Stop) {
         let (service, exchange) = (Arc::clone(&service), Arc::clone(&exchange));
         async move { Ok::<http::Response<ResponseBody>, Infallible>(service.answer(request, exchange).await) }
     });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(service.config.head_timeout)
-            .max_header_size(HEAD_LIMIT)
-            .serve_connection(TokioIo::new(socket.clone()), answer)
-    );
+    let mut connection =
+        pin!(http1::Builder::new().max_header_size(HEAD_LIMIT).serve_connection(TokioIo::new(socket.clone()), answer));
     let mut stopping = pin!(stop.gently.cancelled());
     let mut cut_off = pin!(stop.now.cancelled());
     let mut asked_to_stop = false;
-    let mut overdue = pin!(sleep_until(Instant::now()));
+    let mut overdue = pin!(sleep_until(exchange.deadline().unwrap_or_else(Instant::now)));
     let mut check: Option<Interval> = None;
 
     let finished = poll_fn(|cx| {
@@ -70,13 +65,17 @@ pub async fn drive(socket: Socket, service: Arc<Service>, stop: Stop) {
         if let Poll::Ready(result) = connection.as_mut().poll(cx) {
             return Poll::Ready(result.is_ok());
         }
-        // hyper polls a body only when the client takes bytes, so the clock stands out here.
+        // hyper polls a body only when the client takes bytes, so the clock stands out here. Setting a timer takes the lock
+        // of all timers: it is set again only when it would go off too late, or has gone off too early.
         if let Some(deadline) = exchange.deadline() {
-            if overdue.deadline() != deadline {
+            if deadline < overdue.deadline() {
                 overdue.as_mut().reset(deadline);
             }
-            if overdue.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(false);
+            while overdue.as_mut().poll(cx).is_ready() {
+                if Instant::now() >= deadline {
+                    return Poll::Ready(false);
+                }
+                overdue.as_mut().reset(deadline);
             }
         }
         if exchange.has_request_body() {

@@ -3,15 +3,16 @@
 //! The client reads a reason and the invocation's id; what the operator needs stands in the closing line.
 
 use super::body::ResponseBody;
-use super::closing::Outcome;
+use super::closing::{Ms, Outcome};
 use crate::config::settings::Headers;
 use crate::observe::machine::{Machine, current_thread};
 use crate::pool::{Fault, Refusal, Timings};
 use crate::protocol::forwarded::BadHead;
 use crate::sandbox::Identity;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 const INSTANCE: HeaderName = HeaderName::from_static("x-flexwasm-instance");
@@ -147,26 +148,32 @@ pub fn annotate(
     queued: Duration,
     timings: Timings,
 ) {
-    let Identity { instance, slot, pool_size, served, generation, digest } = identity;
-    let mut set = |name: HeaderName, text: String| {
-        // A host name that is no header value stays out.
-        let _ = HeaderValue::try_from(text).map(|value| headers.append(name, value));
-    };
     if which == Headers::Off {
         return;
     }
-    let facts = format!(
-        "{instance}; slot={slot}; pool={pool_size}; served={served}; generation={generation}; digest={}",
-        &digest[..12]
+    let Identity { instance, slot, pool_size, served, generation, digest } = identity;
+    let digest = &digest[..12];
+    let mut set = |name: HeaderName, facts: std::fmt::Arguments<'_>| {
+        let mut text = BytesMut::with_capacity(128);
+        // A host name that is no header value stays out.
+        if text.write_fmt(facts).is_ok()
+            && let Ok(value) = HeaderValue::from_maybe_shared(text.freeze())
+        {
+            headers.append(name, value);
+        }
+    };
+    set(
+        INSTANCE,
+        format_args!(
+            "{instance}; slot={slot}; pool={pool_size}; served={served}; generation={generation}; digest={digest}"
+        ),
     );
-    set(INSTANCE, facts);
     if which == Headers::Full {
         let (thread, name) = current_thread();
         let host = machine.azure_instance.as_ref().unwrap_or(&machine.host_name);
-        set(HOST, format!("\"{host}\"; pid={}; thread={thread}; name=\"{name}\"", std::process::id()));
-        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-        let (queue, instantiate, guest) = (ms(queued), ms(timings.instantiate), ms(timings.head));
-        set(SERVER_TIMING, format!("queue;dur={queue:.3}, instantiate;dur={instantiate:.3}, guest;dur={guest:.3}"));
+        set(HOST, format_args!("\"{host}\"; pid={}; thread={thread}; name=\"{name}\"", std::process::id()));
+        let [queue, instantiate, guest] = [queued, timings.instantiate, timings.head].map(Ms);
+        set(SERVER_TIMING, format_args!("queue;dur={queue}, instantiate;dur={instantiate}, guest;dur={guest}"));
     }
 }
 

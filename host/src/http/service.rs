@@ -105,7 +105,7 @@ impl Service {
             Route::NotFound => return Refused::not_found().response(Some(&origin.id)),
         };
 
-        let id: Arc<str> = origin.id.as_str().into();
+        let id = Arc::clone(&origin.id);
         let function = &self.config.functions[index];
         let mut closing = Closing::new(Arc::clone(&function.name), Arc::clone(&id), arrived, self.stop.now.clone());
         let (is_head, version) = (head.method == Method::HEAD, head.version);
@@ -169,8 +169,10 @@ impl Service {
         if let Trigger::Http { keyed, .. } = function.trigger {
             forwarded::remove_key(self.config.role, keyed, &mut head);
         }
-        let host = HeaderValue::try_from(authority.as_str()).expect("an authority is a header value");
-        head.headers.insert(HOST, host);
+        if head.headers.get(HOST).is_none_or(|host| host != authority.as_str()) {
+            let host = HeaderValue::try_from(authority.as_str()).expect("an authority is a header value");
+            head.headers.insert(HOST, host);
+        }
         let (body, mut beyond) = RequestBody::new(incoming, limit);
         let call = Call { request: Request::from_parts(head, body), scheme, id };
 
@@ -191,13 +193,19 @@ impl Service {
             let whole = reply.body.take_whole();
             Ok(Answered { reply, length, whole })
         };
+        let too_long = async {
+            match &mut beyond {
+                Some(beyond) => beyond.await,
+                None => std::future::pending().await,
+            }
+        };
         let answered = tokio::select! {
             biased;
-            Ok(()) = &mut beyond => return Err(Refused::body_too_large(limit)),
+            Ok(()) = too_long => return Err(Refused::body_too_large(limit)),
             answered = timeout_at(deadline, invoke) => answered,
         };
         // A guest may have turned the broken body into an answer of its own within the same poll.
-        if beyond.try_recv().is_ok() {
+        if beyond.is_some_and(|mut beyond| beyond.try_recv().is_ok()) {
             return Err(Refused::body_too_large(limit));
         }
         answered.unwrap_or_else(|_| Err(Refused::deadline(function.limits.timeout)))

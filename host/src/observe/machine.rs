@@ -77,9 +77,15 @@ fn memory(system: &System) -> (u64, u64) {
     }
 }
 
+thread_local! {
+    /// Asking the operating system for each request would cost as much as routing it.
+    static THREAD: (u64, Arc<str>) = {
+        let id = rustix::thread::gettid().as_raw_nonzero().get();
+        (u64::from(id.unsigned_abs()), std::thread::current().name().unwrap_or_default().into())
+    };
+}
+
 /// The calling thread's id, as the operating system counts, and its name.
-pub fn current_thread() -> (u64, String) {
-    let id = rustix::thread::gettid().as_raw_nonzero().get();
-    let name = std::thread::current().name().unwrap_or_default().to_owned();
-    (u64::from(id.unsigned_abs()), name)
+pub fn current_thread() -> (u64, Arc<str>) {
+    THREAD.with(|(id, name)| (*id, Arc::clone(name)))
 }

@@ -134,7 +134,8 @@ impl Lease {
                 parked.store.data_mut().begin(call.id);
                 parked
             }
-            None => self.instantiate(call.id).await?,
+            // In a box, because the future is large and only a fresh instance needs it.
+            None => Box::pin(self.instantiate(call.id)).await?,
         };
         let instantiated = Instant::now();
 

@@ -7,6 +7,7 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Version};
 use percent_encoding::percent_decode_str;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The id of an invocation, set by the Functions host (azure-contract.md §2.2, §2.3).
@@ -25,7 +26,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The invocation's id.
-    pub id: String,
+    pub id: Arc<str>,
     /// The scheme that the client used.
     pub scheme: Scheme,
     /// The authority that the client used.
@@ -78,7 +79,8 @@ pub fn origin(role: Role, head: &Parts, local: SocketAddr) -> Result<Origin, Bad
         _ => Scheme::HTTP,
     };
     let id = if trusted { invocation_id(&head.headers) } else { None };
-    Ok(Origin { id: id.unwrap_or_else(Uuid::new_v4).to_string(), scheme, authority: proxied.unwrap_or(named) })
+    let id = id.unwrap_or_else(Uuid::new_v4).hyphenated().encode_lower(&mut Uuid::encode_buffer()).into();
+    Ok(Origin { id, scheme, authority: proxied.unwrap_or(named) })
 }
 
 /// Removes what a guest must not see: the function key, as header and, where the function demands one, as `code=`.
@@ -174,12 +176,12 @@ mod tests {
             ],
         );
         let origin = origin.expect("a good head");
-        assert_eq!((origin.authority.as_str(), origin.id.as_str()), ("app.example:8080", ID));
+        assert_eq!((origin.authority.as_str(), &*origin.id), ("app.example:8080", ID));
         let origin = read(
             Role::CustomHandler,
             &[("host", "a"), ("x-azure-functions-invocationid", SPOOFED), ("x-azure-functions-invocationid", ID)],
         );
-        assert_eq!(origin.expect("a good head").id, ID);
+        assert_eq!(&*origin.expect("a good head").id, ID);
     }
 
     #[test]
@@ -194,7 +196,7 @@ mod tests {
             ],
         );
         let expected =
-            Origin { id: ID.to_owned(), scheme: Scheme::HTTPS, authority: Authority::from_static("app.example") };
+            Origin { id: ID.into(), scheme: Scheme::HTTPS, authority: Authority::from_static("app.example") };
         assert_eq!(origin, Ok(expected));
     }
 
@@ -211,7 +213,7 @@ mod tests {
         );
         let origin = origin.expect("a good head");
         assert_eq!((origin.authority.as_str(), origin.scheme), ("127.0.0.1:9000", Scheme::HTTP));
-        assert_ne!(origin.id, ID);
+        assert_ne!(&*origin.id, ID);
     }
 
     #[test]

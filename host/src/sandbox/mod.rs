@@ -13,9 +13,10 @@ use crate::observe::machine::Machine;
 use limits::{Limiter, Reservation};
 use std::sync::Arc;
 use stdio::Output;
-use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_io::bindings::wasi::io;
 
 /// Handles that an instance may hold, and entries of its resource table. What each of them can keep on the host's side
 /// is bounded below, so that a guest that hoards them is ended long before it matters.
@@ -43,6 +44,28 @@ pub struct Policy {
     pub machine: Arc<Machine>,
 }
 
+/// What a guest has of an operating system, and its log.
+struct System {
+    wasi: WasiCtx,
+    output: Output,
+}
+
+impl System {
+    fn new(policy: &Arc<Policy>, invocation: &Arc<str>) -> Self {
+        let output = Output::new(policy, invocation);
+        let [stdout, stderr] = output.streams();
+        let wasi = WasiCtx::builder()
+            .envs(&policy.env)
+            .stdout(stdout)
+            .stderr(stderr)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .max_random_size(RANDOM_BYTES)
+            .build();
+        Self { wasi, output }
+    }
+}
+
 /// Which instance this is.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -62,11 +85,12 @@ pub struct Identity {
 
 /// See the module's documentation.
 pub struct Sandbox {
-    wasi: WasiCtx,
+    /// Made when it is first asked for: a guest that only answers HTTP has no use for it, and random generators, clocks and
+    /// streams cost a microsecond.
+    system: Option<Box<System>>,
     http: WasiHttpCtx,
     table: ResourceTable,
     hooks: Denied,
-    output: Output,
     /// Counts memory and tables.
     pub limiter: Limiter,
     policy: Arc<Policy>,
@@ -77,31 +101,12 @@ pub struct Sandbox {
 impl Sandbox {
     /// Makes the data for one instance, which begins with `invocation`.
     pub fn new(policy: Arc<Policy>, identity: Identity, invocation: Arc<str>, reservation: Reservation) -> Self {
-        let output = Output::new(&policy, &invocation);
-        let [stdout, stderr] = output.streams();
-        let wasi = WasiCtx::builder()
-            .envs(&policy.env)
-            .stdout(stdout)
-            .stderr(stderr)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .max_random_size(RANDOM_BYTES)
-            .build();
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELD_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        Self {
-            wasi,
-            http,
-            table,
-            hooks: Denied,
-            output,
-            limiter: Limiter::new(&policy.limits, reservation),
-            policy,
-            identity,
-            invocation,
-        }
+        let limiter = Limiter::new(&policy.limits, reservation);
+        Self { system: None, http, table, hooks: Denied, limiter, policy, identity, invocation }
     }
 
     /// Which instance this is.
@@ -112,14 +117,18 @@ impl Sandbox {
     /// The instance has been given another request: budgets and tags begin anew. Its memory is as the last one left it.
     pub fn begin(&mut self, invocation: Arc<str>) {
         self.identity.served += 1;
-        self.output.begin(&invocation);
+        if let Some(system) = &self.system {
+            system.output.begin(&invocation);
+        }
         self.limiter.begin();
         self.invocation = invocation;
     }
 
     /// The request is answered: nothing more will be said under its name.
     pub fn end(&self) {
-        self.output.end();
+        if let Some(system) = &self.system {
+            system.output.end();
+        }
     }
 
     /// Whether the guest still holds a part of a request or an answer. A body's stream is never without its body.
@@ -149,16 +158,30 @@ impl Sandbox {
 /// # Errors
 /// When two interfaces claim one name, which no input can cause.
 pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Sandbox>> {
-    let mut linker = Linker::new(engine);
+    let mut linker = Linker::<Sandbox>::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    // Once more and straight from the table: through the context, every body would make a `System`.
+    linker.allow_shadowing(true);
+    io::error::add_to_linker::<_, Table>(&mut linker, |sandbox| &mut sandbox.table)?;
+    io::poll::add_to_linker::<_, Table>(&mut linker, |sandbox| &mut sandbox.table)?;
+    io::streams::add_to_linker::<_, Table>(&mut linker, |sandbox| &mut sandbox.table)?;
+    linker.allow_shadowing(false);
     diagnostics::add_to_linker::<_, wasmtime::component::HasSelf<Sandbox>>(&mut linker, |sandbox| sandbox)?;
     Ok(linker)
 }
 
+/// Tells the linker what `wasi:io` works on.
+struct Table;
+
+impl HasData for Table {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
 impl WasiView for Sandbox {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let system = self.system.get_or_insert_with(|| Box::new(System::new(&self.policy, &self.invocation)));
+        WasiCtxView { ctx: &mut system.wasi, table: &mut self.table }
     }
 }
 
@@ -221,6 +244,6 @@ impl diagnostics::Host for Sandbox {
 
     fn current_thread(&mut self) -> diagnostics::Thread {
         let (id, name) = crate::observe::machine::current_thread();
-        diagnostics::Thread { id, name }
+        diagnostics::Thread { id, name: name.to_string() }
     }
 }
