@@ -1,20 +1,23 @@
 //! The life of the host: claim the port, load the guests, listen, run until told to stop, drain.
+//!
+//! Guests that take longer than [`Config::ready_within`] are loaded while it listens already.
 
 use crate::config::function_json::Trigger;
 use crate::config::units::spell_size;
 use crate::config::{Config, Role};
-use crate::engine::{self, Engine};
-use crate::guest::{self, Guest};
+use crate::engine::code::Processors;
+use crate::guest;
 use crate::http::Stop;
 use crate::http::listener::{self, Claim};
-use crate::http::service::{Loaded, Service};
+use crate::http::service::Service;
+use crate::loading::Loading;
 use crate::observe::machine::Machine;
+use crate::observe::startup;
 use crate::pool::{self, Pool};
-use crate::sandbox::{self, Policy};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
@@ -34,6 +37,15 @@ pub struct App {
     machine: Arc<Machine>,
     local: SocketAddr,
     stop: Stop,
+    loading: Loading,
+}
+
+/// What `flexwasm check` found.
+pub struct Checked {
+    /// What each guest's compiled file is good for.
+    pub compiled: Vec<String>,
+    /// What is wrong, one line each.
+    pub broken: Vec<String>,
 }
 
 impl App {
@@ -42,41 +54,63 @@ impl App {
     /// # Errors
     /// One text for a person: the port is taken, the engine cannot be made, or no function has a guest that works.
     pub async fn build(config: Config, machine: Arc<Machine>) -> Result<Self, String> {
+        let begun = Instant::now();
         let claim: Claim = listener::claim(config.listen).map_err(|error| error.to_string())?;
-        let guests = load(&config, &machine).await?;
-        let serves = |loaded: &Option<Loaded>| !matches!(loaded, Some(Err(_)));
-        if !guests.iter().any(serves) {
-            return Err(broken(&config, &guests).join("\nflexwasm: "));
-        }
-        for problem in broken(&config, &guests) {
-            tracing::error!("{problem}");
+        startup::phase("claim", begun);
+        let mut loading = Loading::start(&config, &machine)?;
+        if !loading.within(config.ready_within).await {
+            tracing::warn!(guests = loading.pending(), "listening, though not every guest is loaded");
+        } else if loading.is_hopeless() {
+            return Err(loading.broken().join("\nflexwasm: "));
         }
 
+        let begun = Instant::now();
         let pool = Pool::new(pool::Size {
             slots: config.pool_size,
             queue_length: config.queue_length,
             queue_timeout: config.queue_timeout,
             total_memory: config.total_memory,
         });
+        let begun = startup::phase("pool", begun);
         let tasks = TaskTracker::new();
         // Whoever connects from here on is answered.
         let listener = claim.listen().map_err(|error| error.to_string())?;
         let local = listener.local_addr().map_err(|error| error.to_string())?;
-        let not_plain = || Err("called with a JSON envelope".to_owned());
-        let guests = guests.into_iter().map(|loaded| loaded.unwrap_or_else(not_plain)).collect();
-        let stop = Stop::default();
+        let (stop, guests) = (Stop::default(), loading.guests());
         let service =
             Service::new(config, guests, pool.clone(), Arc::clone(&machine), local, tasks.clone(), stop.clone());
-        Ok(Self { listener, service: Arc::new(service), pool, tasks, machine, local, stop })
+        startup::phase("listen", begun);
+        Ok(Self { listener, service: Arc::new(service), pool, tasks, machine, local, stop, loading })
     }
 
-    /// Loads every guest and answers what is wrong with them, one line each.
+    /// Loads every guest and answers what is wrong with it, and what the compiled file beside it is good for.
     ///
     /// # Errors
     /// When the engine cannot be made.
-    pub async fn check(config: Config, machine: Arc<Machine>) -> Result<Vec<String>, String> {
-        let guests = load(&config, &machine).await?;
-        Ok(broken(&config, &guests))
+    pub async fn check(config: Config, machine: Arc<Machine>) -> Result<Checked, String> {
+        let mut loading = Loading::start(&config, &machine)?;
+        loading.finish().await;
+        let (mut compiled, mut broken) = (Vec::new(), loading.broken());
+        for (function, guest) in config.functions.iter().zip(loading.guests().iter()) {
+            let Some(Ok(guest)) = guest.get() else { continue };
+            let file = guest::compiled::beside(&function.guest).display().to_string();
+            match guest.compiled_beside(&function.guest) {
+                Ok(None) => {
+                    compiled.push(format!("{file} absent: compiled at the first start, then in the cache folder"))
+                }
+                Ok(Some(Processors::ThisKind)) => {
+                    compiled.push(format!("{file} compiled for processors like this one"))
+                }
+                Ok(Some(Processors::EveryKind)) => {
+                    compiled.push(format!("{file} compiled for every processor of its kind"))
+                }
+                Err(why) => broken.push(format!(
+                    "function {}: {file} {why}: it would not be used; remove it, or run `flexwasm compile`",
+                    function.name
+                )),
+            }
+        }
+        Ok(Checked { compiled, broken })
     }
 
     /// The address that is listened on.
@@ -87,8 +121,8 @@ impl App {
     /// Announces the address, serves until SIGTERM or SIGINT, and drains. Answers the exit status.
     ///
     /// # Errors
-    /// When the process cannot listen to signals.
-    pub async fn run(self) -> Result<u8, String> {
+    /// When the process cannot listen to signals, or when the last guest that was still loaded turns out to be broken too.
+    pub async fn run(mut self) -> Result<u8, String> {
         let no_signals = |error| format!("cannot listen to signals: {error}");
         let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
@@ -102,7 +136,16 @@ impl App {
         let pool = self.pool.clone();
         let retiring = tokio::spawn(async move { pool.retire_idle().await });
 
-        signalled().await;
+        let hopeless = async {
+            self.loading.finish().await;
+            if !self.loading.is_hopeless() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = signalled() => {}
+            () = hopeless => return Err(self.loading.broken().join("\nflexwasm: ")),
+        }
         let config = &self.service.config;
         tracing::info!(running = self.pool.occupancy().busy, timeout = ?config.drain_timeout, "draining");
         stop.gently.cancel();
@@ -141,46 +184,6 @@ impl App {
     }
 }
 
-/// One entry for each function; none for those that no guest can serve yet.
-async fn load(config: &Config, machine: &Arc<Machine>) -> Result<Vec<Option<Loaded>>, String> {
-    let size = engine::Size {
-        slots: config.pool_size,
-        table_elements: config.functions.iter().map(|function| function.limits.table_elements).max().unwrap_or(0),
-        total_memory: config.total_memory,
-    };
-    let engine = Engine::new(size).map_err(|error| {
-        let slots = config.pool_size;
-        format!("cannot reserve memory for {slots} instances ({}): lower pool.size", guest::chain(&error))
-    })?;
-    let linker = sandbox::linker(&engine.wasm).map_err(|error| guest::chain(&error))?;
-    let mut guests: Vec<Option<Loaded>> = Vec::new();
-    for function in &config.functions {
-        if function.trigger == Trigger::Envelope {
-            guests.push(None);
-            continue;
-        }
-        let policy = Arc::new(Policy {
-            function: Arc::clone(&function.name),
-            limits: function.limits.clone(),
-            reuse: function.reuse,
-            env: function.env.clone(),
-            machine: Arc::clone(machine),
-        });
-        let loaded: Result<Guest, _> =
-            guest::load(&engine, &linker, &function.guest, policy, config.total_memory).await;
-        guests.push(Some(loaded.map(Arc::new).map_err(|error| error.to_string())));
-    }
-    Ok(guests)
-}
-
-fn broken(config: &Config, guests: &[Option<Loaded>]) -> Vec<String> {
-    let line = |(function, loaded): (&crate::config::Function, &Option<Loaded>)| {
-        let Some(Err(why)) = loaded else { return None };
-        Some(format!("function {}: {} {why}", function.name, function.guest.display()))
-    };
-    config.functions.iter().zip(guests).filter_map(line).collect()
-}
-
 /// The effective settings, as `flexwasm check` prints them. Names of granted variables, never their values.
 pub fn describe(config: &Config) -> String {
     let mut text = String::new();
@@ -191,6 +194,7 @@ pub fn describe(config: &Config) -> String {
     line("limits.totalMemory", spell_size(config.total_memory));
     line("drain.timeout", format!("{:?}", config.drain_timeout));
     line("headers", format!("{:?}", config.headers).to_lowercase());
+    line("log.level", config.log_level.to_string().to_lowercase());
     for function in &config.functions {
         let limits = &function.limits;
         line("", String::new());

@@ -7,16 +7,19 @@
 //! | 2 | wrong command line |
 //! | 143 | a second signal cut the draining short |
 
-use crate::app::App;
+use crate::app::{App, Checked};
 use crate::config::section::Problem;
 use crate::config::settings::{HostPatch, MAX_POOL_SIZE, MAX_REUSE};
 use crate::config::{self, AppSettings, Circumstances, Config};
-use crate::observe::{log, machine::Machine};
+use crate::engine::code::{self, Processors};
+use crate::guest::{self, LoadError, cache, compiled, compiler};
+use crate::observe::{log, machine::Machine, startup};
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const AFTER_HELP: &str = "\
 Without a subcommand flexwasm serves the app in FUNCTIONS_APP_ROOT_PATH, or in the working directory: host.json and one \
@@ -60,57 +63,97 @@ enum Command {
         /// Most memory of one instance, such as 64MiB [default: 128MiB]
         #[arg(long, value_name = "SIZE", value_parser = config::settings::memory)]
         memory: Option<u64>,
+        /// What reaches the log: error, warn, info or debug [default: info]
+        #[arg(long, value_name = "LEVEL", value_parser = config::settings::log_level)]
+        log_level: Option<tracing::Level>,
         /// An environment variable for the guest; may be repeated
         #[arg(long, value_name = "NAME=VALUE", value_parser = environment_variable)]
         env: Vec<(String, String)>,
     },
-    /// Validate an app without serving it: configuration, routes and guests
+    /// Validate an app without serving it: configuration, routes, guests and the compiled files beside them
     Check {
         /// The app root: the folder with host.json [default: FUNCTIONS_APP_ROOT_PATH, else the working directory]
         root: Option<PathBuf>,
     },
+    /// Compile a component ahead of time, so that the host only has to map it
+    #[command(after_help = "\
+The host uses the compiled file beside a guest (guest.cwasm beside guest.wasm) if it was made from that very guest by this \
+version of flexwasm, for processors like its own; otherwise it says why and compiles. It is trusted like the executable.
+
+Example:
+  flexwasm compile --portable http_trigger/guest.wasm")]
+    Compile {
+        /// The component: a .wasm file
+        guest: PathBuf,
+        /// Where to write it [default: beside the guest, with the extension .cwasm]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// For every processor of this architecture, not only for those like this machine's
+        #[arg(long)]
+        portable: bool,
+    },
+    /// What the host starts to compile a guest; writes to stdout
+    #[command(name = compiler::SUBCOMMAND, hide = true)]
+    CompileForHost { guest: PathBuf },
 }
 
 /// Runs the command to its end.
 pub fn run(arguments: Arguments) -> ExitCode {
-    let settings: AppSettings = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let machine = Arc::new(Machine::read(config::azure_instance(&settings)));
-    let given = Circumstances { machine_memory: machine.memory_total, listen: arguments.listen };
-
-    let root = || settings.get("FUNCTIONS_APP_ROOT_PATH").map_or_else(|| PathBuf::from("."), PathBuf::from);
-    let configured = match arguments.command {
-        None => config::load(&root(), settings.clone(), &given).map(|config| (config, false)),
-        Some(Command::Check { root: named }) => {
-            config::load(&named.unwrap_or_else(root), settings.clone(), &given).map(|config| (config, true))
-        }
-        Some(Command::Serve { guest, listen, pool, reuse, timeout, memory, env }) => {
-            let mut host = HostPatch { pool_size: pool, ..HostPatch::default() };
-            host.function.reuse = reuse;
-            host.function.timeout = timeout;
-            host.function.memory = memory;
-            let given = Circumstances { listen: Some(listen), ..given };
-            Ok((config::serve(guest, &host, env, &given), false))
-        }
+    let result = match arguments.command {
+        Some(Command::Compile { guest, output, portable }) => compile(&guest, output, portable),
+        Some(Command::CompileForHost { guest }) => compile_for_host(&guest),
+        command => configure(command, arguments.listen),
     };
-    let result = configured.map_err(|problems| explain(&problems)).and_then(|(config, only_check)| {
-        // A runtime by hand, because its settings are measured (performance.md).
-        let runtime = runtime().map_err(|error| format!("cannot start threads: {error}"))?;
-        let outcome = runtime
-            .block_on(async { if only_check { check(config, machine).await } else { serve(config, machine).await } });
-        // Compilations that nobody waits for any more must not hold the process.
-        runtime.shutdown_background();
-        outcome
-    });
     result.unwrap_or_else(|message| {
         eprintln!("flexwasm: {message}");
         ExitCode::from(1)
     })
 }
 
-async fn serve(config: Config, machine: Arc<Machine>) -> Result<ExitCode, String> {
-    let log = log::start();
+/// Runs one of the commands that need a configuration.
+fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<ExitCode, String> {
+    let begun = Instant::now();
+    let settings: AppSettings = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let machine = Arc::new(Machine::read(config::azure_instance(&settings)));
+    let machine_read = begun.elapsed();
+    let cache_folders = cache::candidates(|name| settings.get(name).cloned());
+    let given = Circumstances { machine_memory: machine.memory_total, listen, cache_folders };
+
+    let begun = Instant::now();
+    let root = || settings.get("FUNCTIONS_APP_ROOT_PATH").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let configured = match command {
+        Some(Command::Check { root: named }) => {
+            config::load(&named.unwrap_or_else(root), settings.clone(), &given).map(|config| (config, true))
+        }
+        Some(Command::Serve { guest, listen, pool, reuse, timeout, memory, log_level, env }) => {
+            let mut host = HostPatch { pool_size: pool, log_level, ..HostPatch::default() };
+            host.function.reuse = reuse;
+            host.function.timeout = timeout;
+            host.function.memory = memory;
+            let given = Circumstances { listen: Some(listen), ..given };
+            Ok((config::serve(guest, &host, env, &given), false))
+        }
+        _ => config::load(&root(), settings.clone(), &given).map(|config| (config, false)),
+    };
+    let (config, only_check) = configured.map_err(|problems| explain(&problems))?;
+    let phases = [("machine", machine_read), ("configuration", begun.elapsed())];
+    // A runtime by hand, because its settings are measured (performance.md).
+    let runtime = runtime().map_err(|error| format!("cannot start threads: {error}"))?;
+    let outcome = runtime.block_on(async {
+        if only_check { check(config, machine).await } else { serve(config, machine, phases).await }
+    });
+    // Compilations that nobody waits for any more must not hold the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(config: Config, machine: Arc<Machine>, phases: [(&str, Duration); 2]) -> Result<ExitCode, String> {
+    let log = log::start(config.log_level);
+    for (name, took) in phases {
+        startup::measured(name, took);
+    }
     let app = App::build(config, machine).await?;
     let status = app.run().await?;
     drop(log);
@@ -119,12 +162,47 @@ async fn serve(config: Config, machine: Arc<Machine>) -> Result<ExitCode, String
 
 async fn check(config: Config, machine: Arc<Machine>) -> Result<ExitCode, String> {
     println!("{}", crate::app::describe(&config));
-    let broken = App::check(config, machine).await?;
+    let Checked { compiled, broken } = App::check(config, machine).await?;
+    for line in compiled {
+        println!("{line}");
+    }
     if broken.is_empty() {
         println!("everything is in order");
         return Ok(ExitCode::SUCCESS);
     }
     Err(broken.join("\nflexwasm: "))
+}
+
+fn compile(guest: &Path, output: Option<PathBuf>, portable: bool) -> Result<ExitCode, String> {
+    let begun = Instant::now();
+    let output = output.unwrap_or_else(|| compiled::beside(guest));
+    let shown = guest.display();
+    let wasm = guest::read(guest).map_err(|error| format!("{shown} {error}"))?;
+    let processors = if portable { Processors::EveryKind } else { Processors::ThisKind };
+    let content = code::compiler(processors).and_then(|engine| compiled::compile(&engine, &wasm));
+    let content = content.map_err(|error| format!("{shown} {}", LoadError::Compile(guest::chain(&error))))?;
+    compiled::write(&output, &content).map_err(|error| format!("cannot write {}: {error}", output.display()))?;
+    println!(
+        "{} ({:.1} MB) compiled from {shown} ({:.1} MB) in {:.1} s, for {}",
+        output.display(),
+        content.len() as f64 / 1e6,
+        wasm.len() as f64 / 1e6,
+        begun.elapsed().as_secs_f64(),
+        if portable { "every processor of this architecture" } else { "processors like this one" },
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn compile_for_host(guest: &Path) -> Result<ExitCode, String> {
+    // The host reads the bare reason.
+    let compiled = code::compiler(Processors::ThisKind).map_err(|error| guest::chain(&error));
+    match compiled.and_then(|engine| compiler::compile_for_host(&engine, guest)) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(why) => {
+            eprintln!("{why}");
+            Ok(ExitCode::from(1))
+        }
+    }
 }
 
 /// Threads that run guests are named and as many as there are processors: guests that wait need none.

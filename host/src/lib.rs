@@ -7,15 +7,16 @@
 //! |---|---|
 //! | [`cli`] | flags and subcommands |
 //! | [`app`] | the one place that knows every part: build, run, drain |
+//! | [`loading`] | the guests of all functions, side by side |
 //! | [`http`] | sockets, connections, one request from top to bottom, every status the host chooses |
 //! | [`protocol`] | what the Functions host puts on the wire: ids, origins, routes |
 //! | [`pool`] | slots, leases, the queue, running one invocation |
-//! | [`guest`] | a component: read, compiled, checked |
+//! | [`guest`] | a component: read, compiled or mapped, checked |
 //! | [`sandbox`] | limits and grants of one store |
 //! | [`engine`] | wasmtime's settings and pooling numbers, the epoch |
 //! | [`bindings`] | generated from `wit/` |
 //! | [`config`] | `host.json`, `function.json`, app settings |
-//! | [`observe`] | the log and the machine |
+//! | [`observe`] | the log, the machine, how the start went |
 //!
 //! Dependencies point downwards in this list; ARCHITECTURE.md says which invariants hold.
 
@@ -26,6 +27,7 @@ pub mod config;
 pub mod engine;
 pub mod guest;
 pub mod http;
+pub mod loading;
 pub mod observe;
 pub mod pool;
 pub mod protocol;

@@ -22,6 +22,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Level;
 
 /// App settings by name: the process environment and, stand-alone, `local.settings.json`.
 pub type AppSettings = BTreeMap<String, String>;
@@ -32,6 +33,13 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4
 /// How long a connection may take to send a request head, which is also how long it may stay idle. Longer than the 60
 /// seconds after which the Functions host's own HTTP client drops an idle connection, so that we never race it.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// After how long the host listens, though guests are still being loaded. The Functions host gives a process 30 seconds to
+/// answer (azure-contract.md §1.6); a third of them leaves room for a machine that is slow to start it.
+pub const READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// The running executable, also after another file has taken its name.
+pub const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
 /// Who started the process, which decides whom it trusts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +73,14 @@ pub struct Config {
     pub headers: Headers,
     /// For a request head, and between requests; see [`HEAD_TIMEOUT`].
     pub head_timeout: Duration,
+    /// What reaches the log.
+    pub log_level: Level,
+    /// After how long the host listens, though guests are still being loaded; see [`READY_WITHIN`].
+    pub ready_within: Duration,
+    /// The executable that compiles guests: flexwasm itself.
+    pub compiler: PathBuf,
+    /// Where compiled guests may be kept, best first.
+    pub cache_folders: Vec<PathBuf>,
     /// First segments of every route; empty for none.
     pub route_prefix: String,
     /// The functions, by name.
@@ -95,6 +111,8 @@ pub struct Circumstances {
     pub machine_memory: u64,
     /// `--listen`, if given.
     pub listen: Option<SocketAddr>,
+    /// Where compiled guests may be kept, best first.
+    pub cache_folders: Vec<PathBuf>,
 }
 
 /// Reads the app root.
@@ -218,6 +236,10 @@ fn resolve(
             Role::StandAlone | Role::Serve => Headers::Full,
         }),
         head_timeout: HEAD_TIMEOUT,
+        log_level: host.log_level.unwrap_or(Level::INFO),
+        ready_within: READY_WITHIN,
+        compiler: OWN_EXECUTABLE.into(),
+        cache_folders: given.cache_folders.clone(),
         route_prefix,
         functions,
     }

@@ -6,10 +6,11 @@ use super::section::Section;
 use super::units;
 use serde_json::Value;
 use std::time::Duration;
+use tracing::Level;
 
 /// Keys of the whole host.
-pub const HOST_KEYS: [&str; 6] =
-    ["pool.size", "queue.length", "queue.timeout", "limits.totalMemory", "drain.timeout", "headers"];
+pub const HOST_KEYS: [&str; 7] =
+    ["pool.size", "queue.length", "queue.timeout", "limits.totalMemory", "drain.timeout", "headers", "log.level"];
 
 /// Keys that `function.json` may override.
 pub const FUNCTION_KEYS: [&str; 9] = [
@@ -177,6 +178,8 @@ pub struct HostPatch {
     pub drain_timeout: Option<Duration>,
     /// Diagnostic headers.
     pub headers: Option<Headers>,
+    /// What reaches the log.
+    pub log_level: Option<Level>,
     /// What holds for every function that does not say otherwise.
     pub function: FunctionPatch,
 }
@@ -196,6 +199,7 @@ impl HostPatch {
                 Some("off") => Ok(Headers::Off),
                 _ => Err("must be \"full\", \"id\" or \"off\"".to_owned()),
             }),
+            log_level: section.take("log.level", |value| log_level(value.as_str().unwrap_or_default())),
             function: FunctionPatch::read(&mut section),
         };
         section.finish(&[&HOST_KEYS[..], &FUNCTION_KEYS[..]].concat(), &[]);
@@ -211,8 +215,23 @@ impl HostPatch {
             total_memory: self.total_memory.or(weaker.total_memory),
             drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
             headers: self.headers.or(weaker.headers),
+            log_level: self.log_level.or(weaker.log_level),
             function: self.function.over(&weaker.function),
         }
+    }
+}
+
+/// Reads `log.level`.
+///
+/// # Errors
+/// What to write instead, for a person.
+pub fn log_level(text: &str) -> Result<Level, String> {
+    match text {
+        "error" => Ok(Level::ERROR),
+        "warn" => Ok(Level::WARN),
+        "info" => Ok(Level::INFO),
+        "debug" => Ok(Level::DEBUG),
+        _ => Err("must be \"error\", \"warn\", \"info\" or \"debug\"".to_owned()),
     }
 }
 

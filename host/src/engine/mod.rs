@@ -1,10 +1,11 @@
 //! The wasmtime engine: every setting and pooling number with its reason, in one place.
 
+pub mod code;
 mod epoch;
 
 use epoch::Ticker;
 pub use epoch::{TICK, Ticking};
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// Core instances that one component may consist of. Counted: Rust 3, JavaScript 4, Python 14.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
@@ -73,12 +74,8 @@ impl Engine {
             tracing::info!("this kernel has no PAGEMAP_SCAN (Linux 6.7): instantiation is slower");
         }
 
-        let mut config = Config::new();
+        let mut config = code::settings();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        // A guest that computes yields at every tick, so that it cannot keep a thread to itself.
-        config.epoch_interruption(true);
-        // Guests of WASI 0.2 have no use for it, and it costs them 24 % more processor time (performance.md).
-        config.concurrency_support(false);
         let wasm = wasmtime::Engine::new(&config)?;
         let ticker = Ticker::start(&wasm)?;
         Ok(Self { wasm, ticker })

@@ -71,6 +71,12 @@ impl Refused {
         Self::new(StatusCode::NOT_IMPLEMENTED, "envelope", message)
     }
 
+    /// The function's guest is still being compiled or tried out.
+    pub fn loading(function: &str) -> Self {
+        let message = format!("the guest of function {function} is still being loaded");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "guest-loading", message).with(RETRY_AFTER, 1)
+    }
+
     /// The function's guest could not be loaded.
     pub fn broken(function: &str, why: &str) -> Self {
         let message = format!("the guest of function {function} could not be loaded; `flexwasm check` says why");

@@ -19,7 +19,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
@@ -27,13 +27,16 @@ use tokio_util::task::TaskTracker;
 /// A guest, or the reason why there is none.
 pub type Loaded = Result<Arc<Guest>, String>;
 
+/// A place for the guest of each function, filled when it is loaded: before the host listens, or after.
+pub type Guests = Arc<[OnceLock<Loaded>]>;
+
 /// Everything that answers requests. Shared by all connections.
 pub struct Service {
     /// The configuration.
     pub config: Config,
     router: Router,
     /// One for each of `config.functions`.
-    guests: Vec<Loaded>,
+    guests: Guests,
     pool: Pool,
     machine: Arc<Machine>,
     local: SocketAddr,
@@ -52,10 +55,10 @@ struct Answered {
 }
 
 impl Service {
-    /// `guests` has one entry for each of `config.functions`; `local` is the address that is listened on.
+    /// `guests` has one place for each of `config.functions`; `local` is the address that is listened on.
     pub fn new(
         config: Config,
-        guests: Vec<Loaded>,
+        guests: Guests,
         pool: Pool,
         machine: Arc<Machine>,
         local: SocketAddr,
@@ -158,7 +161,8 @@ impl Service {
         queued: &mut Duration,
     ) -> Result<Answered, Refused> {
         let function = &self.config.functions[index];
-        let guest = self.guests[index].as_ref().map_err(|why| Refused::broken(&function.name, why))?;
+        let loaded = self.guests[index].get().ok_or_else(|| Refused::loading(&function.name))?;
+        let guest = loaded.as_ref().map_err(|why| Refused::broken(&function.name, why))?;
         let Call { request, scheme, id } = call;
         let (mut head, incoming) = request.into_parts();
         let is_head = head.method == Method::HEAD;

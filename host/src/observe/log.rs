@@ -25,10 +25,10 @@ const GATHER: Duration = Duration::from_millis(5);
 /// The log is as global as stdout.
 static QUEUE: Queue = Queue { state: Mutex::new(State::new()), more: Condvar::new() };
 
-/// Starts the log; what is waiting is written when the answer is dropped.
-pub fn start() -> Log {
+/// Starts the log with the records of `level` and above; what is waiting is written when the answer is dropped.
+pub fn start(level: Level) -> Log {
     let thread = thread::Builder::new().name("log".to_owned()).spawn(|| QUEUE.write_to(&mut io::stdout()));
-    tracing_subscriber::fmt().with_writer(|| Queued).with_ansi(false).with_max_level(Level::INFO).init();
+    tracing_subscriber::fmt().with_writer(|| Queued).with_ansi(false).with_max_level(level).init();
     Log { thread: thread.ok() }
 }
 

@@ -1,4 +1,5 @@
-//! What operators and guests can learn about the host: the log and the machine.
+//! What operators and guests can learn about the host: the log, the machine, and how the start went.
 
 pub mod log;
 pub mod machine;
+pub mod startup;

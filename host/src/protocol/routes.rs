@@ -90,7 +90,7 @@ mod tests {
     use crate::config::{Circumstances, serve};
 
     fn router(prefix: &str, routes: &[(&str, &str, &[Method])]) -> (Router, Vec<Function>) {
-        let given = Circumstances { machine_memory: 1 << 30, listen: None };
+        let given = Circumstances { machine_memory: 1 << 30, listen: None, cache_folders: Vec::new() };
         let mut config = serve("x.wasm".into(), &HostPatch::default(), Vec::new(), &given);
         config.route_prefix = prefix.to_owned();
         config.functions = routes

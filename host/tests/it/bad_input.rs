@@ -35,7 +35,7 @@ fn says(stderr: &str, lines: &[&str]) {
 fn every_mistake_is_reported_at_once() {
     let app = App::with_host_json(
         r#"{"version": "3.0", "functionTimeout": "soon", "extensions": {"http": {"maxConcurrentRequests": 0}},
-            "flexwasm": {"pool": {"size": 0, "sise": 1}, "Headers": "full", "headers": "some", "limits": {"memory": "1MB5"}}}"#,
+            "flexwasm": {"pool": {"size": 0, "sise": 1}, "Headers": "full", "headers": "some", "log": {"level": "loud"}, "limits": {"memory": "1MB5"}}}"#,
     )
     .routed(
         "one",
@@ -57,6 +57,7 @@ fn every_mistake_is_reported_at_once() {
             "host.json: flexwasm.pool.sise: unknown key; remove it, or use one of: pool.size",
             "host.json: flexwasm.Headers: unknown key; did you mean headers?",
             r#"host.json: flexwasm.headers = "some": must be "full", "id" or "off""#,
+            r#"host.json: flexwasm.log.level = "loud": must be "error", "warn", "info" or "debug""#,
             r#"host.json: flexwasm.limits.memory = "1MB5": write a whole number above 0 with a unit"#,
             // The value of an app setting is never repeated.
             "app settings: flexwasm__queue__timeout: write a whole number above 0 with a unit",
@@ -183,10 +184,8 @@ fn a_guest_that_traps_or_loops_in_its_start() {
         ("unreachable", "cannot be instantiated: "),
         ("(loop (br 0))", "cannot be instantiated: its start functions did not end within limits.timeout (500ms)"),
     ] {
-        let text = fs::read_to_string(crate::support::repository().join("host/tests/wat/start.wat")).unwrap();
-        let component = wat::parse_str(text.replace("(; start ;)", start)).unwrap();
         let app = App::new(r#"{"limits": {"timeout": "500ms"}}"#).function("only", guests::COUNTER);
-        let app = app.file("only/guest.wasm", &component);
+        let app = app.file("only/guest.wasm", &crate::support::start(start));
         let mut command = flexwasm();
         command.arg("check").arg(app.path());
         says(&complaint_of(command), &[words]);
@@ -201,6 +200,7 @@ fn command_lines_that_cannot_work() {
         (&["serve", "x.wasm", "--timeout", "5"], "write a whole number above 0 with a unit"),
         (&["serve", "x.wasm", "--memory", "8GiB"], "must be at most 4GiB"),
         (&["serve", "x.wasm", "--env", "novalue"], "write NAME=VALUE"),
+        (&["serve", "x.wasm", "--log-level", "loud"], "must be \"error\", \"warn\", \"info\" or \"debug\""),
         (&["frobnicate"], "unrecognized subcommand"),
     ] {
         let mut command = flexwasm();
@@ -262,8 +262,10 @@ fn a_length_beside_chunks_never_hides_a_second_request() {
 
 #[test]
 fn slow_heads_are_cut_off() {
-    let given = Circumstances { machine_memory: 1 << 30, listen: Some("127.0.0.1:0".parse().unwrap()) };
+    let listen = Some("127.0.0.1:0".parse().unwrap());
+    let given = Circumstances { machine_memory: 1 << 30, listen, cache_folders: Vec::new() };
     let mut config = serve(guests::COUNTER.into(), &HostPatch::default(), Vec::new(), &given);
+    config.compiler = env!("CARGO_BIN_EXE_flexwasm").into();
     config.head_timeout = Duration::from_millis(300);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let app = runtime.block_on(flexwasm::app::App::build(config, Arc::new(Machine::read(None)))).unwrap();

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
+mod compiled;
 mod containment;
 mod demonstration;
 mod forwarding;
@@ -13,5 +14,6 @@ mod reuse;
 mod sandbox;
 mod shutdown;
 mod standalone;
+mod startup;
 mod supervision;
 mod support;

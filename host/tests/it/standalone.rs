@@ -144,6 +144,7 @@ fn help_teaches() {
         (&["--help"][..], "FUNCTIONS_CUSTOMHANDLER_PORT"),
         (&["serve", "--help"], "flexwasm serve guest.wasm --pool 100"),
         (&["check", "--help"], "Validate an app"),
+        (&["compile", "--help"], "flexwasm compile --portable http_trigger/guest.wasm"),
     ] {
         let mut command: Command = flexwasm();
         command.args(arguments);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -97,8 +97,11 @@ impl App {
         assert!(copied.success());
         fs::set_permissions(self.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let mut command = Command::new(binary);
-        command.env_clear().current_dir(self.path());
+        let cache = self.path().join("cache");
+        fs::create_dir(&cache).unwrap();
+        command.env_clear().current_dir(self.path()).env("XDG_CACHE_HOME", &cache);
         if rustix::process::geteuid().is_root() {
+            chown(&cache, Some(65534), Some(65534)).unwrap();
             command.uid(65534).gid(65534);
         }
         command
@@ -113,11 +116,19 @@ impl App {
     }
 }
 
-/// The command with nothing in its environment but a secret and a variable that nobody knows.
+/// The command with nothing in its environment but a secret, a variable that nobody knows, and the tests' own cache, so
+/// that each guest is compiled once.
 pub fn flexwasm() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flexwasm"));
     command.env_clear().env("AzureWebJobsStorage", SECRET).env("SOMETHING_UNKNOWN", "1");
+    command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command
+}
+
+/// A component whose start function does something bad.
+pub fn start(instructions: &str) -> Vec<u8> {
+    let text = fs::read_to_string(repository().join("host/tests/wat/start.wat")).unwrap();
+    wat::parse_str(text.replace("(; start ;)", instructions)).unwrap()
 }
 
 /// What a command that is expected to end said.

@@ -1,13 +1,24 @@
 //! A guest: a compiled component, checked so thoroughly that a request only has to instantiate it.
 
+pub mod cache;
+pub mod compiled;
+pub mod compiler;
+
 use crate::engine::Engine;
+use crate::engine::code::Processors;
+use crate::observe::startup;
 use crate::sandbox::limits::Budget;
 use crate::sandbox::{self, Identity, Policy, Sandbox};
-use sha2::{Digest, Sha256};
+use compiled::{Digest, Unusable};
+use compiler::Compiler;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use wasmtime::Store;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Linker;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 /// The largest file that is read.
@@ -81,43 +92,52 @@ pub enum LoadError {
     Trial(String),
 }
 
-/// Reads, checks and compiles the component at `path`, and instantiates it once in the engine's spare slot, under the
-/// normal limits. Compilation runs on a blocking thread. At most one trial may run at a time.
-///
-/// # Errors
-/// [`LoadError`], in the words of a person who starts the host.
-pub async fn load(
-    engine: &Engine,
-    linker: &Linker<Sandbox>,
-    path: &Path,
-    policy: Arc<Policy>,
-    total_memory: u64,
-) -> Result<Guest, LoadError> {
-    let bytes = read(path).await?;
-    let compile = {
-        let engine = engine.wasm.clone();
-        move || {
-            let digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-            Component::from_binary(&engine, &bytes).map(|component| (component, digest))
-        }
-    };
-    let compiled = tokio::task::spawn_blocking(compile).await.expect("compilation does not panic");
-    let (component, digest) = compiled.map_err(|error| LoadError::Compile(chain(&error)))?;
-    let pre = linker.instantiate_pre(&component).and_then(ProxyPre::new);
-    let pre = pre.map_err(|error| LoadError::World(chain(&error)))?;
+/// What loading needs beside the guest itself. Shared by all guests of an engine.
+pub struct Loader {
+    /// Where guests will run.
+    pub engine: Engine,
+    /// What they may import.
+    pub linker: Linker<Sandbox>,
+    /// Where their code comes from.
+    pub compiler: Arc<Compiler>,
+    /// `limits.totalMemory`.
+    pub total_memory: u64,
+    /// Held during a trial instantiation: the engine has one slot for them.
+    pub trial: Mutex<()>,
+}
 
-    // In pages. Each component has one memory at the most, so the largest one is all of it.
-    let required = component.resources_required();
-    let initial_memory = required.and_then(|required| required.max_initial_memory_size).unwrap_or(0) * PAGE;
-    for (key, limit) in [("limits.memory", policy.limits.memory), ("limits.totalMemory", total_memory)] {
-        if initial_memory > limit {
-            let spell = crate::config::units::spell_size;
-            return Err(LoadError::Memory { need: spell(initial_memory), key, limit: spell(limit) });
+impl Loader {
+    /// Maps or compiles the code of the guest at `path`, whose file has this digest, checks that it fits, and instantiates it
+    /// once in the engine's spare slot, under the normal limits. Several guests may be loaded at the same time; no thread of
+    /// the runtime is held up.
+    ///
+    /// # Errors
+    /// [`LoadError`], in the words of a person who starts the host.
+    pub async fn load(&self, path: &Path, digest: Digest, policy: Arc<Policy>) -> Result<Guest, LoadError> {
+        let begun = Instant::now();
+        let component = self.compiler.component(&self.engine.wasm, &policy.function, path, digest).await?;
+        let begun = startup::phase(format_args!("code of {}", policy.function), begun);
+        let pre = self.linker.instantiate_pre(&component).and_then(ProxyPre::new);
+        let pre = pre.map_err(|error| LoadError::World(chain(&error)))?;
+        let begun = startup::phase(format_args!("linking of {}", policy.function), begun);
+
+        // In pages. Each component has one memory at the most, so the largest one is all of it.
+        let required = component.resources_required();
+        let initial_memory = required.and_then(|required| required.max_initial_memory_size).unwrap_or(0) * PAGE;
+        for (key, limit) in [("limits.memory", policy.limits.memory), ("limits.totalMemory", self.total_memory)] {
+            if initial_memory > limit {
+                let spell = crate::config::units::spell_size;
+                return Err(LoadError::Memory { need: spell(initial_memory), key, limit: spell(limit) });
+            }
         }
+        let (digest, engine) = (hexadecimal(&digest).into(), self.engine.clone());
+        let guest = Guest { policy, pre, digest, generation: 1, initial_memory, engine };
+        let trial = self.trial.lock().await;
+        guest.try_out().await?;
+        drop(trial);
+        startup::phase(format_args!("trial of {}", guest.policy.function), begun);
+        Ok(guest)
     }
-    let guest = Guest { policy, pre, digest: digest.into(), generation: 1, initial_memory, engine: engine.clone() };
-    guest.try_out().await?;
-    Ok(guest)
 }
 
 impl Guest {
@@ -131,6 +151,16 @@ impl Guest {
         // A new store's deadline is 0, which has passed: without this each guest would yield before its first instruction.
         store.set_epoch_deadline(1);
         store
+    }
+
+    /// For which processors the compiled file beside `path` is, where this guest came from. None if there is none.
+    ///
+    /// # Errors
+    /// Why it would not be used.
+    pub fn compiled_beside(&self, path: &Path) -> Result<Option<Processors>, Unusable> {
+        let Some(file) = compiled::open(&compiled::beside(path))? else { return Ok(None) };
+        let digest = compiled::digest(&std::fs::read(path)?);
+        compiled::verify(&file, &digest, &self.engine.wasm).map(Some)
     }
 
     /// Instantiates once, so that what start functions do wrong is known before the first request.
@@ -159,16 +189,38 @@ impl Guest {
     }
 }
 
-async fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    if tokio::fs::metadata(path).await?.len() > MAX_FILE {
+/// Reads the component at `path` to see that it is one, and answers its digest. On a blocking thread, from now on.
+pub fn begin(path: &Path) -> JoinHandle<Result<Digest, LoadError>> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let begun = Instant::now();
+        let digest = read(&path).map(|wasm| compiled::digest(&wasm));
+        startup::phase(format_args!("digest of {}", path.display()), begun);
+        digest
+    })
+}
+
+/// Reads the component at `path`.
+///
+/// # Errors
+/// [`LoadError`]: it is no file, too large, or no component at first sight.
+pub fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    if std::fs::metadata(path)?.len() > MAX_FILE {
         return Err(LoadError::TooLarge);
     }
-    let bytes = tokio::fs::read(path).await?;
+    let bytes = std::fs::read(path)?;
     match &bytes {
         component if component.starts_with(COMPONENT) => Ok(bytes),
         module if module.starts_with(CORE_MODULE) => Err(LoadError::CoreModule),
         _ => Err(LoadError::NotComponent),
     }
+}
+
+fn hexadecimal(digest: &Digest) -> String {
+    digest.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes every byte");
+        text
+    })
 }
 
 /// An error with its causes, in one line.

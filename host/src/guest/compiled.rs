@@ -1,0 +1,319 @@
+//! The file of a compiled guest: wasmtime's ELF image from the first byte on, so that it can be mapped, and our trailer.
+//!
+//! | bytes from the end | what |
+//! |---|---|
+//! | 92 to 84 | the compatibility hash of the engine that compiled it, little-endian |
+//! | 84 to 76 | length of the image, little-endian |
+//! | 76 to 44 | SHA-256 of the guest's `.wasm` |
+//! | 44 to 12 | SHA-256 of the image |
+//! | 12 to 8 | version of this format, little-endian |
+//! | 8 to 0 | `FLEXWASM` |
+//!
+//! A file is loaded only if every field is what this process would have written: anything else is a reason to compile
+//! again, never to fail. The compatibility hash covers wasmtime's exact version, its settings, the architecture and the
+//! processor's features. A file for every processor of the architecture ([`Processors::EveryKind`]) has the hash of an
+//! engine with that setting, so an update of wasmtime makes it stale too.
+//!
+//! # What is trusted
+//! wasmtime cannot check machine code. The checksum finds damage, not malice: whoever can write the file can run code
+//! as this process, as with the executable beside it. [`super::cache`] says who can write there. The checksum is taken of
+//! the very file that is mapped, so nobody can put another one in its place in between; but who writes *into* a file while
+//! it is mapped changes or ends the process. Replace it by renaming, as `flexwasm compile` does.
+
+use crate::engine::code::{Processors, compiler};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use wasmtime::component::Component;
+use wasmtime::{Engine, Result};
+
+/// SHA-256.
+pub type Digest = [u8; 32];
+
+/// The largest file that is looked at: four times the largest guest.
+const MAX_FILE: u64 = 1 << 30;
+const MAGIC: [u8; 8] = *b"FLEXWASM";
+const FORMAT: u32 = 1;
+const TRAILER: usize = 92;
+
+/// Why a file is not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// Not there, no access.
+    #[error("cannot be read ({0})")]
+    Read(#[from] io::Error),
+    /// A folder or a device.
+    #[error("is not a regular file")]
+    NotFile,
+    /// Not ours.
+    #[error("is not a compiled guest, or is cut off")]
+    Foreign,
+    /// A later or earlier version's.
+    #[error("has format {0}, but this version of flexwasm reads format {FORMAT}")]
+    Format(u32),
+    /// The guest has changed.
+    #[error("was compiled from another .wasm file")]
+    Stale,
+    /// wasmtime, its settings or the processor differ.
+    #[error("was compiled by another version of flexwasm, or for another processor")]
+    Incompatible,
+    /// Bits have changed.
+    #[error("is damaged: its checksum is wrong")]
+    Damaged,
+    /// wasmtime found what we did not.
+    #[error("is refused by wasmtime: {0}")]
+    Refused(String),
+}
+
+/// Where the compiled file of the guest at `path` lies: beside it.
+pub fn beside(path: &Path) -> PathBuf {
+    path.with_extension("cwasm")
+}
+
+/// Opens a compiled file that is trusted by the place where it lies. None if there is none.
+///
+/// # Errors
+/// [`Unusable::Read`].
+pub fn open(path: &Path) -> std::result::Result<Option<File>, Unusable> {
+    // Non-blocking, because a pipe would wait for its other end.
+    match rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(file) => Ok(Some(file.into())),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(Unusable::Read(error.into())),
+    }
+}
+
+/// The digest of a guest's `.wasm`.
+pub fn digest(wasm: &[u8]) -> Digest {
+    Sha256::digest(wasm).into()
+}
+
+/// What code of `engine` depends on, in one number.
+pub fn compatibility(engine: &Engine) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Compiles the component `wasm` and answers the content of its file.
+///
+/// # Errors
+/// wasmtime's: it is not valid, or uses what this host does not support.
+pub fn compile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
+    let mut content = engine.precompile_component(wasm)?;
+    let (length, checksum) = (content.len() as u64, Sha256::digest(&content));
+    content.extend(compatibility(engine).to_le_bytes());
+    content.extend(length.to_le_bytes());
+    content.extend(digest(wasm));
+    content.extend(checksum);
+    content.extend(FORMAT.to_le_bytes());
+    content.extend(MAGIC);
+    Ok(content)
+}
+
+/// Writes a compiled file in one step: whoever has mapped the old one keeps it.
+///
+/// # Errors
+/// When the folder is not there or cannot be written to.
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(folder)?;
+    super::cache::place(folder, Path::new(name), Mode::from_raw_mode(0o644), |file| file.write_all(content))
+}
+
+/// Whether `file` is what `engine` would make of the guest with this digest, and for which processors.
+///
+/// # Errors
+/// [`Unusable`].
+pub fn verify(file: &File, guest: &Digest, engine: &Engine) -> std::result::Result<Processors, Unusable> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(Unusable::NotFile);
+    }
+    let length = metadata.len().checked_sub(TRAILER as u64).filter(|length| *length <= MAX_FILE);
+    let length = length.ok_or(Unusable::Foreign)?;
+    let mut trailer = [0; TRAILER];
+    file.read_exact_at(&mut trailer, length)?;
+    let mut rest = &trailer[..];
+    let (compatible, announced) = (u64::from_le_bytes(take(&mut rest)), u64::from_le_bytes(take(&mut rest)));
+    let (made_from, checksum): (Digest, Digest) = (take(&mut rest), take(&mut rest));
+    let (format, magic) = (u32::from_le_bytes(take(&mut rest)), take(&mut rest));
+    if magic != MAGIC {
+        return Err(Unusable::Foreign);
+    }
+    if format != FORMAT {
+        return Err(Unusable::Format(format));
+    }
+    if announced != length {
+        return Err(Unusable::Foreign);
+    }
+    if made_from != *guest {
+        return Err(Unusable::Stale);
+    }
+    let every_kind = || compiler(Processors::EveryKind).is_ok_and(|engine| compatible == compatibility(&engine));
+    let processors = match compatible {
+        own if own == compatibility(engine) => Processors::ThisKind,
+        _ if every_kind() => Processors::EveryKind,
+        _ => return Err(Unusable::Incompatible),
+    };
+    if checksum != checksum_of(file, length)? {
+        return Err(Unusable::Damaged);
+    }
+    Ok(processors)
+}
+
+/// Maps `file` if it holds the guest with this digest, compiled for `engine`.
+///
+/// # Errors
+/// [`Unusable`].
+pub fn map(file: &File, guest: &Digest, engine: &Engine) -> std::result::Result<Component, Unusable> {
+    verify(file, guest, engine)?;
+    map_verified(file, engine).map_err(|error| Unusable::Refused(error.root_cause().to_string()))
+}
+
+/// JUSTIFICATION: mapping the code of a large guest takes milliseconds, compiling it up to a minute, and the Functions
+/// host waits 30 seconds for a process to start. wasmtime has no safe way to load machine code, because it cannot check it.
+#[expect(unsafe_code, reason = "the one place where compiled code is taken on trust")]
+fn map_verified(file: &File, engine: &Engine) -> Result<Component> {
+    // wasmtime takes no open file for a component. This name stands for the file that was verified, whatever has become
+    // of its own name since.
+    let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // SAFETY: the bytes are what `compile` of this version wrote, by their checksum; the compatibility hash and wasmtime's
+    // own checks say that this engine and processor can run them. That nobody forged them or writes into them now is
+    // the trust that the module's documentation describes.
+    unsafe { Component::deserialize_file(engine, name) }
+}
+
+fn checksum_of(file: &File, length: u64) -> io::Result<Digest> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut at = 0;
+    while at < length {
+        let wanted = buffer.len().min(usize::try_from(length - at).unwrap_or(usize::MAX));
+        let read = file.read_at(&mut buffer[..wanted], at)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        hasher.update(&buffer[..read]);
+        at += read as u64;
+    }
+    Ok(hasher.finalize().into())
+}
+
+/// The next field of a trailer.
+fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
+    let mut field = [0; N];
+    rest.read_exact(&mut field).expect("the fields add up to the trailer");
+    field
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(content: &[u8]) -> File {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(content).expect("written");
+        file
+    }
+
+    struct Sample {
+        engine: Engine,
+        guest: Digest,
+        content: Vec<u8>,
+    }
+
+    fn sample(processors: Processors) -> Sample {
+        let wasm = wat::parse_str(r#"(component (core module (func (export "f") nop)))"#).expect("a component");
+        let content = compile(&compiler(processors).expect("an engine"), &wasm).expect("compiled");
+        let engine = compiler(Processors::ThisKind).expect("an engine");
+        Sample { engine, guest: digest(&wasm), content }
+    }
+
+    #[test]
+    fn what_was_compiled_is_mapped() {
+        for processors in [Processors::ThisKind, Processors::EveryKind] {
+            let Sample { engine, guest, content } = sample(processors);
+            let file = file(&content);
+            assert_eq!(verify(&file, &guest, &engine).expect("usable"), processors);
+            map(&file, &guest, &engine).expect("mapped");
+        }
+    }
+
+    #[test]
+    fn the_engine_that_runs_guests_has_the_compilers_settings() {
+        let size = crate::engine::Size { slots: 1, table_elements: 100, total_memory: 1 << 30 };
+        let running = crate::engine::Engine::new(size).expect("an engine");
+        let compiling = compiler(Processors::ThisKind).expect("an engine");
+        assert_eq!(compatibility(&running.wasm), compatibility(&compiling));
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_noticed() {
+        let Sample { engine, guest, content } = sample(Processors::ThisKind);
+        // Every byte of the trailer, and a spread over the image.
+        let trailer = content.len() - TRAILER..content.len();
+        for at in (0..trailer.start).step_by(97).chain(trailer.clone()) {
+            for bit in [0x01, 0x80] {
+                let mut flipped = content.clone();
+                flipped[at] ^= bit;
+                let refused = verify(&file(&flipped), &guest, &engine);
+                assert!(refused.is_err(), "byte {at}");
+                if !trailer.contains(&at) {
+                    assert!(matches!(refused, Err(Unusable::Damaged)), "byte {at}: {refused:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_else_lies_there_is_named() {
+        let Sample { engine, guest, content } = sample(Processors::ThisKind);
+        let said = |content: &[u8]| verify(&file(content), &guest, &engine).expect_err("unusable").to_string();
+        let edited = |from_end: usize, bytes: &[u8]| {
+            let mut content = content.clone();
+            let at = content.len() - from_end;
+            content[at..at + bytes.len()].copy_from_slice(bytes);
+            said(&content)
+        };
+        for length in [0, 1, TRAILER - 1, TRAILER, content.len() / 2, content.len() - 1] {
+            assert_eq!(said(&content[..length]), "is not a compiled guest, or is cut off", "{length}");
+        }
+        assert_eq!(said(&[&content[..], b"x"].concat()), "is not a compiled guest, or is cut off");
+        assert_eq!(said(&content[1..]), "is not a compiled guest, or is cut off");
+        assert_eq!(edited(12, &[9]), "has format 9, but this version of flexwasm reads format 1");
+        assert_eq!(edited(76, &[0; 32]), "was compiled from another .wasm file");
+        assert_eq!(edited(92, &[0; 8]), "was compiled by another version of flexwasm, or for another processor");
+        assert_eq!(edited(44, &[0; 32]), "is damaged: its checksum is wrong");
+        let folder = File::open("/").expect("a folder");
+        assert!(matches!(verify(&folder, &guest, &engine), Err(Unusable::NotFile)));
+    }
+
+    #[test]
+    fn wasmtime_has_the_last_word() {
+        // As if our checks had a hole: a valid trailer behind what is no image, and behind one for other settings.
+        let Sample { engine, guest, .. } = sample(Processors::ThisKind);
+        let mut settings = crate::engine::code::settings();
+        settings.epoch_interruption(false);
+        let other = Engine::new(&settings).expect("an engine");
+        let wasm = wat::parse_str("(component)").expect("a component");
+        for image in [b"no image".to_vec(), other.precompile_component(&wasm).expect("compiled")] {
+            assert!(map_verified(&file(&image), &engine).is_err());
+        }
+        assert!(matches!(
+            verify(&file(&compile(&other, &wasm).expect("compiled")), &guest, &engine),
+            Err(Unusable::Stale)
+        ));
+        assert!(matches!(
+            verify(&file(&compile(&other, &wasm).expect("compiled")), &digest(&wasm), &engine),
+            Err(Unusable::Incompatible)
+        ));
+    }
+}

@@ -1,0 +1,130 @@
+//! Loading the guests of all functions, side by side, before and after the host listens.
+//!
+//! The Functions host gives a process 30 seconds to answer (azure-contract.md §1.6), and a large guest can take longer to
+//! compile. So whoever listens does not wait for the last guest: each function has a place that is filled when its guest is
+//! loaded, and until then it is refused.
+
+use crate::config::function_json::Trigger;
+use crate::config::{Config, Function};
+use crate::engine::{self, Engine};
+use crate::guest::compiled::Digest;
+use crate::guest::compiler::Compiler;
+use crate::guest::{self, LoadError, Loader};
+use crate::http::service::{Guests, Loaded};
+use crate::observe::machine::Machine;
+use crate::observe::startup;
+use crate::sandbox::{self, Policy};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Guests on their way.
+pub struct Loading {
+    guests: Guests,
+    /// What each of `guests` is called in messages.
+    names: Vec<String>,
+    tasks: JoinSet<()>,
+}
+
+impl Loading {
+    /// Makes the engine and begins to load every guest.
+    ///
+    /// # Errors
+    /// When the engine cannot be made.
+    pub fn start(config: &Config, machine: &Arc<Machine>) -> Result<Self, String> {
+        // Files are read while the engine is made.
+        let served = config.functions.iter().map(|function| {
+            // One that is called with an envelope is refused before anybody asks for its guest.
+            (function.trigger != Trigger::Envelope).then(|| guest::begin(&function.guest))
+        });
+        let served: Vec<_> = served.collect();
+        let begun = Instant::now();
+        let loader = Arc::new(loader(config)?);
+        startup::phase("engine and linker", begun);
+        let names =
+            config.functions.iter().map(|function| format!("function {}: {}", function.name, function.guest.display()));
+        let names: Vec<_> = names.collect();
+        let guests: Guests = config.functions.iter().map(|_| OnceLock::new()).collect();
+        let mut tasks = JoinSet::new();
+        for (index, (function, digest)) in config.functions.iter().zip(served).enumerate() {
+            let Some(digest) = digest else { continue };
+            let (guests, name) = (Arc::clone(&guests), names[index].clone());
+            let load = load(Arc::clone(&loader), function.clone(), digest, Arc::clone(machine));
+            tasks.spawn(async move {
+                let loaded = load.await;
+                if let Err(why) = &loaded {
+                    tracing::error!("{name} {why}");
+                }
+                assert!(guests[index].set(loaded).is_ok(), "a guest is loaded once");
+            });
+        }
+        Ok(Self { guests, names, tasks })
+    }
+
+    /// The places of the guests.
+    pub fn guests(&self) -> Guests {
+        Arc::clone(&self.guests)
+    }
+
+    /// Waits until every guest is loaded or known to be broken, but no longer than `most`. Answers whether all are.
+    pub async fn within(&mut self, most: Duration) -> bool {
+        tokio::time::timeout(most, self.finish()).await.is_ok()
+    }
+
+    /// Waits until every guest is loaded or known to be broken.
+    pub async fn finish(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.expect("loading does not panic");
+        }
+    }
+
+    /// Whether every guest is known to be broken.
+    pub fn is_hopeless(&self) -> bool {
+        self.guests.iter().all(|guest| matches!(guest.get(), Some(Err(_))))
+    }
+
+    /// What is wrong with the guests that are known to be broken, one line each.
+    pub fn broken(&self) -> Vec<String> {
+        let line = |(guest, name): (&OnceLock<Loaded>, &String)| {
+            let why = guest.get()?.as_ref().err()?;
+            Some(format!("{name} {why}"))
+        };
+        self.guests.iter().zip(&self.names).filter_map(line).collect()
+    }
+
+    /// How many guests are still on their way.
+    pub fn pending(&self) -> usize {
+        self.tasks.len()
+    }
+}
+
+fn loader(config: &Config) -> Result<Loader, String> {
+    let size = engine::Size {
+        slots: config.pool_size,
+        table_elements: config.functions.iter().map(|function| function.limits.table_elements).max().unwrap_or(0),
+        total_memory: config.total_memory,
+    };
+    let engine = Engine::new(size).map_err(|error| {
+        let slots = config.pool_size;
+        format!("cannot reserve memory for {slots} instances ({}): lower pool.size", guest::chain(&error))
+    })?;
+    let linker = sandbox::linker(&engine.wasm).map_err(|error| guest::chain(&error))?;
+    let compiler = Arc::new(Compiler::new(config.compiler.clone(), config.cache_folders.clone()));
+    Ok(Loader { engine, linker, compiler, total_memory: config.total_memory, trial: Mutex::new(()) })
+}
+
+async fn load(
+    loader: Arc<Loader>,
+    function: Function,
+    digest: JoinHandle<Result<Digest, LoadError>>,
+    machine: Arc<Machine>,
+) -> Loaded {
+    let policy =
+        Policy { function: function.name, limits: function.limits, reuse: function.reuse, env: function.env, machine };
+    let load = async {
+        let digest = digest.await.expect("reading does not panic")?;
+        loader.load(&function.guest, digest, Arc::new(policy)).await
+    };
+    load.await.map(Arc::new).map_err(|error: LoadError| error.to_string())
+}
