@@ -86,8 +86,11 @@ run cargo build --release --package flexwasm
 run cargo build --profile guest --target wasm32-wasip2 --target-dir target/guests --package flexwasm-guest
 run cp target/guests/wasm32-wasip2/guest/flexwasm_guest.wasm http_trigger/guest.wasm
 run install -D -m 0755 target/release/flexwasm target/deploy/flexwasm
+# Compiled for every x86-64 processor, whichever this one is: a cold start maps the guest and compiles nothing.
+run target/deploy/flexwasm compile --portable http_trigger/guest.wasm
+run target/deploy/flexwasm check .
 run rm -f "$package"
-run zip -q -X "$package" host.json http_trigger/function.json http_trigger/guest.wasm
+run zip -q -X "$package" host.json http_trigger/function.json http_trigger/guest.wasm http_trigger/guest.cwasm
 # The executable stands at the top, under the very name that host.json gives, with its mode.
 run zip -q -X -j "$package" target/deploy/flexwasm
 run az functionapp deployment source config-zip --resource-group "$group" --name "$name" --src "$package" \

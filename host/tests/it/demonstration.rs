@@ -225,6 +225,10 @@ fn deploy_sh_shows_its_four_steps_and_checks_its_arguments() {
         assert!(command.starts_with(words), "{command}");
     }
     assert_eq!(commands.len(), 5);
+    let step = |words: &str| stdout.find(words).unwrap_or_else(|| panic!("{words:?} is not in\n{stdout}"));
+    let compile = step("+ target/deploy/flexwasm compile --portable http_trigger/guest.wasm\n");
+    let zip = step("http_trigger/guest.wasm http_trigger/guest.cwasm\n");
+    assert!(compile < step("+ target/deploy/flexwasm check .\n") && step("flexwasm check .") < zip);
     for arguments in [&[][..], &["X"], &["a"], &["my-app", "other"], &["--wrong", "my-app"]] {
         assert_eq!(deploy(arguments).0.code(), Some(2), "{arguments:?}");
     }
