@@ -2,6 +2,7 @@
 //! all set-up that they need.
 
 mod burst;
+mod javascript;
 mod setup;
 mod test;
 
@@ -31,6 +32,8 @@ enum Task {
     Test,
     /// Like test_concurrency.sh, from one process, for any number of requests
     Burst(burst::Arguments),
+    /// How long a 12 MB JavaScript guest takes to be ready: compiled, and from the cache
+    Javascript,
 }
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Task::Run { arguments } => run(&arguments),
         Task::Test => test::run(),
         Task::Burst(arguments) => burst::run(&arguments),
+        Task::Javascript => javascript::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,103 @@
+//! A guest with a whole language engine in it, 12 MB of component: how long does the host take until it answers?
+//!
+//! The guest is `benches/javascript`, built with componentize-js once for each state of its sources.
+
+use crate::{cargo, execute, root, setup};
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A slow machine compiles this guest for a minute.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Starts from the cache.
+const STARTS: usize = 5;
+
+pub fn run() -> Result<()> {
+    let guest = guest()?;
+    execute(&mut cargo(&["build", "--package", "flexwasm"]))?;
+    let cache = tempfile::tempdir()?;
+    println!("guest: {:.1} MB; development build; from exec to the guest's first answer", megabytes(&guest)?);
+    println!("  compiling   {:7.0} ms", ready(&guest, cache.path())?.as_secs_f64() * 1e3);
+    let mut mapped = (0..STARTS).map(|_| ready(&guest, cache.path())).collect::<Result<Vec<_>>>()?;
+    mapped.sort();
+    println!("  from cache  {:7.0} ms (median of {STARTS})", mapped[STARTS / 2].as_secs_f64() * 1e3);
+    Ok(())
+}
+
+/// Builds the guest, if it has not been built from these very sources, and answers its file.
+pub fn guest() -> Result<PathBuf> {
+    let sources = root().join("benches/javascript");
+    let mut hasher = DefaultHasher::new();
+    for file in ["app.js", "build.mjs", "package.json"] {
+        fs::read(sources.join(file))
+            .with_context(|| format!("cannot read benches/javascript/{file}"))?
+            .hash(&mut hasher);
+    }
+    let folder = root().join("target/javascript");
+    let guest = folder.join(format!("guest-{:016x}.wasm", hasher.finish()));
+    if guest.exists() {
+        return Ok(guest);
+    }
+    setup::tools(&["node", "npm"])?;
+    println!("building the JavaScript guest");
+    fs::create_dir_all(&folder)?;
+    // Node looks for packages beside the script that wants them.
+    for file in ["build.mjs", "package.json"] {
+        fs::copy(sources.join(file), folder.join(file))?;
+    }
+    execute(
+        Command::new("npm").args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(&folder),
+    )?;
+    let staged = guest.with_extension("new");
+    let mut node = Command::new("node");
+    node.arg("build.mjs").arg(sources.join("app.js")).arg(root().join("wit")).arg(&staged);
+    execute(node.current_dir(&folder))?;
+    fs::rename(&staged, &guest)?;
+    Ok(guest)
+}
+
+/// How long the host takes from its start until the guest answers.
+fn ready(guest: &Path, cache: &Path) -> Result<Duration> {
+    let begun = Instant::now();
+    let mut command = Command::new(root().join("target/debug/flexwasm"));
+    command.args(["serve", "--listen", "127.0.0.1:0"]).arg(guest).env("XDG_CACHE_HOME", cache).stdout(Stdio::piped());
+    let mut host = Killed(command.spawn().context("cannot start target/debug/flexwasm")?);
+    let mut lines = BufReader::new(host.0.stdout.take().expect("it was asked for just now")).lines();
+    let url = lines.find_map(|line| Some(line.ok()?.split_once("http://")?.1.trim_end_matches('/').to_owned()));
+    let address = url.context("the host did not say where it listens")?;
+    // Whatever else it says must not fill the pipe.
+    thread::spawn(move || lines.for_each(drop));
+    while begun.elapsed() < PATIENCE {
+        let mut stream = TcpStream::connect(&address)?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        match answer.get(..12) {
+            Some("HTTP/1.1 200") => return Ok(begun.elapsed()),
+            Some("HTTP/1.1 503") => thread::sleep(Duration::from_millis(20)),
+            _ => bail!("the guest failed: {answer}"),
+        }
+    }
+    bail!("the guest was not ready within {} s", PATIENCE.as_secs())
+}
+
+fn megabytes(file: &Path) -> Result<f64> {
+    Ok(fs::metadata(file)?.len() as f64 / 1e6)
+}
+
+/// Ends the process when it is dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
