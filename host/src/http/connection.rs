@@ -2,7 +2,7 @@
 //!
 //! | limit | value |
 //! |---|---|
-//! | a request head and the idle time before it, together | `Config::head_timeout` |
+//! | a request head, and the idle time before it | `Config::head_timeout` |
 //! | headers of a request | 100 lines, 64 KiB in all; beyond it 431 |
 //! | an answer's body | the function's deadline, also when the client reads slowly or not at all |
 //! | the last bytes of an answer, once all are known | the longer of that deadline and `Config::head_timeout` |
@@ -16,16 +16,17 @@ use super::body::ResponseBody;
 use super::exchange::Exchange;
 use super::service::Service;
 use super::socket::Socket;
+use super::timer::{Patience, PatientTimer};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 
 /// Largest request head in bytes; Kestrel, in front of us, allows half of it.
 const HEAD_LIMIT: usize = 64 << 10;
@@ -42,12 +43,17 @@ pub async fn drive(socket: Socket, service: Arc<Service>, stop: Stop) {
         let (service, exchange) = (Arc::clone(&service), Arc::clone(&exchange));
         async move { Ok::<http::Response<ResponseBody>, Infallible>(service.answer(request, exchange).await) }
     });
-    let mut connection =
-        pin!(http1::Builder::new().max_header_size(HEAD_LIMIT).serve_connection(TokioIo::new(socket.clone()), answer));
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(PatientTimer)
+            .header_read_timeout(service.config.head_timeout)
+            .max_header_size(HEAD_LIMIT)
+            .serve_connection(TokioIo::new(socket.clone()), answer)
+    );
     let mut stopping = pin!(stop.gently.cancelled());
     let mut cut_off = pin!(stop.now.cancelled());
     let mut asked_to_stop = false;
-    let mut overdue = pin!(sleep_until(exchange.deadline().unwrap_or_else(Instant::now)));
+    let mut overdue = Patience::until(std::time::Instant::now() + service.config.head_timeout);
     let mut check: Option<Interval> = None;
 
     let finished = poll_fn(|cx| {
@@ -65,17 +71,11 @@ pub async fn drive(socket: Socket, service: Arc<Service>, stop: Stop) {
         if let Poll::Ready(result) = connection.as_mut().poll(cx) {
             return Poll::Ready(result.is_ok());
         }
-        // hyper polls a body only when the client takes bytes, so the clock stands out here. Setting a timer takes the lock
-        // of all timers: it is set again only when it would go off too late, or has gone off too early.
+        // hyper polls a body only when the client takes bytes, so the clock stands out here.
         if let Some(deadline) = exchange.deadline() {
-            if deadline < overdue.deadline() {
-                overdue.as_mut().reset(deadline);
-            }
-            while overdue.as_mut().poll(cx).is_ready() {
-                if Instant::now() >= deadline {
-                    return Poll::Ready(false);
-                }
-                overdue.as_mut().reset(deadline);
+            overdue.move_to(deadline.into_std());
+            if Pin::new(&mut overdue).poll(cx).is_ready() {
+                return Poll::Ready(false);
             }
         }
         if exchange.has_request_body() {

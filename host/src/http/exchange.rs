@@ -9,17 +9,17 @@ use tokio::time::Instant;
 pub struct Exchange {
     /// When the answer has to be over.
     deadline: Mutex<Option<Instant>>,
-    /// How long the last bytes may take to leave, once all are known, and the next head to arrive.
+    /// How long the last bytes may take to leave, once all are known.
     patience: Duration,
     has_request_body: AtomicBool,
     ends_with_connection: AtomicBool,
 }
 
 impl Exchange {
-    /// No exchange yet; a first head, and later the last bytes of an answer, get `patience`.
+    /// No exchange yet; the last bytes of an answer get `patience` to leave.
     pub fn new(patience: Duration) -> Self {
         Self {
-            deadline: Mutex::new(Some(Instant::now() + patience)),
+            deadline: Mutex::new(None),
             patience,
             has_request_body: AtomicBool::new(false),
             ends_with_connection: AtomicBool::new(false),
@@ -45,8 +45,8 @@ impl Exchange {
         self.has_request_body.store(false, Ordering::Relaxed);
     }
 
-    /// When the answer has to be over or, while the connection is idle, when the next head has to be there. None while a
-    /// guest works on its head, which has a clock of its own.
+    /// When the answer has to be over. Also set while the connection is idle, where hyper's own time-out is as long or
+    /// shorter. None while a guest works on its head, which has a clock of its own.
     pub fn deadline(&self) -> Option<Instant> {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }

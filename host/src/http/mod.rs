@@ -11,6 +11,7 @@ pub mod listener;
 mod respond;
 pub mod service;
 mod socket;
+mod timer;
 
 use tokio_util::sync::CancellationToken;
 

@@ -112,6 +112,9 @@ impl Instance {
     }
 }
 
+/// Frames that are taken before the head is sent; each is at most 64 KiB long.
+const AHEAD: usize = 8;
+
 type Run = Pin<Box<dyn Future<Output = Result<Instance, Fault>> + Send>>;
 
 impl Lease {
@@ -181,7 +184,7 @@ impl Lease {
             ReplyBody { written, ahead: VecDeque::new(), finished: false, busy_since: None, guest: Some((run, self)) };
         match ended {
             Some(instance) => body.guest_returned(instance)?,
-            None => body.look_ahead()?,
+            None => std::future::poll_fn(|cx| Poll::Ready(body.run_ahead(cx))).await?,
         }
         Ok(Reply { head, body, identity, timings })
     }
@@ -292,13 +295,17 @@ impl ReplyBody {
         Ok(())
     }
 
-    /// Notes the first frame, or that there is none, if that is known already.
-    fn look_ahead(&mut self) -> Result<(), Fault> {
-        match Pin::new(&mut self.written).poll_frame(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Some(Ok(frame))) => self.ahead.push_back(frame),
-            Poll::Ready(None) => self.finished = true,
-            Poll::Ready(Some(Err(_))) => return Err(self.fail(Fault::Unfinished)),
-            Poll::Pending => {}
+    /// Lets the guest go on for as long as it waits for nothing but its frames being taken, up to [`AHEAD`] of them. An
+    /// answer that is short is then known as a whole, and one that fails right away has no head yet.
+    fn run_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        while !self.finished && self.ahead.len() < AHEAD {
+            match Pin::new(&mut self.written).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => self.ahead.push_back(frame),
+                Poll::Ready(None) => self.finished = true,
+                Poll::Ready(Some(Err(_))) => return Err(self.fail(Fault::Unfinished)),
+                Poll::Pending => break,
+            }
+            self.drive(cx)?;
         }
         Ok(())
     }
