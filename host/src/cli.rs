@@ -211,10 +211,10 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name_fn(move || format!("worker-{}", next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
-        // With tokio's defaults (61) a guest that computes delays its neighbours' sockets by up to 600 ms; measured with
-        // these: 0.6 to 1.8 ms.
-        .event_interval(1)
-        .global_queue_interval(1)
+        // Looking at the sockets after every poll would starve connections under load: whoever has become ready last runs
+        // first. Measured with 64 connections: 1 costs 15 % of throughput, and its p99 is five times that of 16. Guests that
+        // compute need no smaller number, because they yield behind the sockets (`Guest::store`).
+        .event_interval(16)
         .build()
 }
 

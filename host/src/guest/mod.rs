@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use wasmtime::Store;
 use wasmtime::component::Linker;
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 /// The largest file that is read.
@@ -147,7 +147,9 @@ impl Guest {
         store.limiter(|sandbox| &mut sandbox.limiter);
         store.set_max_component_handles(sandbox::HANDLES);
         store.set_hostcall_fuel(sandbox::CALL_BYTES);
-        store.epoch_deadline_async_yield_and_update(1);
+        // Behind everything else that is ready: tokio's own way to yield lets sockets be looked at first, so that their
+        // requests wait for one tick and not for as many as there are polls between two looks.
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
         // A new store's deadline is 0, which has passed: without this each guest would yield before its first instruction.
         store.set_epoch_deadline(1);
         store

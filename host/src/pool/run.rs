@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use http::uri::Scheme;
 use http_body::{Body, Frame};
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -366,7 +366,8 @@ impl Body for ReplyBody {
         // takes its frames: pause as often as it ticks.
         if this.busy_since.get_or_insert_with(Instant::now).elapsed() > TICK {
             this.busy_since = None;
-            cx.waker().wake_by_ref();
+            // Behind what else is ready, as a guest that computes.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
             return Poll::Pending;
         }
         loop {
