@@ -105,6 +105,7 @@ fn loader(config: &Config) -> Result<Loader, String> {
         table_elements: config.functions.iter().map(|function| function.limits.table_elements).max().unwrap_or(0),
         total_memory: config.total_memory,
     };
+    engine::room::check(config.pool_size)?;
     let engine = Engine::new(size).map_err(|error| {
         let slots = config.pool_size;
         format!("cannot reserve memory for {slots} instances ({}): lower pool.size", guest::chain(&error))

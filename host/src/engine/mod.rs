@@ -2,6 +2,7 @@
 
 pub mod code;
 mod epoch;
+pub mod room;
 
 use epoch::Ticker;
 pub use epoch::{TICK, Ticking};

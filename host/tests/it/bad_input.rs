@@ -53,7 +53,7 @@ fn every_mistake_is_reported_at_once() {
             r#"host.json: version = "3.0": must be "2.0""#,
             r#"host.json: functionTimeout = "soon": must be "hh:mm:ss""#,
             "host.json: extensions.http.maxConcurrentRequests = 0: must be a whole number above 0",
-            "host.json: flexwasm.pool.size = 0: must be a whole number from 1 to 10000",
+            "host.json: flexwasm.pool.size = 0: must be a whole number from 1 to 32000",
             "host.json: flexwasm.pool.sise: unknown key; remove it, or use one of: pool.size",
             "host.json: flexwasm.Headers: unknown key; did you mean headers?",
             r#"host.json: flexwasm.headers = "some": must be "full", "id" or "off""#,
@@ -196,7 +196,7 @@ fn a_guest_that_traps_or_loops_in_its_start() {
 fn command_lines_that_cannot_work() {
     for (arguments, words) in [
         (&["serve"][..], "<GUEST>"),
-        (&["serve", "x.wasm", "--pool", "0"], "0 is not in 1..=10000"),
+        (&["serve", "x.wasm", "--pool", "0"], "0 is not in 1..=32000"),
         (&["serve", "x.wasm", "--timeout", "5"], "write a whole number above 0 with a unit"),
         (&["serve", "x.wasm", "--memory", "8GiB"], "must be at most 4GiB"),
         (&["serve", "x.wasm", "--env", "novalue"], "write NAME=VALUE"),
@@ -275,4 +275,17 @@ fn slow_heads_are_cut_off() {
     client.write(&get("/")[..20]);
     assert!(client.is_closed());
     runtime.shutdown_background();
+}
+
+#[test]
+fn a_pool_without_room_is_refused_with_the_largest_that_works() {
+    let serve = |pool: &str| {
+        let mut command = std::process::Command::new("sh");
+        let limited = r#"ulimit -v 104857600; exec "$0" serve "$1" --pool "$2" --listen 127.0.0.1:0"#;
+        command.args(["-c", limited, env!("CARGO_BIN_EXE_flexwasm"), guests::COUNTER, pool]).env_clear();
+        command
+    };
+    let stderr = complaint_of(serve("100"));
+    says(&stderr, &["pool.size 100 does not fit", "(ulimit -v) 102400 MiB", "set pool.size to at most 23"]);
+    assert_eq!(crate::support::Host::announced(serve("23")).get("/").text(), "1");
 }
