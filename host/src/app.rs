@@ -52,7 +52,7 @@ impl App {
     /// Claims the port, then does everything that can fail before the first request.
     ///
     /// # Errors
-    /// One text for a person: the port is taken, the engine cannot be made, or no function has a guest that works.
+    /// One text for a person: the port is taken, or no function has a guest that works.
     pub async fn build(config: Config, machine: Arc<Machine>) -> Result<Self, String> {
         let begun = Instant::now();
         let claim: Claim = listener::claim(config.listen).map_err(|error| error.to_string())?;
@@ -86,7 +86,7 @@ impl App {
     /// Loads every guest and answers what is wrong with it, and what the compiled file beside it is good for.
     ///
     /// # Errors
-    /// When the engine cannot be made.
+    /// When the process has no room for the pool.
     pub async fn check(config: Config, machine: Arc<Machine>) -> Result<Checked, String> {
         let mut loading = Loading::start(&config, &machine)?;
         loading.finish().await;
@@ -151,8 +151,12 @@ impl App {
         stop.gently.cancel();
         self.pool.close();
         self.tasks.close();
+        let ended = async || {
+            self.tasks.wait().await;
+            self.pool.ended().await;
+        };
         let status = tokio::select! {
-            () = self.tasks.wait() => 0,
+            () = ended() => 0,
             () = tokio::time::sleep(config.drain_timeout) => {
                 tracing::warn!(cut_off = self.pool.occupancy().busy, "drain.timeout is over");
                 0
@@ -161,7 +165,7 @@ impl App {
         };
         stop.now.cancel();
         // For the closing lines of what was cut off; nobody who computes yields later than this.
-        let _ = tokio::time::timeout(CUT_OFF_TIME, self.tasks.wait()).await;
+        let _ = tokio::time::timeout(CUT_OFF_TIME, ended()).await;
         refreshing.abort();
         retiring.abort();
         accepting.abort();
@@ -213,6 +217,7 @@ pub fn describe(config: &Config) -> String {
         }
         line("  guest", function.guest.display().to_string());
         line("  pool.reuse", function.reuse.requests.to_string());
+        line("  pool.concurrentPerInstance", function.reuse.concurrent.to_string());
         line("  pool.idleTimeout", format!("{:?}", function.reuse.idle_timeout));
         line("  limits.timeout", format!("{:?}", limits.timeout));
         line("  limits.memory", spell_size(limits.memory));

@@ -8,8 +8,8 @@
 //! | 143 | a second signal cut the draining short |
 
 use crate::app::{App, Checked};
-use crate::config::section::Problem;
-use crate::config::settings::{HostPatch, MAX_POOL_SIZE, MAX_REUSE};
+use crate::config::section::{Problem, Problems};
+use crate::config::settings::{HostPatch, MAX_CONCURRENT, MAX_POOL_SIZE, MAX_REUSE};
 use crate::config::{self, AppSettings, Circumstances, Config};
 use crate::engine::code::{self, Processors};
 use crate::guest::{self, LoadError, cache, compiled, compiler};
@@ -46,7 +46,7 @@ enum Command {
     /// Serve one component on every path, without an app
     #[command(after_help = "Example:\n  flexwasm serve guest.wasm --pool 100 --timeout 10s --env GREETING=hello")]
     Serve {
-        /// The component: a .wasm file that exports wasi:http/incoming-handler@0.2
+        /// The component: a .wasm file that exports wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3
         guest: PathBuf,
         /// Address to listen on; port 0 takes a free one
         #[arg(long, value_name = "ADDRESS", default_value_t = config::DEFAULT_LISTEN)]
@@ -57,6 +57,9 @@ enum Command {
         /// Requests that one instance may serve; above 1 its memory outlives a request [default: 1]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REUSE)))]
         reuse: Option<u32>,
+        /// Requests that share an instance at the same time; above 1 only for guests of WASI 0.3 [default: 1]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CONCURRENT)))]
+        concurrent_per_instance: Option<u32>,
         /// Longest time for one request, such as 30s [default: 220s]
         #[arg(long, value_name = "DURATION", value_parser = config::units::duration)]
         timeout: Option<std::time::Duration>,
@@ -127,13 +130,31 @@ fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<Exi
         Some(Command::Check { root: named }) => {
             config::load(&named.unwrap_or_else(root), settings.clone(), &given).map(|config| (config, true))
         }
-        Some(Command::Serve { guest, listen, pool, reuse, timeout, memory, log_level, env }) => {
+        Some(Command::Serve {
+            guest,
+            listen,
+            pool,
+            reuse,
+            concurrent_per_instance,
+            timeout,
+            memory,
+            log_level,
+            env,
+        }) => {
             let mut host = HostPatch { pool_size: pool, log_level, ..HostPatch::default() };
             host.function.reuse = reuse;
+            host.function.concurrent = concurrent_per_instance;
             host.function.timeout = timeout;
             host.function.memory = memory;
             let given = Circumstances { listen: Some(listen), ..given };
-            Ok((config::serve(guest, &host, env, &given), false))
+            match host.function.reuse().problem() {
+                Some(remedy) => {
+                    let mut problems = Problems::default();
+                    problems.add("command line", "--concurrent-per-instance", None, remedy);
+                    Err(problems.0)
+                }
+                None => Ok((config::serve(guest, &host, env, &given), false)),
+            }
         }
         _ => config::load(&root(), settings.clone(), &given).map(|config| (config, false)),
     };
@@ -179,7 +200,8 @@ fn compile(guest: &Path, output: Option<PathBuf>, portable: bool) -> Result<Exit
     let shown = guest.display();
     let wasm = guest::read(guest).map_err(|error| format!("{shown} {error}"))?;
     let processors = if portable { Processors::EveryKind } else { Processors::ThisKind };
-    let content = code::compiler(processors).and_then(|engine| compiled::compile(&engine, &wasm));
+    let content =
+        code::compiler(guest::version(&wasm), processors).and_then(|engine| compiled::compile(&engine, &wasm));
     let content = content.map_err(|error| format!("{shown} {}", LoadError::Compile(guest::chain(&error))))?;
     compiled::write(&output, &content).map_err(|error| format!("cannot write {}: {error}", output.display()))?;
     println!(
@@ -195,8 +217,7 @@ fn compile(guest: &Path, output: Option<PathBuf>, portable: bool) -> Result<Exit
 
 fn compile_for_host(guest: &Path) -> Result<ExitCode, String> {
     // The host reads the bare reason.
-    let compiled = code::compiler(Processors::ThisKind).map_err(|error| guest::chain(&error));
-    match compiled.and_then(|engine| compiler::compile_for_host(&engine, guest)) {
+    match compiler::compile_for_host(guest) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(why) => {
             eprintln!("{why}");

@@ -6,18 +6,16 @@
 
 use crate::config::function_json::Trigger;
 use crate::config::{Config, Function};
-use crate::engine::{self, Engine};
-use crate::guest::compiled::Digest;
+use crate::engine::{Size, Wasi, room};
+use crate::engines::Engines;
+use crate::guest::Loader;
 use crate::guest::compiler::Compiler;
-use crate::guest::{self, LoadError, Loader};
 use crate::http::service::{Guests, Loaded};
 use crate::observe::machine::Machine;
-use crate::observe::startup;
-use crate::sandbox::{self, Policy};
+use crate::sandbox::Policy;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
-use tokio::task::{JoinHandle, JoinSet};
+use std::time::Duration;
+use tokio::task::JoinSet;
 
 /// Guests on their way.
 pub struct Loading {
@@ -28,29 +26,25 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// Makes the engine and begins to load every guest.
+    /// Begins to load every guest.
     ///
     /// # Errors
-    /// When the engine cannot be made.
+    /// When the process has no room for the pool, whatever the guests are.
     pub fn start(config: &Config, machine: &Arc<Machine>) -> Result<Self, String> {
-        // Files are read while the engine is made.
-        let served = config.functions.iter().map(|function| {
-            // One that is called with an envelope is refused before anybody asks for its guest.
-            (function.trigger != Trigger::Envelope).then(|| guest::begin(&function.guest))
-        });
-        let served: Vec<_> = served.collect();
-        let begun = Instant::now();
-        let loader = Arc::new(loader(config)?);
-        startup::phase("engine and linker", begun);
+        room::check(config.pool_size, &[Wasi::P2])?;
+        let loader = Arc::new(loader(config));
         let names =
             config.functions.iter().map(|function| format!("function {}: {}", function.name, function.guest.display()));
         let names: Vec<_> = names.collect();
         let guests: Guests = config.functions.iter().map(|_| OnceLock::new()).collect();
         let mut tasks = JoinSet::new();
-        for (index, (function, digest)) in config.functions.iter().zip(served).enumerate() {
-            let Some(digest) = digest else { continue };
+        for (index, function) in config.functions.iter().enumerate() {
+            // One that is called with an envelope is refused before anybody asks for its guest.
+            if function.trigger == Trigger::Envelope {
+                continue;
+            }
             let (guests, name) = (Arc::clone(&guests), names[index].clone());
-            let load = load(Arc::clone(&loader), function.clone(), digest, Arc::clone(machine));
+            let load = load(Arc::clone(&loader), function.clone(), Arc::clone(machine));
             tasks.spawn(async move {
                 let loaded = load.await;
                 if let Err(why) = &loaded {
@@ -99,33 +93,19 @@ impl Loading {
     }
 }
 
-fn loader(config: &Config) -> Result<Loader, String> {
-    let size = engine::Size {
+fn loader(config: &Config) -> Loader {
+    let engines = Engines::new(Size {
         slots: config.pool_size,
         table_elements: config.functions.iter().map(|function| function.limits.table_elements).max().unwrap_or(0),
         total_memory: config.total_memory,
-    };
-    engine::room::check(config.pool_size)?;
-    let engine = Engine::new(size).map_err(|error| {
-        let slots = config.pool_size;
-        format!("cannot reserve memory for {slots} instances ({}): lower pool.size", guest::chain(&error))
-    })?;
-    let linker = sandbox::linker(&engine.wasm).map_err(|error| guest::chain(&error))?;
+    });
     let compiler = Arc::new(Compiler::new(config.compiler.clone(), config.cache_folders.clone()));
-    Ok(Loader { engine, linker, compiler, total_memory: config.total_memory, trial: Mutex::new(()) })
+    Loader { engines, compiler, total_memory: config.total_memory }
 }
 
-async fn load(
-    loader: Arc<Loader>,
-    function: Function,
-    digest: JoinHandle<Result<Digest, LoadError>>,
-    machine: Arc<Machine>,
-) -> Loaded {
+async fn load(loader: Arc<Loader>, function: Function, machine: Arc<Machine>) -> Loaded {
     let policy =
         Policy { function: function.name, limits: function.limits, reuse: function.reuse, env: function.env, machine };
-    let load = async {
-        let digest = digest.await.expect("reading does not panic")?;
-        loader.load(&function.guest, digest, Arc::new(policy)).await
-    };
-    load.await.map(Arc::new).map_err(|error: LoadError| error.to_string())
+    let loaded = loader.load(&function.guest, Arc::new(policy)).await;
+    loaded.map(Arc::new).map_err(|error| error.to_string())
 }

@@ -160,6 +160,10 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             );
             problems.add(&file, "limits.timeout", None, remedy);
         }
+        let reuse = patch.reuse();
+        if let Some(remedy) = reuse.problem() {
+            problems.add(&file, "pool.concurrentPerInstance", None, remedy);
+        }
         let mut env = Vec::new();
         for granted in patch.env.clone().unwrap_or_default() {
             match settings.get(&granted) {
@@ -179,7 +183,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             name: name.into(),
             trigger,
             limits,
-            reuse: patch.reuse(),
+            reuse,
             env,
         });
     }

@@ -13,8 +13,9 @@ pub const HOST_KEYS: [&str; 7] =
     ["pool.size", "queue.length", "queue.timeout", "limits.totalMemory", "drain.timeout", "headers", "log.level"];
 
 /// Keys that `function.json` may override.
-pub const FUNCTION_KEYS: [&str; 9] = [
+pub const FUNCTION_KEYS: [&str; 10] = [
     "pool.reuse",
+    "pool.concurrentPerInstance",
     "pool.idleTimeout",
     "limits.timeout",
     "limits.memory",
@@ -64,18 +65,35 @@ impl Default for Limits {
 /// The most requests that one instance may be given: beyond it a count bounds nothing any more.
 pub const MAX_REUSE: u32 = 1_000_000;
 
-/// How many requests of a function one instance may serve, one after the other.
+/// The most requests that may share an instance: each of them may hold 1,024 handles on the host's side.
+pub const MAX_CONCURRENT: u32 = 1000;
+
+/// How many requests of a function one instance may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reuse {
     /// Requests in the life of an instance; 1 is a fresh instance for every request.
     pub requests: u32,
+    /// Requests that share an instance at the same time; 1 is none.
+    pub concurrent: u32,
     /// How long an instance may wait for the next one.
     pub idle_timeout: Duration,
 }
 
 impl Default for Reuse {
     fn default() -> Self {
-        Self { requests: 1, idle_timeout: Duration::from_secs(60) }
+        Self { requests: 1, concurrent: 1, idle_timeout: Duration::from_secs(60) }
+    }
+}
+
+impl Reuse {
+    /// What is wrong with sharing an instance as often as it is to be, if anything.
+    pub fn problem(&self) -> Option<String> {
+        let Self { requests, concurrent, .. } = self;
+        (*concurrent > 1 && *requests < *concurrent).then(|| {
+            format!(
+                "is {concurrent}, but an instance is given {requests} requests in its life (pool.reuse): set pool.reuse to at least {concurrent}"
+            )
+        })
     }
 }
 
@@ -95,6 +113,8 @@ pub enum Headers {
 pub struct FunctionPatch {
     /// `pool.reuse`.
     pub reuse: Option<u32>,
+    /// `pool.concurrentPerInstance`.
+    pub concurrent: Option<u32>,
     idle_timeout: Option<Duration>,
     /// `limits.timeout`.
     pub timeout: Option<Duration>,
@@ -113,6 +133,7 @@ impl FunctionPatch {
     pub fn read(section: &mut Section<'_>) -> Self {
         Self {
             reuse: section.take("pool.reuse", |value| count(value, 1, MAX_REUSE)),
+            concurrent: section.take("pool.concurrentPerInstance", |value| count(value, 1, MAX_CONCURRENT)),
             idle_timeout: section.take("pool.idleTimeout", duration),
             timeout: section.take("limits.timeout", duration),
             memory: section.take("limits.memory", |value| memory(value.as_str().unwrap_or_default())),
@@ -128,6 +149,7 @@ impl FunctionPatch {
     pub fn over(&self, weaker: &Self) -> Self {
         Self {
             reuse: self.reuse.or(weaker.reuse),
+            concurrent: self.concurrent.or(weaker.concurrent),
             idle_timeout: self.idle_timeout.or(weaker.idle_timeout),
             timeout: self.timeout.or(weaker.timeout),
             memory: self.memory.or(weaker.memory),
@@ -144,6 +166,7 @@ impl FunctionPatch {
         let default = Reuse::default();
         Reuse {
             requests: self.reuse.unwrap_or(default.requests),
+            concurrent: self.concurrent.unwrap_or(default.concurrent),
             idle_timeout: self.idle_timeout.unwrap_or(default.idle_timeout),
         }
     }

@@ -1,5 +1,6 @@
 //! What compiled code depends on: the settings that the engine which compiles and the engine which runs must share.
 
+use super::Wasi;
 use wasmtime::{Config, Engine};
 
 /// Which processors compiled code is for.
@@ -11,22 +12,21 @@ pub enum Processors {
     EveryKind,
 }
 
-/// The settings that end up in the code. The engine that runs guests adds those that do not.
-pub fn settings() -> Config {
+/// The settings that end up in the code of guests of this version. The engine that runs guests adds those that do not.
+pub fn settings(wasi: Wasi) -> Config {
     let mut config = Config::new();
     // A guest that computes yields at every tick, so that it cannot keep a thread to itself.
     config.epoch_interruption(true);
-    // Guests of WASI 0.2 have no use for it, and it costs them 24 % more processor time (performance.md).
-    config.concurrency_support(false);
+    config.concurrency_support(wasi == Wasi::P3);
     config
 }
 
-/// An engine that compiles and never runs anything.
+/// An engine that compiles guests of this version and never runs anything.
 ///
 /// # Errors
 /// When wasmtime cannot compile for this architecture.
-pub fn compiler(processors: Processors) -> wasmtime::Result<Engine> {
-    let mut config = settings();
+pub fn compiler(wasi: Wasi, processors: Processors) -> wasmtime::Result<Engine> {
+    let mut config = settings(wasi);
     if processors == Processors::EveryKind {
         // A target, even our own, keeps wasmtime from using what this machine happens to have.
         config.target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH))?;

@@ -6,6 +6,7 @@ pub mod room;
 
 use epoch::Ticker;
 pub use epoch::{TICK, Ticking};
+use std::fmt;
 use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// Core instances that one component may consist of. Counted: Rust 3, JavaScript 4, Python 14.
@@ -24,7 +25,36 @@ const MEMORY_KEEP_RESIDENT: u64 = 2 << 20;
 /// The same for a table, in bytes.
 const TABLE_KEEP_RESIDENT: usize = 64 << 10;
 
-/// How large the engine is made. Its counts are fixed before any guest is known.
+/// The version of WASI that a guest's handler is written for, which decides the engine it runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wasi {
+    /// `wasi:http/incoming-handler@0.2`. Its engine goes without component-model concurrency, which costs 24 % more CPU
+    /// (performance.md).
+    P2,
+    /// `wasi:http/handler@0.3`, which is built on component-model concurrency.
+    P3,
+}
+
+impl Wasi {
+    /// Stacks of one instance: one runs it; with concurrency one more delivers events while a call of it blocks.
+    fn stacks(self) -> u32 {
+        match self {
+            Self::P2 => 1,
+            Self::P3 => 2,
+        }
+    }
+}
+
+impl fmt::Display for Wasi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::P2 => "WASI 0.2",
+            Self::P3 => "WASI 0.3",
+        })
+    }
+}
+
+/// How large an engine is made. Its counts are fixed before any guest is known.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
     /// Instances that run at the same time. One more is made for trial instantiations.
@@ -40,6 +70,8 @@ pub struct Size {
 pub struct Engine {
     /// wasmtime's own.
     pub wasm: wasmtime::Engine,
+    /// Which guests it is for.
+    pub wasi: Wasi,
     ticker: Ticker,
 }
 
@@ -48,7 +80,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the address space does not hold the pool, or no thread can be started.
-    pub fn new(size: Size) -> wasmtime::Result<Self> {
+    pub fn new(size: Size, wasi: Wasi) -> wasmtime::Result<Self> {
         let slots = size.slots + 1;
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(slots)
@@ -58,7 +90,7 @@ impl Engine {
             .max_memories_per_component(MEMORIES_PER_COMPONENT)
             .total_tables(slots * TABLES_PER_COMPONENT)
             .max_tables_per_component(TABLES_PER_COMPONENT)
-            .total_stacks(slots)
+            .total_stacks(slots * wasi.stacks())
             // Each slot reserves the whole 4 GiB that a 32-bit address reaches, so that compiled code needs no bounds
             // checks; `limits.memory` is enforced when a memory grows.
             .max_memory_size(MEMORY_RESERVATION)
@@ -75,11 +107,11 @@ impl Engine {
             tracing::info!("this kernel has no PAGEMAP_SCAN (Linux 6.7): instantiation is slower");
         }
 
-        let mut config = code::settings();
+        let mut config = code::settings(wasi);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let wasm = wasmtime::Engine::new(&config)?;
         let ticker = Ticker::start(&wasm)?;
-        Ok(Self { wasm, ticker })
+        Ok(Self { wasm, wasi, ticker })
     }
 
     /// Keeps the epoch ticking while a guest runs.

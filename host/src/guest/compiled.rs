@@ -20,6 +20,7 @@
 //! the very file that is mapped, so nobody can put another one in its place in between; but who writes *into* a file while
 //! it is mapped changes or ends the process. Replace it by renaming, as `flexwasm compile` does.
 
+use crate::engine::Wasi;
 use crate::engine::code::{Processors, compiler};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -128,11 +129,11 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     super::cache::place(folder, Path::new(name), Mode::from_raw_mode(0o644), |file| file.write_all(content))
 }
 
-/// Whether `file` is what `engine` would make of the guest with this digest, and for which processors.
+/// Whether `file` is what `engine`, which is for `wasi`, would make of the guest with this digest, and for which processors.
 ///
 /// # Errors
 /// [`Unusable`].
-pub fn verify(file: &File, guest: &Digest, engine: &Engine) -> std::result::Result<Processors, Unusable> {
+pub fn verify(file: &File, guest: &Digest, engine: &Engine, wasi: Wasi) -> std::result::Result<Processors, Unusable> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(Unusable::NotFile);
@@ -157,7 +158,7 @@ pub fn verify(file: &File, guest: &Digest, engine: &Engine) -> std::result::Resu
     if made_from != *guest {
         return Err(Unusable::Stale);
     }
-    let every_kind = || compiler(Processors::EveryKind).is_ok_and(|engine| compatible == compatibility(&engine));
+    let every_kind = || compiler(wasi, Processors::EveryKind).is_ok_and(|engine| compatible == compatibility(&engine));
     let processors = match compatible {
         own if own == compatibility(engine) => Processors::ThisKind,
         _ if every_kind() => Processors::EveryKind,
@@ -169,12 +170,12 @@ pub fn verify(file: &File, guest: &Digest, engine: &Engine) -> std::result::Resu
     Ok(processors)
 }
 
-/// Maps `file` if it holds the guest with this digest, compiled for `engine`.
+/// Maps `file` if it holds the guest with this digest, compiled for `engine`, which is for `wasi`.
 ///
 /// # Errors
 /// [`Unusable`].
-pub fn map(file: &File, guest: &Digest, engine: &Engine) -> std::result::Result<Component, Unusable> {
-    verify(file, guest, engine)?;
+pub fn map(file: &File, guest: &Digest, engine: &Engine, wasi: Wasi) -> std::result::Result<Component, Unusable> {
+    verify(file, guest, engine, wasi)?;
     map_verified(file, engine).map_err(|error| Unusable::Refused(error.root_cause().to_string()))
 }
 
@@ -231,28 +232,38 @@ mod tests {
     }
 
     fn sample(processors: Processors) -> Sample {
+        sample_of(Wasi::P2, processors)
+    }
+
+    fn sample_of(wasi: Wasi, processors: Processors) -> Sample {
         let wasm = wat::parse_str(r#"(component (core module (func (export "f") nop)))"#).expect("a component");
-        let content = compile(&compiler(processors).expect("an engine"), &wasm).expect("compiled");
-        let engine = compiler(Processors::ThisKind).expect("an engine");
+        let content = compile(&compiler(wasi, processors).expect("an engine"), &wasm).expect("compiled");
+        let engine = compiler(wasi, Processors::ThisKind).expect("an engine");
         Sample { engine, guest: digest(&wasm), content }
     }
 
     #[test]
     fn what_was_compiled_is_mapped() {
-        for processors in [Processors::ThisKind, Processors::EveryKind] {
-            let Sample { engine, guest, content } = sample(processors);
-            let file = file(&content);
-            assert_eq!(verify(&file, &guest, &engine).expect("usable"), processors);
-            map(&file, &guest, &engine).expect("mapped");
+        for (wasi, other) in [(Wasi::P2, Wasi::P3), (Wasi::P3, Wasi::P2)] {
+            for processors in [Processors::ThisKind, Processors::EveryKind] {
+                let Sample { engine, guest, content } = sample_of(wasi, processors);
+                let file = file(&content);
+                assert_eq!(verify(&file, &guest, &engine, wasi).expect("usable"), processors);
+                map(&file, &guest, &engine, wasi).expect("mapped");
+                let foreign = compiler(other, Processors::ThisKind).expect("an engine");
+                assert!(matches!(verify(&file, &guest, &foreign, other), Err(Unusable::Incompatible)));
+            }
         }
     }
 
     #[test]
     fn the_engine_that_runs_guests_has_the_compilers_settings() {
         let size = crate::engine::Size { slots: 1, table_elements: 100, total_memory: 1 << 30 };
-        let running = crate::engine::Engine::new(size).expect("an engine");
-        let compiling = compiler(Processors::ThisKind).expect("an engine");
-        assert_eq!(compatibility(&running.wasm), compatibility(&compiling));
+        for wasi in [Wasi::P2, Wasi::P3] {
+            let running = crate::engine::Engine::new(size, wasi).expect("an engine");
+            let compiling = compiler(wasi, Processors::ThisKind).expect("an engine");
+            assert_eq!(compatibility(&running.wasm), compatibility(&compiling));
+        }
     }
 
     #[test]
@@ -264,7 +275,7 @@ mod tests {
             for bit in [0x01, 0x80] {
                 let mut flipped = content.clone();
                 flipped[at] ^= bit;
-                let refused = verify(&file(&flipped), &guest, &engine);
+                let refused = verify(&file(&flipped), &guest, &engine, Wasi::P2);
                 assert!(refused.is_err(), "byte {at}");
                 if !trailer.contains(&at) {
                     assert!(matches!(refused, Err(Unusable::Damaged)), "byte {at}: {refused:?}");
@@ -276,7 +287,8 @@ mod tests {
     #[test]
     fn whatever_else_lies_there_is_named() {
         let Sample { engine, guest, content } = sample(Processors::ThisKind);
-        let said = |content: &[u8]| verify(&file(content), &guest, &engine).expect_err("unusable").to_string();
+        let said =
+            |content: &[u8]| verify(&file(content), &guest, &engine, Wasi::P2).expect_err("unusable").to_string();
         let edited = |from_end: usize, bytes: &[u8]| {
             let mut content = content.clone();
             let at = content.len() - from_end;
@@ -293,14 +305,14 @@ mod tests {
         assert_eq!(edited(92, &[0; 8]), "was compiled by another version of flexwasm, or for another processor");
         assert_eq!(edited(44, &[0; 32]), "is damaged: its checksum is wrong");
         let folder = File::open("/").expect("a folder");
-        assert!(matches!(verify(&folder, &guest, &engine), Err(Unusable::NotFile)));
+        assert!(matches!(verify(&folder, &guest, &engine, Wasi::P2), Err(Unusable::NotFile)));
     }
 
     #[test]
     fn wasmtime_has_the_last_word() {
         // As if our checks had a hole: a valid trailer behind what is no image, and behind one for other settings.
         let Sample { engine, guest, .. } = sample(Processors::ThisKind);
-        let mut settings = crate::engine::code::settings();
+        let mut settings = crate::engine::code::settings(Wasi::P2);
         settings.epoch_interruption(false);
         let other = Engine::new(&settings).expect("an engine");
         let wasm = wat::parse_str("(component)").expect("a component");
@@ -308,11 +320,11 @@ mod tests {
             assert!(map_verified(&file(&image), &engine).is_err());
         }
         assert!(matches!(
-            verify(&file(&compile(&other, &wasm).expect("compiled")), &guest, &engine),
+            verify(&file(&compile(&other, &wasm).expect("compiled")), &guest, &engine, Wasi::P2),
             Err(Unusable::Stale)
         ));
         assert!(matches!(
-            verify(&file(&compile(&other, &wasm).expect("compiled")), &digest(&wasm), &engine),
+            verify(&file(&compile(&other, &wasm).expect("compiled")), &digest(&wasm), &engine, Wasi::P2),
             Err(Unusable::Incompatible)
         ));
     }

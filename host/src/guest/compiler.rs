@@ -7,6 +7,8 @@
 use super::LoadError;
 use super::cache::Cache;
 use super::compiled::{self, Digest, Unusable};
+use crate::engine::Engine;
+use crate::engine::code::{self, Processors};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::fs::File;
@@ -18,7 +20,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
-use wasmtime::Engine;
 use wasmtime::component::Component;
 
 /// The subcommand with which this executable is a compiler.
@@ -94,7 +95,8 @@ impl Compiler {
     fn find(&self, engine: &Engine, path: &Path, guest: &Digest) -> Option<Component> {
         let beside = compiled::beside(path);
         let use_it = |from: &Path, file: Result<Option<File>, Unusable>| {
-            let component = file.and_then(|file| file.map(|file| compiled::map(&file, guest, engine)).transpose());
+            let component = file
+                .and_then(|file| file.map(|file| compiled::map(&file, guest, &engine.wasm, engine.wasi)).transpose());
             match component {
                 Ok(Some(component)) => {
                     tracing::info!(guest = ?path.display().to_string(), from = ?from.display().to_string(), "loaded");
@@ -109,7 +111,7 @@ impl Compiler {
         };
         use_it(&beside, compiled::open(&beside)).or_else(|| {
             let cache = self.cache()?;
-            let name = Cache::name(guest, compiled::compatibility(engine));
+            let name = Cache::name(guest, compiled::compatibility(&engine.wasm));
             use_it(&cache.locate(&name), cache.find(&name))
         })
     }
@@ -121,21 +123,20 @@ impl Compiler {
             Unusable::Stale => LoadError::Compile("it changed while it was being compiled: start again".to_owned()),
             why => LoadError::Compile(format!("its compiled file {why}")),
         };
-        compiled::verify(&code, guest, engine).map_err(unusable)?;
+        compiled::verify(&code, guest, &engine.wasm, engine.wasi).map_err(unusable)?;
         if let Some(cache) = self.cache() {
-            let name = Cache::name(guest, compiled::compatibility(engine));
+            let name = Cache::name(guest, compiled::compatibility(&engine.wasm));
             // Mapped from the disk it costs less memory than what the compiler wrote.
-            let kept = cache
-                .keep(&name, &code)
-                .map_err(Unusable::from)
-                .and_then(|()| cache.find(&name)?.map(|file| compiled::map(&file, guest, engine)).transpose());
+            let kept = cache.keep(&name, &code).map_err(Unusable::from).and_then(|()| {
+                cache.find(&name)?.map(|file| compiled::map(&file, guest, &engine.wasm, engine.wasi)).transpose()
+            });
             match kept {
                 Ok(Some(component)) => return Ok((component, Some(cache.locate(&name)))),
                 Ok(None) => tracing::warn!("somebody removed {}", cache.locate(&name).display()),
                 Err(why) => tracing::warn!("the cached file {} {why}: not kept", cache.locate(&name).display()),
             }
         }
-        compiled::map(&code, guest, engine).map(|component| (component, None)).map_err(unusable)
+        compiled::map(&code, guest, &engine.wasm, engine.wasi).map(|component| (component, None)).map_err(unusable)
     }
 
     /// Lets another process compile, into memory that has no name.
@@ -180,16 +181,18 @@ impl Compiler {
     }
 }
 
-/// What the process that [`Compiler`] starts does: compiles `path` for `engine` and writes the file to stdout.
+/// What the process that [`Compiler`] starts does: compiles `path` for the engine that it needs, and writes the file to
+/// stdout.
 ///
 /// # Errors
 /// In the words that [`LoadError::Compile`] wants.
-pub fn compile_for_host(engine: &Engine, path: &Path) -> Result<(), String> {
+pub fn compile_for_host(path: &Path) -> Result<(), String> {
     // The host waits in the thread that started us; without it nobody wants the code.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
     let wasm = super::read(path).map_err(|error| error.to_string())?;
-    let content = compiled::compile(engine, &wasm).map_err(|error| super::chain(&error))?;
-    io::stdout().write_all(&content).map_err(|error| error.to_string())
+    let engine = code::compiler(super::version(&wasm), Processors::ThisKind);
+    let content = engine.and_then(|engine| compiled::compile(&engine, &wasm));
+    io::stdout().write_all(&content.map_err(|error| super::chain(&error))?).map_err(|error| error.to_string())
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -4,8 +4,9 @@ pub mod cache;
 pub mod compiled;
 pub mod compiler;
 
-use crate::engine::Engine;
 use crate::engine::code::Processors;
+use crate::engine::{Engine, Wasi};
+use crate::engines::{Engines, Linked};
 use crate::observe::startup;
 use crate::sandbox::limits::Budget;
 use crate::sandbox::{self, Identity, Policy, Sandbox};
@@ -15,11 +16,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
-use wasmtime::component::Linker;
+use wasmparser::{Chunk, Parser, Payload};
 use wasmtime::{Store, UpdateDeadline};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::{ProxyPre, exports::wasi::http::incoming_handler};
+use wasmtime_wasi_http::p3::bindings::{ServicePre, exports::wasi::http::handler};
 
 /// The largest file that is read.
 const MAX_FILE: u64 = 256 << 20;
@@ -37,7 +37,7 @@ pub struct Guest {
     /// Who may use it and how much.
     pub policy: Arc<Policy>,
     /// Linked and type-checked.
-    pub pre: ProxyPre<Sandbox>,
+    pub pre: Pre,
     /// SHA-256 of the file, in hexadecimal.
     pub digest: Arc<str>,
     /// Counts the guests of the function, from 1.
@@ -46,6 +46,42 @@ pub struct Guest {
     pub initial_memory: u64,
     /// Where it runs.
     pub engine: Engine,
+}
+
+/// What an instance is made of, by the version of WASI.
+pub enum Pre {
+    /// Of 0.2.
+    P2(ProxyPre<Sandbox>),
+    /// Of 0.3.
+    P3(ServicePre<Sandbox>),
+}
+
+/// What is called in an instance.
+#[derive(Clone)]
+pub enum Handler {
+    /// Of 0.2.
+    P2(incoming_handler::Guest),
+    /// Of 0.3.
+    P3(handler::Guest),
+}
+
+impl Pre {
+    /// Makes an instance.
+    ///
+    /// # Errors
+    /// No slot of the engine is free, or a start function failed.
+    pub async fn instantiate(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Handler> {
+        match self {
+            Self::P2(pre) => {
+                let proxy = pre.instantiate_async(store).await?;
+                Ok(Handler::P2(proxy.wasi_http_incoming_handler().clone()))
+            }
+            Self::P3(pre) => {
+                let service = pre.instantiate_async(store).await?;
+                Ok(Handler::P3(service.wasi_http_handler().clone()))
+            }
+        }
+    }
 }
 
 /// Why a file cannot serve, and what to do about it.
@@ -67,12 +103,20 @@ pub enum LoadError {
         "is not a WebAssembly component: name a .wasm file built for wasm32-wasip2 (or by componentize-js or componentize-py)"
     )]
     NotComponent,
+    /// Its requests are to share instances.
+    #[error(
+        "exports wasi:http/incoming-handler@0.2, whose instances answer one request at a time, but pool.concurrentPerInstance is {0}: set it to 1 for this function, or build the guest for wasi:http/handler@0.3"
+    )]
+    Shared(u32),
+    /// There is no engine for it.
+    #[error("{0}")]
+    Engine(String),
     /// wasmtime refused it.
     #[error("is not a valid component, or uses what this host does not support: {0}")]
     Compile(String),
     /// It wants what the host does not have, or does not export an HTTP handler.
     #[error(
-        "does not fit the world of this host: {0}; it must export wasi:http/incoming-handler@0.2 and import only wasi 0.2 interfaces and flexwasm:host/diagnostics@0.1.0"
+        "does not fit the world of this host: {0}; it must export wasi:http/incoming-handler@0.2 and import only wasi 0.2 interfaces, or export wasi:http/handler@0.3 and import only wasi 0.3 and 0.2 interfaces, and in both cases flexwasm:host/diagnostics@0.1.0"
     )]
     World(String),
     /// It fits no slot.
@@ -92,32 +136,49 @@ pub enum LoadError {
     Trial(String),
 }
 
-/// What loading needs beside the guest itself. Shared by all guests of an engine.
+/// What loading needs beside the guest itself. Shared by all guests.
 pub struct Loader {
-    /// Where guests will run.
-    pub engine: Engine,
-    /// What they may import.
-    pub linker: Linker<Sandbox>,
+    /// Where guests will run, and what they may import.
+    pub engines: Engines,
     /// Where their code comes from.
     pub compiler: Arc<Compiler>,
     /// `limits.totalMemory`.
     pub total_memory: u64,
-    /// Held during a trial instantiation: the engine has one slot for them.
-    pub trial: Mutex<()>,
 }
 
 impl Loader {
-    /// Maps or compiles the code of the guest at `path`, whose file has this digest, checks that it fits, and instantiates it
-    /// once in the engine's spare slot, under the normal limits. Several guests may be loaded at the same time; no thread of
-    /// the runtime is held up.
+    /// Reads the guest at `path`, maps or compiles its code, checks that it fits, and instantiates it once in its engine's
+    /// spare slot, under the normal limits. Several guests may be loaded at the same time; no thread of the runtime is held
+    /// up.
     ///
     /// # Errors
     /// [`LoadError`], in the words of a person who starts the host.
-    pub async fn load(&self, path: &Path, digest: Digest, policy: Arc<Policy>) -> Result<Guest, LoadError> {
+    pub async fn load(&self, path: &Path, policy: Arc<Policy>) -> Result<Guest, LoadError> {
+        let (wasm, wasi) = blocking(path, |path| {
+            let wasm = read(path)?;
+            let wasi = version(&wasm);
+            Ok::<_, LoadError>((wasm, wasi))
+        })
+        .await?;
+        if wasi == Wasi::P2 && policy.reuse.concurrent > 1 {
+            return Err(LoadError::Shared(policy.reuse.concurrent));
+        }
+        // The digest is taken while the engine is made, if this is the first guest that needs it.
+        let digest = blocking(path, move |path| {
+            let begun = Instant::now();
+            let digest = compiled::digest(&wasm);
+            startup::phase(format_args!("digest of {}", path.display()), begun);
+            digest
+        });
+        let (digest, linked) = tokio::join!(digest, self.engines.get(wasi));
+        let Linked { engine, linker, trial } = linked.map_err(LoadError::Engine)?;
         let begun = Instant::now();
-        let component = self.compiler.component(&self.engine.wasm, &policy.function, path, digest).await?;
+        let component = self.compiler.component(engine, &policy.function, path, digest).await?;
         let begun = startup::phase(format_args!("code of {}", policy.function), begun);
-        let pre = self.linker.instantiate_pre(&component).and_then(ProxyPre::new);
+        let pre = linker.instantiate_pre(&component).and_then(|pre| match wasi {
+            Wasi::P2 => ProxyPre::new(pre).map(Pre::P2),
+            Wasi::P3 => ServicePre::new(pre).map(Pre::P3),
+        });
         let pre = pre.map_err(|error| LoadError::World(chain(&error)))?;
         let begun = startup::phase(format_args!("linking of {}", policy.function), begun);
 
@@ -130,9 +191,9 @@ impl Loader {
                 return Err(LoadError::Memory { need: spell(initial_memory), key, limit: spell(limit) });
             }
         }
-        let (digest, engine) = (hexadecimal(&digest).into(), self.engine.clone());
+        let (digest, engine) = (hexadecimal(&digest).into(), engine.clone());
         let guest = Guest { policy, pre, digest, generation: 1, initial_memory, engine };
-        let trial = self.trial.lock().await;
+        let trial = trial.lock().await;
         guest.try_out().await?;
         drop(trial);
         startup::phase(format_args!("trial of {}", guest.policy.function), begun);
@@ -145,8 +206,12 @@ impl Guest {
     pub fn store(&self, sandbox: Sandbox) -> Store<Sandbox> {
         let mut store = Store::new(&self.engine.wasm, sandbox);
         store.limiter(|sandbox| &mut sandbox.limiter);
-        store.set_max_component_handles(sandbox::HANDLES);
+        let concurrent = self.policy.reuse.concurrent as usize;
+        store.set_max_component_handles(sandbox::HANDLES * concurrent);
         store.set_hostcall_fuel(sandbox::CALL_BYTES);
+        if let Some(table) = store.concurrent_resource_table() {
+            table.set_max_capacity(sandbox::CONCURRENT_ENTRIES * concurrent);
+        }
         // Behind everything else that is ready: tokio's own way to yield lets sockets be looked at first, so that their
         // requests wait for one tick and not for as many as there are polls between two looks.
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
@@ -162,7 +227,7 @@ impl Guest {
     pub fn compiled_beside(&self, path: &Path) -> Result<Option<Processors>, Unusable> {
         let Some(file) = compiled::open(&compiled::beside(path))? else { return Ok(None) };
         let digest = compiled::digest(&std::fs::read(path)?);
-        compiled::verify(&file, &digest, &self.engine.wasm).map(Some)
+        compiled::verify(&file, &digest, &self.engine.wasm, self.engine.wasi).map(Some)
     }
 
     /// Instantiates once, so that what start functions do wrong is known before the first request.
@@ -177,11 +242,11 @@ impl Guest {
         };
         let budget = Budget::new(self.policy.limits.memory);
         let reservation = budget.reserve(self.initial_memory).expect("the initial memory is below the limit");
-        let sandbox = Sandbox::new(Arc::clone(&self.policy), identity, "trial".into(), reservation);
+        let sandbox = Sandbox::new(Arc::clone(&self.policy), identity, Some("trial".into()), reservation);
         let mut store = self.store(sandbox);
         let _ticking = self.engine.ticking();
         let timeout = self.policy.limits.timeout;
-        match tokio::time::timeout(timeout, self.pre.instantiate_async(&mut store)).await {
+        match tokio::time::timeout(timeout, self.pre.instantiate(&mut store)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(LoadError::Trial(chain(&error))),
             Err(_) => {
@@ -191,15 +256,10 @@ impl Guest {
     }
 }
 
-/// Reads the component at `path` to see that it is one, and answers its digest. On a blocking thread, from now on.
-pub fn begin(path: &Path) -> JoinHandle<Result<Digest, LoadError>> {
+/// Does `work` with `path` on a blocking thread, from the first poll on.
+async fn blocking<T: Send + 'static>(path: &Path, work: impl FnOnce(&Path) -> T + Send + 'static) -> T {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || {
-        let begun = Instant::now();
-        let digest = read(&path).map(|wasm| compiled::digest(&wasm));
-        startup::phase(format_args!("digest of {}", path.display()), begun);
-        digest
-    })
+    tokio::task::spawn_blocking(move || work(&path)).await.expect("reading does not panic")
 }
 
 /// Reads the component at `path`.
@@ -223,6 +283,32 @@ fn hexadecimal(digest: &Digest) -> String {
         write!(text, "{byte:02x}").expect("a string takes every byte");
         text
     })
+}
+
+/// The version of WASI whose handler the component exports; what it nests is skipped. One that exports both is run as a
+/// guest of 0.2, which costs less. Whether it exports what its version asks for is found out when it is linked.
+pub fn version(component: &[u8]) -> Wasi {
+    let (mut rest, mut parser, mut p3) = (component, Parser::new(0), false);
+    while let Ok(Chunk::Parsed { consumed, payload }) = parser.parse(rest, true) {
+        rest = &rest[consumed..];
+        match payload {
+            Payload::ModuleSection { unchecked_range: nested, .. }
+            | Payload::ComponentSection { unchecked_range: nested, .. } => {
+                rest = rest.get(nested.len()..).unwrap_or_default();
+            }
+            Payload::ComponentExportSection(exports) => {
+                for export in exports.into_iter().map_while(Result::ok) {
+                    if export.name.name.starts_with("wasi:http/incoming-handler@0.2.") {
+                        return Wasi::P2;
+                    }
+                    p3 |= export.name.name.starts_with("wasi:http/handler@0.3.");
+                }
+            }
+            Payload::End(_) => break,
+            _ => {}
+        }
+    }
+    if p3 { Wasi::P3 } else { Wasi::P2 }
 }
 
 /// An error with its causes, in one line.

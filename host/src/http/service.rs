@@ -14,7 +14,6 @@ use crate::protocol::forwarded;
 use crate::protocol::routes::{Route, Router};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
-use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -113,8 +112,9 @@ impl Service {
         let mut closing = Closing::new(Arc::clone(&function.name), Arc::clone(&id), arrived, self.stop.now.clone());
         let (is_head, version) = (head.method == Method::HEAD, head.version);
         let deadline = (arrived + function.limits.timeout).into();
-        let call = Call { request: Request::from_parts(head, incoming), scheme: origin.scheme, id: Arc::clone(&id) };
-        let answered = self.run(index, call, &origin.authority, deadline, &mut closing.queued).await;
+        let request = Request::from_parts(head, incoming);
+        let call = Call { request, scheme: origin.scheme, authority: origin.authority, id: Arc::clone(&id) };
+        let answered = self.run(index, call, deadline, &mut closing.queued).await;
         let Answered { reply, length, whole } = match answered {
             Ok(answered) => answered,
             Err(refused) => {
@@ -156,14 +156,13 @@ impl Service {
         &self,
         index: usize,
         call: Call<Incoming>,
-        authority: &Authority,
         deadline: tokio::time::Instant,
         queued: &mut Duration,
     ) -> Result<Answered, Refused> {
         let function = &self.config.functions[index];
         let loaded = self.guests[index].get().ok_or_else(|| Refused::loading(&function.name))?;
         let guest = loaded.as_ref().map_err(|why| Refused::broken(&function.name, why))?;
-        let Call { request, scheme, id } = call;
+        let Call { request, scheme, authority, id } = call;
         let (mut head, incoming) = request.into_parts();
         let is_head = head.method == Method::HEAD;
         let limit = function.limits.request_body;
@@ -177,8 +176,14 @@ impl Service {
             let host = HeaderValue::try_from(authority.as_str()).expect("an authority is a header value");
             head.headers.insert(HOST, host);
         }
+        // Only the host may say it.
+        head.headers.remove(forwarded::INVOCATION);
+        if function.reuse.concurrent > 1 {
+            let id = HeaderValue::try_from(&*id).expect("an id is a header value");
+            head.headers.insert(forwarded::INVOCATION, id);
+        }
         let (body, mut beyond) = RequestBody::new(incoming, limit);
-        let call = Call { request: Request::from_parts(head, body), scheme, id };
+        let call = Call { request: Request::from_parts(head, body), scheme, authority, id };
 
         let invoke = async {
             let asked = Instant::now();

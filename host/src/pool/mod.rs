@@ -9,8 +9,10 @@
 //! same guest. Parked instances give way: an admission that finds no free slot, or no memory, evicts the one that has
 //! been parked longest.
 
+mod concurrent;
 mod parked;
 mod run;
+mod shared;
 
 pub use run::{Call, Fault, Reply, ReplyBody, Timings};
 
@@ -24,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::task::TaskTracker;
 
 /// How large the pool and its queue are.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +109,10 @@ struct Shared<G: Tenant, I> {
     /// Instantiations so far.
     instances: AtomicU64,
     state: Mutex<State<G, I>>,
+    /// Instances that several requests share.
+    open: shared::Open,
+    /// Owner of their drivers.
+    tasks: TaskTracker,
     /// Tells [`Pool::retire_idle`] of an instance that expires before it would look again.
     parked_sooner: Notify,
 }
@@ -144,6 +151,8 @@ impl<G: Tenant, I> Pool<G, I> {
             memory: Budget::new(size.total_memory),
             instances: AtomicU64::new(0),
             state: Mutex::new(state),
+            open: shared::Open::default(),
+            tasks: TaskTracker::new(),
             parked_sooner: Notify::new(),
         }))
     }
@@ -194,6 +203,12 @@ impl<G: Tenant, I> Pool<G, I> {
         state.closed = true;
         state.waiting.clear();
         while state.evict() {}
+        self.0.tasks.close();
+    }
+
+    /// Once the pool is closed: waits until no shared instance is left.
+    pub async fn ended(&self) {
+        self.0.tasks.wait().await;
     }
 
     /// Ends parked instances whose idle time is over, for as long as it is polled.

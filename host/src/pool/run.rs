@@ -8,11 +8,13 @@
 //! it by dropping the future.
 
 use super::Lease;
-use crate::engine::TICK;
-use crate::guest::{Guest, chain};
+use super::concurrent::{self, Answer, Answered, Asked};
+use super::shared::{self, Seat};
+use crate::engine::{TICK, Ticking};
+use crate::guest::{Guest, Handler, chain};
 use crate::sandbox::{Identity, Sandbox};
 use bytes::{Bytes, BytesMut};
-use http::uri::Scheme;
+use http::uri::{Authority, Scheme};
 use http_body::{Body, Frame};
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
@@ -22,16 +24,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
-use wasmtime_wasi_http::WasiHttpView;
-use wasmtime_wasi_http::p2::bindings::{Proxy, http::types};
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
+use wasmtime_wasi_http::p2::bindings::http::types;
+use wasmtime_wasi_http::p3::bindings::exports::wasi::http::handler;
+use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 /// What a guest is asked.
 pub struct Call<B> {
-    /// The request; its target or `Host` header names the authority.
+    /// The request; its `Host` header repeats the authority.
     pub request: http::Request<B>,
     /// The scheme that the client used.
     pub scheme: Scheme,
+    /// The authority that the client used.
+    pub authority: Authority,
     /// The invocation's id.
     pub id: Arc<str>,
 }
@@ -88,34 +93,77 @@ pub enum Fault {
 
 /// A store with an instance of a guest in it.
 pub struct Instance {
-    store: Store<Sandbox>,
-    proxy: Proxy,
-    /// Resources that the guest held after its first request.
-    held: usize,
+    pub(super) store: Store<Sandbox>,
+    handler: Handler,
+    /// What the guest held after its first request.
+    held: Option<usize>,
 }
 
 impl Instance {
-    /// Whether it may be given another request, after one that it has answered.
+    /// What is called in a guest that may be shared.
+    pub(super) fn p3_handler(&self) -> handler::Guest {
+        match &self.handler {
+            Handler::P3(handler) => handler.clone(),
+            Handler::P2(_) => unreachable!("loading refuses to share guests of WASI 0.2"),
+        }
+    }
+
+    /// Whether it may be given another request, after those that it has answered.
     fn is_reusable(&mut self, guest: &Guest) -> bool {
+        let streams = self.store.concurrent_resource_table().map_or(0, |table| table.iter_mut().count());
         let sandbox = self.store.data_mut();
-        let served = sandbox.identity().served;
-        if served >= u64::from(guest.policy.reuse.requests) {
+        if sandbox.identity().served >= u64::from(guest.policy.reuse.requests) {
             return false;
         }
         // One that leaks would sooner or later fail in the middle of a request.
         let grown = sandbox.limiter.memory() > guest.initial_memory.max(guest.policy.limits.memory / 2);
-        let held = sandbox.handles();
-        if served == 1 {
-            self.held = held;
-        }
-        !grown && held <= self.held && !sandbox.holds_exchange()
+        let held = sandbox.handles() + streams;
+        !grown && held <= *self.held.get_or_insert(held) && !sandbox.holds_exchange()
     }
 }
 
 /// Frames that are taken before the head is sent; each is at most 64 KiB long.
 const AHEAD: usize = 8;
 
-type Run = Pin<Box<dyn Future<Output = Result<Instance, Fault>> + Send>>;
+/// What a lease runs in.
+pub enum Prepared {
+    /// An instance that has served before.
+    Parked(Instance),
+    /// A store without an instance.
+    New(Store<Sandbox>),
+}
+
+impl Prepared {
+    /// Which instance it is, or will be.
+    pub fn identity(&self) -> &Identity {
+        match self {
+            Self::Parked(instance) => instance.store.data().identity(),
+            Self::New(store) => store.data().identity(),
+        }
+    }
+
+    /// The instance, made now if there is none.
+    ///
+    /// # Errors
+    /// A start function failed.
+    pub async fn instance(self, guest: &Guest) -> Result<Instance, Fault> {
+        match self {
+            Self::Parked(instance) => Ok(instance),
+            // In a box, because the future is large and only a fresh instance needs it.
+            Self::New(store) => Box::pin(instantiate(guest, store)).await,
+        }
+    }
+}
+
+async fn instantiate(guest: &Guest, mut store: Store<Sandbox>) -> Result<Instance, Fault> {
+    match guest.pre.instantiate(&mut store).await {
+        Ok(handler) => Ok(Instance { store, handler, held: None }),
+        Err(error) => Err(explain(&store, &error, Fault::Instantiate)),
+    }
+}
+
+/// Drives a guest until it has nothing left to do.
+pub type Run = Pin<Box<dyn Future<Output = Result<Instance, Fault>> + Send>>;
 
 impl Lease {
     /// Calls the instance that was parked in this slot, or a new one, and waits for the head of its answer.
@@ -127,39 +175,28 @@ impl Lease {
     /// reaches the client.
     pub async fn invoke<B>(mut self, call: Call<B>) -> Result<Reply, Fault>
     where
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
+        if self.guest.policy.reuse.concurrent > 1 {
+            // In a box, because the future is large and only they need it.
+            return Box::pin(shared::invoke(self, call)).await;
+        }
         let begun = Instant::now();
         let ticking = self.guest.engine.ticking();
-        let mut instance = match self.instance.take() {
-            Some(mut parked) => {
-                parked.store.data_mut().begin(call.id);
-                parked
-            }
-            // In a box, because the future is large and only a fresh instance needs it.
-            None => Box::pin(self.instantiate(call.id)).await?,
-        };
+        let Call { request, scheme, authority, id } = call;
+        let mut instance = self.prepare(Some(id)).instance(&self.guest).await?;
         let instantiated = Instant::now();
 
-        let store = &mut instance.store;
-        let identity = store.data().identity().clone();
-        let (answer, mut head) = oneshot::channel();
-        let request_fault = |error: wasmtime::Error| Fault::Instantiate(chain(&error));
-        let scheme = if call.scheme == Scheme::HTTPS { types::Scheme::Https } else { types::Scheme::Http };
-        let request = store.data_mut().http().new_incoming_request(scheme, call.request).map_err(request_fault)?;
-        let outparam = store.data_mut().http().new_response_outparam(answer).map_err(request_fault)?;
-        let mut run: Run = Box::pin(async move {
-            let Instance { store, proxy, .. } = &mut instance;
-            // A parked instance's next tick is long past; the yield that it would cost has to be earned first.
-            store.set_epoch_deadline(1);
-            let result = proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam).await;
-            drop(ticking);
-            match result {
-                Ok(()) => Ok(instance),
-                Err(error) => Err(explain(store, &error, Fault::Trap)),
+        let identity = instance.store.data().identity().clone();
+        // A parked instance's next tick is long past; the yield that it would cost has to be earned first.
+        instance.store.set_epoch_deadline(1);
+        let (mut run, mut head) = match instance.handler.clone() {
+            Handler::P2(handler) => call_p2(instance, handler, request, scheme, ticking)?,
+            Handler::P3(handler) => {
+                concurrent::call(instance, handler, Asked::new(request, scheme, authority), ticking)
             }
-        });
+        };
 
         // The guest first: when it traps right after its head, the client still gets an honest 500.
         let mut ended = None;
@@ -169,10 +206,9 @@ impl Lease {
             {
                 ended = Some(result?);
             }
-            match Pin::new(&mut head).poll(cx) {
-                Poll::Ready(Ok(head)) => {
-                    Poll::Ready(head.map_err(|code: types::ErrorCode| Fault::ErrorCode(format!("{code:?}"))))
-                }
+            let head = if head.is_terminated() { Poll::Pending } else { Pin::new(&mut head).poll(cx) };
+            match head {
+                Poll::Ready(Ok(head)) => Poll::Ready(head),
                 // Dropped unset, or never set: only once the guest has returned is it clear that no trap explains it.
                 _ if ended.is_some() => Poll::Ready(Err(Fault::NoReply)),
                 _ => Poll::Pending,
@@ -180,8 +216,7 @@ impl Lease {
         });
         let (head, written) = head.await?.into_parts();
         let timings = Timings { instantiate: instantiated - begun, head: instantiated.elapsed() };
-        let mut body =
-            ReplyBody { written, ahead: VecDeque::new(), finished: false, busy_since: None, guest: Some((run, self)) };
+        let mut body = ReplyBody::new(written, Running::Alone(run, self));
         match ended {
             Some(instance) => body.guest_returned(instance)?,
             None => std::future::poll_fn(|cx| Poll::Ready(body.run_ahead(cx))).await?,
@@ -189,7 +224,13 @@ impl Lease {
         Ok(Reply { head, body, identity, timings })
     }
 
-    async fn instantiate(&mut self, invocation: Arc<str>) -> Result<Instance, Fault> {
+    /// The instance that was parked in this slot, given its next request, or the store for a new one. One that is shared
+    /// does not know which invocation it is.
+    pub(super) fn prepare(&mut self, invocation: Option<Arc<str>>) -> Prepared {
+        if let Some(mut parked) = self.instance.take() {
+            parked.store.data_mut().begin(invocation);
+            return Prepared::Parked(parked);
+        }
         let guest = &self.guest;
         let identity = Identity {
             instance: self.next_instance(),
@@ -200,15 +241,11 @@ impl Lease {
             digest: Arc::clone(&guest.digest),
         };
         let reservation = self.reservation.take().expect("a lease without an instance has memory for one");
-        let mut store = guest.store(Sandbox::new(Arc::clone(&guest.policy), identity, invocation, reservation));
-        match guest.pre.instantiate_async(&mut store).await {
-            Ok(proxy) => Ok(Instance { store, proxy, held: 0 }),
-            Err(error) => Err(explain(&store, &error, Fault::Instantiate)),
-        }
+        Prepared::New(guest.store(Sandbox::new(Arc::clone(&guest.policy), identity, invocation, reservation)))
     }
 
     /// Parks the instance, or ends it, and frees the slot.
-    fn settle(mut self, mut instance: Instance) {
+    pub(super) fn settle(mut self, mut instance: Instance) {
         instance.store.data().end();
         if instance.is_reusable(&self.guest) {
             self.instance = Some(instance);
@@ -216,8 +253,42 @@ impl Lease {
     }
 }
 
+/// Prepares the call of a guest of WASI 0.2. It begins when the run is polled.
+fn call_p2<B>(
+    mut instance: Instance,
+    handler: incoming_handler::Guest,
+    request: http::Request<B>,
+    scheme: Scheme,
+    ticking: Ticking,
+) -> Result<(Run, Answer), Fault>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<wasmtime_wasi_http::Error>,
+{
+    let (sender, answer) = oneshot::channel();
+    let mut http = instance.store.data_mut().http();
+    let request_fault = |error: wasmtime::Error| Fault::Instantiate(chain(&error));
+    let scheme = if scheme == Scheme::HTTPS { types::Scheme::Https } else { types::Scheme::Http };
+    let request = http.new_incoming_request(scheme, request).map_err(request_fault)?;
+    let set = move |set: Result<_, types::ErrorCode>| {
+        let answered: Answered = set.map_err(|code| Fault::ErrorCode(format!("{code:?}")));
+        // Whoever waited may have left.
+        let _ = sender.send(answered);
+    };
+    let outparam = http.new_response_outparam_from_callback(set).map_err(request_fault)?;
+    let run = Box::pin(async move {
+        let result = handler.call_handle(&mut instance.store, request, outparam).await;
+        drop(ticking);
+        match result {
+            Ok(()) => Ok(instance),
+            Err(error) => Err(explain(&instance.store, &error, Fault::Trap)),
+        }
+    });
+    Ok((run, answer))
+}
+
 /// Puts a failed call into words: an exit, else `other` with the trap, its frames, and the limit that was hit before it.
-fn explain(store: &Store<Sandbox>, error: &wasmtime::Error, other: fn(String) -> Fault) -> Fault {
+pub(super) fn explain(store: &Store<Sandbox>, error: &wasmtime::Error, other: fn(String) -> Fault) -> Fault {
     if let Some(I32Exit(status)) = error.downcast_ref() {
         return Fault::Exit(*status);
     }
@@ -244,18 +315,40 @@ fn explain(store: &Store<Sandbox>, error: &wasmtime::Error, other: fn(String) ->
 /// It looks one frame ahead, so that the last frame is known to be the last. Once the guest has returned, everything
 /// that it wrote is held here and its slot is free.
 pub struct ReplyBody {
-    written: HyperOutgoingBody,
+    written: WasiBody,
     /// Frames that are known and not yet handed out.
     ahead: VecDeque<Frame<Bytes>>,
     /// No frame follows those.
     finished: bool,
     /// Since when it has been handing out frames without a pause.
     busy_since: Option<Instant>,
-    /// The guest while it runs, and its slot.
-    guest: Option<(Run, Lease)>,
+    /// The guest while it runs.
+    guest: Option<Running>,
+}
+
+/// A guest that is at work on an answer.
+enum Running {
+    /// On this one only: whoever reads the body drives it, in the lease's slot.
+    Alone(Run, Lease),
+    /// On others too: it drives itself.
+    Shared(Seat),
 }
 
 impl ReplyBody {
+    fn new(written: WasiBody, guest: Running) -> Self {
+        Self { written, ahead: VecDeque::new(), finished: false, busy_since: None, guest: Some(guest) }
+    }
+
+    /// What a shared instance writes.
+    ///
+    /// # Errors
+    /// [`Fault`], if the guest has failed already.
+    pub(super) async fn shared(written: WasiBody, seat: Seat) -> Result<Self, Fault> {
+        let mut body = Self::new(written, Running::Shared(seat));
+        std::future::poll_fn(|cx| Poll::Ready(body.run_ahead(cx))).await?;
+        Ok(body)
+    }
+
     /// Whether the guest has nothing left to do.
     pub fn is_guest_done(&self) -> bool {
         self.guest.is_none()
@@ -284,13 +377,23 @@ impl ReplyBody {
     /// # Errors
     /// [`Fault`], once.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        if let Some((run, _)) = &mut self.guest
-            && let Poll::Ready(result) = run.as_mut().poll(cx)
-        {
-            match result {
-                Ok(instance) => self.guest_returned(instance)?,
-                Err(fault) => return Err(self.fail(fault)),
-            }
+        match &mut self.guest {
+            Some(Running::Alone(run, _)) => match run.as_mut().poll(cx) {
+                Poll::Ready(Ok(instance)) => self.guest_returned(instance)?,
+                Poll::Ready(Err(fault)) => return Err(self.fail(fault)),
+                Poll::Pending => {}
+            },
+            // A body whose instance has failed looks finished.
+            Some(Running::Shared(seat)) => match seat.fault() {
+                Some(fault) => return Err(self.fail(fault)),
+                None if self.finished => {
+                    if let Some(Running::Shared(seat)) = self.guest.take() {
+                        seat.leave();
+                    }
+                }
+                None => {}
+            },
+            None => {}
         }
         Ok(())
     }
@@ -321,7 +424,7 @@ impl ReplyBody {
                 Poll::Ready(Some(Err(_))) | Poll::Pending => return Err(self.fail(Fault::Unfinished)),
             }
         }
-        if let Some((run, lease)) = self.guest.take() {
+        if let Some(Running::Alone(run, lease)) = self.guest.take() {
             drop(run);
             lease.settle(instance);
         }

@@ -9,6 +9,7 @@ mod stdio;
 
 use crate::bindings::flexwasm::host::diagnostics;
 use crate::config::settings::{Limits, Reuse};
+use crate::engine::Wasi;
 use crate::observe::machine::Machine;
 use limits::{Limiter, Reservation};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use wasmtime_wasi_io::bindings::wasi::io;
 /// Handles that an instance may hold, and entries of its resource table. What each of them can keep on the host's side
 /// is bounded below, so that a guest that hoards them is ended long before it matters.
 pub const HANDLES: usize = 1024;
+/// What the concurrency of WASI 0.3 may keep for an instance: tasks, threads, and three entries for each stream and future.
+pub const CONCURRENT_ENTRIES: usize = 4 * HANDLES;
 /// Bytes that a guest may hand to the host in one call, and that its outgoing bodies take in one write.
 pub const CALL_BYTES: usize = 2 << 20;
 const CHUNK_BYTES: usize = 64 << 10;
@@ -51,7 +54,7 @@ struct System {
 }
 
 impl System {
-    fn new(policy: &Arc<Policy>, invocation: &Arc<str>) -> Self {
+    fn new(policy: &Arc<Policy>, invocation: Option<Arc<str>>) -> Self {
         let output = Output::new(policy, invocation);
         let [stdout, stderr] = output.streams();
         let wasi = WasiCtx::builder()
@@ -95,16 +98,22 @@ pub struct Sandbox {
     pub limiter: Limiter,
     policy: Arc<Policy>,
     identity: Identity,
-    invocation: Arc<str>,
+    /// None where several requests share the instance.
+    invocation: Option<Arc<str>>,
 }
 
 impl Sandbox {
-    /// Makes the data for one instance, which begins with `invocation`.
-    pub fn new(policy: Arc<Policy>, identity: Identity, invocation: Arc<str>, reservation: Reservation) -> Self {
+    /// Makes the data for one instance, which begins with `invocation`; none where several requests will share it.
+    pub fn new(
+        policy: Arc<Policy>,
+        identity: Identity,
+        invocation: Option<Arc<str>>,
+        reservation: Reservation,
+    ) -> Self {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELD_BYTES);
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES);
+        table.set_max_capacity(HANDLES * policy.reuse.concurrent as usize);
         let limiter = Limiter::new(&policy.limits, reservation);
         Self { system: None, http, table, hooks: Denied, limiter, policy, identity, invocation }
     }
@@ -115,13 +124,18 @@ impl Sandbox {
     }
 
     /// The instance has been given another request: budgets and tags begin anew. Its memory is as the last one left it.
-    pub fn begin(&mut self, invocation: Arc<str>) {
+    pub fn begin(&mut self, invocation: Option<Arc<str>>) {
         self.identity.served += 1;
         if let Some(system) = &self.system {
-            system.output.begin(&invocation);
+            system.output.begin(invocation.clone());
         }
         self.limiter.begin();
         self.invocation = invocation;
+    }
+
+    /// The instance has been given a request beside those that it is answering.
+    pub fn joined(&mut self, served: u64) {
+        self.identity.served = served;
     }
 
     /// The request is answered: nothing more will be said under its name.
@@ -134,8 +148,11 @@ impl Sandbox {
     /// Whether the guest still holds a part of a request or an answer. A body's stream is never without its body.
     pub fn holds_exchange(&mut self) -> bool {
         use wasmtime_wasi_http::p2::{body, types};
+        use wasmtime_wasi_http::p3;
         self.table.iter_mut().any(|entry| {
-            entry.is::<types::HostIncomingRequest>()
+            entry.is::<p3::Request>()
+                || entry.is::<p3::Response>()
+                || entry.is::<types::HostIncomingRequest>()
                 || entry.is::<body::HostIncomingBody>()
                 || entry.is::<body::HostFutureTrailers>()
                 || entry.is::<types::HostResponseOutparam>()
@@ -153,11 +170,11 @@ impl Sandbox {
     }
 }
 
-/// Links everything that a guest may import.
+/// Links everything that a guest may import. One of WASI 0.3 may import 0.2 too: Rust's standard library does.
 ///
 /// # Errors
 /// When two interfaces claim one name, which no input can cause.
-pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Sandbox>> {
+pub fn linker(engine: &wasmtime::Engine, wasi: Wasi) -> wasmtime::Result<Linker<Sandbox>> {
     let mut linker = Linker::<Sandbox>::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
@@ -167,6 +184,10 @@ pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Sandbox>> {
     io::poll::add_to_linker::<_, Table>(&mut linker, |sandbox| &mut sandbox.table)?;
     io::streams::add_to_linker::<_, Table>(&mut linker, |sandbox| &mut sandbox.table)?;
     linker.allow_shadowing(false);
+    if wasi == Wasi::P3 {
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    }
     diagnostics::add_to_linker::<_, wasmtime::component::HasSelf<Sandbox>>(&mut linker, |sandbox| sandbox)?;
     Ok(linker)
 }
@@ -180,7 +201,7 @@ impl HasData for Table {
 
 impl WasiView for Sandbox {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let system = self.system.get_or_insert_with(|| Box::new(System::new(&self.policy, &self.invocation)));
+        let system = self.system.get_or_insert_with(|| Box::new(System::new(&self.policy, self.invocation.clone())));
         WasiCtxView { ctx: &mut system.wasi, table: &mut self.table }
     }
 }
@@ -192,13 +213,17 @@ impl WasiHttpView for Sandbox {
 }
 
 /// Outgoing requests: every one is denied.
-struct Denied;
+pub struct Denied;
 
 type Pending<T> = Box<dyn Future<Output = T> + Send>;
 type Sent = (http::Response<WasiBody>, Pending<Result<(), wasmtime_wasi_http::Error>>);
 
 impl WasiHttpHooks for Denied {
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         CHUNK_BYTES
     }
 
@@ -227,7 +252,7 @@ impl diagnostics::Host for Sandbox {
                 digest: self.identity.digest.to_string(),
             },
             invocation: diagnostics::Invocation {
-                id: Some(self.invocation.to_string()),
+                id: self.invocation.as_deref().map(str::to_owned),
                 timeout_ms: u64::try_from(self.policy.limits.timeout.as_millis()).unwrap_or(u64::MAX),
             },
             machine: diagnostics::Machine {

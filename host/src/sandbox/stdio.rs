@@ -1,7 +1,9 @@
 //! A guest's standard output and error: whole lines in the host's log, tagged with function and invocation.
 //!
-//! An instance that serves several requests keeps its streams; the tag and the budget change with each of them. Both streams share `limits.log`; what goes beyond is dropped, and the log says so once. Writing never blocks and
-//! never fails: a guest cannot be slowed down or ended by its own log.
+//! An instance that serves several requests keeps its streams; the tag and the budget change with each of them. If they
+//! share it at the same time, nobody knows whose line it is: there is no tag, and one budget for all. Both streams share
+//! `limits.log`; what goes beyond is dropped, and the log says so once. Writing never blocks and never fails: a guest
+//! cannot be slowed down or ended by its own log.
 
 use super::Policy;
 use bytes::Bytes;
@@ -23,10 +25,10 @@ pub struct Output(Arc<Mutex<Log>>);
 
 impl Output {
     /// The output of an instance that begins with `invocation`.
-    pub fn new(policy: &Arc<Policy>, invocation: &Arc<str>) -> Self {
+    pub fn new(policy: &Arc<Policy>, invocation: Option<Arc<str>>) -> Self {
         Self(Arc::new(Mutex::new(Log {
             policy: Arc::clone(policy),
-            invocation: Arc::clone(invocation),
+            invocation,
             left: policy.limits.log,
             cut: false,
             lines: [("stdout", Vec::new()), ("stderr", Vec::new())],
@@ -39,10 +41,10 @@ impl Output {
     }
 
     /// From here on the output is that of `invocation`, which has the whole of `limits.log` for itself.
-    pub fn begin(&self, invocation: &Arc<str>) {
+    pub fn begin(&self, invocation: Option<Arc<str>>) {
         let mut log = lock(&self.0);
         log.end_lines();
-        log.invocation = Arc::clone(invocation);
+        log.invocation = invocation;
         log.left = log.policy.limits.log;
         log.cut = false;
     }
@@ -67,7 +69,7 @@ pub struct Stream {
 
 struct Log {
     policy: Arc<Policy>,
-    invocation: Arc<str>,
+    invocation: Option<Arc<str>>,
     /// Bytes that may still be logged.
     left: u64,
     /// Whether the log already says that something is missing.
@@ -82,7 +84,7 @@ impl Log {
         if allowed < bytes.len() && !self.cut {
             self.cut = true;
             let limit = self.policy.limits.log;
-            tracing::warn!(target: "guest", function = %self.policy.function, id = %self.invocation,
+            tracing::warn!(target: "guest", function = %self.policy.function, id = self.invocation.as_ref().map(tracing::field::display),
                 "output beyond limits.log ({limit} bytes) is dropped");
         }
         self.left -= allowed as u64;
@@ -108,7 +110,7 @@ impl Log {
         let text = String::from_utf8_lossy(line.trim_ascii_end());
         if !text.is_empty() {
             // Debug formatting quotes the text and escapes every control character in it.
-            tracing::info!(target: "guest", function = %self.policy.function, id = %self.invocation, stream, text = ?text);
+            tracing::info!(target: "guest", function = %self.policy.function, id = self.invocation.as_ref().map(tracing::field::display), stream, text = ?text);
         }
         line.clear();
     }

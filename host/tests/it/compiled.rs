@@ -44,6 +44,22 @@ fn a_compiled_file_beside_the_guest_is_mapped() {
 }
 
 #[test]
+fn a_guest_of_0_3_is_compiled_for_its_own_engine() {
+    let (app, cache) = (App::new("{}").function("counter", guests::P3_COUNTER), tempfile::tempdir().unwrap());
+    // In the cache folder by the process that the host starts, then beside the guest by a person.
+    start(&app, cache.path()).line(&["compiled function=\"counter\"", "kept="]);
+    let cached = start(&app, cache.path());
+    cached.line(&["loaded guest=", "from=", cache.path().to_str().unwrap()]);
+    for arguments in [&[][..], &["--portable"]] {
+        compile(&app, arguments);
+        let host = start(&app, cache.path());
+        host.line(&["loaded guest=", "from=", "counter/guest.cwasm"]);
+        assert!(!is_said(&host, "compiling"));
+    }
+    assert_eq!(fs::read_dir(cache.path().join("flexwasm")).unwrap().count(), 1);
+}
+
+#[test]
 fn compile_says_what_it_cannot_do() {
     let app = app().file("text.wasm", b"text").file("cut.wasm", b"\0asm\x0d\0\x01\0cut");
     for (arguments, words) in [

@@ -55,6 +55,7 @@ fn s8_an_exit_is_a_500() {
 #[test]
 fn s8_no_reply_is_a_500() {
     let (_app, host) = survives("no_reply", guests::NO_REPLY, 500);
+    assert_eq!(host.get("/api/no_reply?ms=20").status, 500);
     assert!(host.closing_line("faulted").contains("returned without setting a response"));
 }
 

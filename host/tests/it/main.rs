@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod compiled;
+mod concurrent;
 mod containment;
 mod demonstration;
 mod forwarding;
@@ -12,6 +13,7 @@ mod overload;
 mod proxying;
 mod reuse;
 mod sandbox;
+mod sharing;
 mod shutdown;
 mod standalone;
 mod startup;

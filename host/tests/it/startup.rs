@@ -84,9 +84,15 @@ fn a_compiler_that_dies_costs_its_function_only() {
 fn the_log_tells_as_much_as_it_is_asked_to() {
     let app = App::new("{}").function("counter", guests::COUNTER);
     let host = app.start_with(&[("flexwasm__log__level", "debug")]);
-    for phase in
-        ["machine", "configuration", "claim", "engine and linker", "code of counter", "trial of counter", "listen"]
-    {
+    for phase in [
+        "machine",
+        "configuration",
+        "claim",
+        "engine and linker of WASI 0.2",
+        "code of counter",
+        "trial of counter",
+        "listen",
+    ] {
         host.line(&["DEBUG startup: ", &format!("phase=\"{phase}\" ms=")]);
     }
     let mut host = App::new(r#"{"log": {"level": "error"}}"#).function("counter", guests::COUNTER).start();

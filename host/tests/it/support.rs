@@ -430,6 +430,12 @@ impl Client {
         Some(chunk)
     }
 
+    /// What follows the last chunk of a chunked body: trailers, a line each.
+    pub fn last_chunk_and_trailers(&mut self) -> Vec<String> {
+        assert_eq!(self.line().unwrap(), "0");
+        std::iter::from_fn(|| self.line().filter(|line| !line.is_empty())).collect()
+    }
+
     /// Whether nothing at all arrives for `time`.
     pub fn stays_silent(&mut self, time: Duration) -> bool {
         self.stream.get_ref().set_read_timeout(Some(time)).unwrap();

@@ -13,14 +13,22 @@ fn main() {
     let root = here.ancestors().nth(4).expect("host/tests/guests/artifacts lies four levels down").to_owned();
     // The same folder as `cargo xtask run` uses, so that nothing is built twice.
     let target_dir = root.join("target/guests");
-    for source in ["Cargo.toml", "Cargo.lock", "guest", "wit", "host/tests/guests/Cargo.toml", "host/tests/guests/src"]
-    {
+    for source in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "guest",
+        "wit",
+        "host/tests/guests/Cargo.toml",
+        "host/tests/guests/src",
+        "host/tests/guests/p3",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
 
     let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it"));
     cargo.current_dir(&root).args(["build", "--profile", "guest", "--target", TARGET]);
-    cargo.args(["--package", "flexwasm-guest", "--package", "test-guests", "--package", "stock-guest"]);
+    cargo.args(["--package", "flexwasm-guest", "--package", "test-guests", "--package", "p3-test-guests"]);
+    cargo.args(["--package", "stock-guest"]);
     cargo.arg("--target-dir").arg(&target_dir);
     // What the outer cargo set for itself (clippy's wrapper, native flags) must not reach the components.
     for variable in ["RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTDOCFLAGS"]
@@ -35,8 +43,8 @@ fn main() {
         ("demonstration".to_owned(), built.join("flexwasm_guest.wasm")),
         ("stock".to_owned(), built.join("stock_guest.wasm")),
     ];
-    let behaviours = fs::read_dir(root.join("host/tests/guests/src/bin")).expect("the folder of the test guests");
-    for behaviour in behaviours {
+    let behaviours = |folder: &str| fs::read_dir(root.join(folder)).expect("a folder of test guests");
+    for behaviour in behaviours("host/tests/guests/src/bin").chain(behaviours("host/tests/guests/p3/src/bin")) {
         let source = behaviour.expect("an entry").path();
         let name = source.file_stem().expect("a file name").to_string_lossy().into_owned();
         guests.push((name.clone(), built.join(name).with_extension("wasm")));

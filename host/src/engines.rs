@@ -1,0 +1,57 @@
+//! The engines with their linkers, one for each version of WASI, made when the first guest needs it.
+
+use crate::engine::{Engine, Size, Wasi, room};
+use crate::observe::startup;
+use crate::sandbox::{self, Sandbox};
+use std::time::Instant;
+use tokio::sync::{Mutex, OnceCell};
+use wasmtime::component::Linker;
+
+/// See the module's documentation. Both engines have room for the whole pool, whose slots they share.
+pub struct Engines {
+    size: Size,
+    made: [OnceCell<Result<Linked, String>>; 2],
+}
+
+/// An engine and what its guests may import.
+pub struct Linked {
+    /// Holds components.
+    pub engine: Engine,
+    /// Everything that a guest may import.
+    pub linker: Linker<Sandbox>,
+    /// Held during a trial instantiation: the engine has one slot for them.
+    pub trial: Mutex<()>,
+}
+
+impl Engines {
+    /// Makes no engine yet.
+    pub fn new(size: Size) -> Self {
+        Self { size, made: Default::default() }
+    }
+
+    /// The engine for guests of this version, made now if this is the first of them. No thread of the runtime is held up.
+    ///
+    /// # Errors
+    /// For a person: the address space does not hold the pool, or no thread can be started.
+    pub async fn get(&self, wasi: Wasi) -> Result<&Linked, String> {
+        let size = self.size;
+        let other = if wasi == Wasi::P2 { Wasi::P3 } else { Wasi::P2 };
+        let with_other = [wasi, other];
+        // Another that is being made just now fails, if at all, when it is made.
+        let engines = if self.made[other as usize].get().is_some() { &with_other[..] } else { &with_other[..1] };
+        room::check(size.slots, engines)?;
+        let make = move || {
+            let begun = Instant::now();
+            let engine = Engine::new(size, wasi)?;
+            let linker = sandbox::linker(&engine.wasm, wasi)?;
+            startup::phase(format_args!("engine and linker of {wasi}"), begun);
+            wasmtime::error::Ok(Linked { engine, linker, trial: Mutex::new(()) })
+        };
+        let made = self.made[wasi as usize].get_or_init(async || {
+            let made = tokio::task::spawn_blocking(make).await.expect("making an engine does not panic");
+            let slots = size.slots;
+            made.map_err(|error| format!("cannot reserve memory for {slots} instances ({error:#}): lower pool.size"))
+        });
+        made.await.as_ref().map_err(String::clone)
+    }
+}

@@ -1,0 +1,159 @@
+//! Calling a guest of WASI 0.3. It runs inside its store's event loop, which moves its streams as well, so the loop is
+//! driven on until the guest has nothing left to do.
+
+use super::Fault;
+use super::run::{Instance, Run, explain};
+use crate::engine::Ticking;
+use crate::sandbox::{Denied, Sandbox};
+use bytes::Bytes;
+use http::uri::{Authority, Scheme};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use tokio::sync::oneshot;
+use wasmtime::component::Accessor;
+use wasmtime_wasi_http::p3::{Request, bindings::exports::wasi::http::handler};
+use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView};
+
+/// A response whose body the guest may still be writing, or how it failed before that.
+pub type Answered = Result<http::Response<WasiBody>, Fault>;
+
+/// Where the answer arrives.
+pub type Answer = oneshot::Receiver<Answered>;
+
+/// Prepares the call. It begins when the run is polled, which resolves once every task of the guest has ended.
+///
+/// The answer is there in the middle of the run. A trap ends the run and leaves the answer, or its body, without an end.
+pub fn call(mut instance: Instance, handler: handler::Guest, asked: Asked, ticking: Ticking) -> (Run, Answer) {
+    let (sender, answer) = oneshot::channel();
+    let run = async move {
+        let result = instance
+            .store
+            .run_concurrent(async |accessor| {
+                let bodies = Arc::clone(&asked.bodies);
+                // Whoever waited may have left.
+                let _ = sender.send(asked.answer(accessor, &handler).await?);
+                poll_fn(|cx| {
+                    ready!(accessor.poll_no_interesting_tasks(cx));
+                    // Whoever reads the answer drives this as well, so nobody has to be woken.
+                    if bodies.are_passed_on() { Poll::Pending } else { Poll::Ready(()) }
+                })
+                .await;
+                wasmtime::error::Ok(())
+            })
+            .await;
+        drop(ticking);
+        match result.flatten() {
+            Ok(()) => Ok(instance),
+            Err(error) => Err(explain(&instance.store, &error, Fault::Trap)),
+        }
+    };
+    (Box::pin(run), answer)
+}
+
+/// A request as a guest of WASI 0.3 sees it. What the guest says about reading the body is of no interest to anyone.
+pub struct Asked {
+    request: Request,
+    bodies: Arc<Bodies>,
+}
+
+impl Asked {
+    /// What the client asked, with the scheme and the authority that it used.
+    pub fn new<B>(request: http::Request<B>, scheme: Scheme, authority: Authority) -> Self
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<wasmtime_wasi_http::Error>,
+    {
+        let bodies = Arc::new(Bodies::default());
+        let (head, body) = request.into_parts();
+        let body = Counted { body, _bodies: Arc::clone(&bodies) };
+        let headers = FieldMap::new_immutable(&mut Denied, head.headers);
+        let path = head.uri.into_parts().path_and_query;
+        let (scheme, authority) = (Some(scheme), Some(authority));
+        Self { request: Request::new(head.method, scheme, authority, path, headers, None, body).0, bodies }
+    }
+
+    /// Calls the handler and waits for its answer.
+    ///
+    /// # Errors
+    /// When the guest trapped.
+    pub async fn answer(self, accessor: &Accessor<Sandbox>, handler: &handler::Guest) -> wasmtime::Result<Answered> {
+        let Self { request, bodies } = self;
+        let request = accessor.with(|mut access| access.get().http().table.push(request))?;
+        let response = match handler.call_handle(accessor, request).await? {
+            Ok(response) => response,
+            Err(code) => return Ok(Err(Fault::ErrorCode(format!("{code:?}")))),
+        };
+        accessor.with(|mut access| {
+            let response = access.get().http().table.delete(response)?;
+            // The guest is told at once that its response has been sent: it is taken off its hands, and one that does not
+            // arrive takes the guest with it.
+            let response = response.into_http(access, async { Ok(()) });
+            let ending = |body| Ending { body, bodies }.boxed_unsync();
+            Ok(response
+                .map(|response| response.map(ending))
+                .map_err(|_| Fault::BadHead("its content-length is not one number")))
+        })
+    }
+}
+
+/// What the two bodies of an exchange know of each other. A guest may answer with the body of its request and end; then
+/// the one is read through the other.
+#[derive(Default)]
+struct Bodies {
+    /// The answer's has been read to its end.
+    ended: AtomicBool,
+}
+
+impl Bodies {
+    /// Whether the request's body still exists, perhaps as that of an answer that has not ended. Asked by the third owner.
+    fn are_passed_on(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 2 && !self.ended.load(Ordering::Acquire)
+    }
+}
+
+/// The request's body.
+struct Counted<B> {
+    body: B,
+    _bodies: Arc<Bodies>,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The answer's body.
+struct Ending {
+    body: WasiBody,
+    bodies: Arc<Bodies>,
+}
+
+impl Body for Ending {
+    type Data = Bytes;
+    type Error = wasmtime_wasi_http::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() {
+            self.bodies.ended.store(true, Ordering::Release);
+        }
+        Poll::Ready(frame)
+    }
+}
