@@ -3,6 +3,7 @@
 //! The report is the script's own (`--report`), so there is one table and one verdict. Against a host on this machine it
 //! also tells what the burst cost: memory and threads of the host's process, read from `/proc`.
 
+use crate::process;
 use anyhow::{Context as _, Result, bail};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
@@ -43,10 +44,32 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 /// What one request came to: status (0 for none) and answer.
-type Answer = (u16, String);
+pub type Answer = (u16, String);
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let Arguments { url, requests, delay } = arguments;
+    println!("Sending {requests} requests, each sleeps {delay} seconds ...");
+    let burst = send(url, *requests, *delay)?;
+    let verdict = report(&burst.answers, *delay, burst.total);
+    if let Some(cost) = burst.cost {
+        cost.print(*requests);
+    }
+    verdict
+}
+
+/// What a burst came to.
+pub struct Burst {
+    pub answers: Vec<Answer>,
+    pub total: Duration,
+    /// Of the host's process, where it runs on this machine.
+    pub cost: Option<Cost>,
+}
+
+/// Sends all requests at once, after a first one that does not sleep.
+///
+/// # Errors
+/// When the first one fails; the others' failures stand among the answers.
+pub fn send(url: &Uri, requests: u32, delay: f64) -> Result<Burst> {
     let separator = if url.query().is_some() { '&' } else { '?' };
     let with_delay = |delay: f64| format!("{url}{separator}delay={delay}").parse::<Uri>();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -57,27 +80,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let first: Value = serde_json::from_str(&first).context("the first answer is not JSON: is this http_trigger?")?;
     let local = url.host().is_some_and(|host| matches!(host, "127.0.0.1" | "localhost" | "[::1]"));
-    let host = first["host"]["process_id"].as_u64().filter(|_| local).map(Watch::start);
+    let process = first["host"]["process_id"].as_u64().and_then(|process| u32::try_from(process).ok());
+    let watch = process.filter(|_| local).map(Watch::start);
 
     raise_descriptor_limit();
-    println!("Sending {requests} requests, each sleeps {delay} seconds ...");
-    let target = with_delay(*delay)?;
+    let target = with_delay(delay)?;
     let client = client();
     let started = Instant::now();
     let answers = runtime.block_on(async {
-        let sent: Vec<_> = (0..*requests).map(|_| tokio::spawn(fetch(client.clone(), target.clone()))).collect();
+        let sent: Vec<_> = (0..requests).map(|_| tokio::spawn(fetch(client.clone(), target.clone()))).collect();
         let mut answers = Vec::with_capacity(sent.len());
         for task in sent {
             answers.push(task.await.expect("a request does not panic"));
         }
         answers
     });
-    let total = started.elapsed();
-    let verdict = report(&answers, *delay, total);
-    if let Some(host) = host {
-        host.print(*requests);
-    }
-    verdict
+    Ok(Burst { answers, total: started.elapsed(), cost: watch.map(Watch::finish) })
 }
 
 fn client() -> Client<HttpsConnector<HttpConnector>, Empty<Bytes>> {
@@ -128,6 +146,28 @@ fn report(answers: &[Answer], delay: f64, total: Duration) -> Result<()> {
     Ok(())
 }
 
+/// What a burst took of the host's process: memory in KiB, and its threads.
+pub struct Cost {
+    pub before: u64,
+    pub peak: u64,
+    threads: u64,
+}
+
+impl Cost {
+    /// KiB that each request added at the peak, its connection included.
+    pub fn per_request(&self, requests: u32) -> f64 {
+        (self.peak - self.before) as f64 / f64::from(requests)
+    }
+
+    fn print(&self, requests: u32) {
+        let (before, peak) = (self.before as f64 / 1024.0, self.peak as f64 / 1024.0);
+        println!("\nHOST PROCESS:\n-----------------");
+        println!("Threads in all:          {}", self.threads);
+        println!("Memory before, at peak:  {before:.1} MiB, {peak:.1} MiB");
+        println!("Memory per request:      {:.1} KiB, its connection included", self.per_request(requests));
+    }
+}
+
 /// Follows a process of this machine.
 struct Watch {
     before: u64,
@@ -138,39 +178,25 @@ struct Watch {
 }
 
 impl Watch {
-    fn start(process: u64) -> Self {
-        let status = format!("/proc/{process}/status");
-        let before = field(&status, "VmRSS:");
+    fn start(process: u32) -> Self {
+        let before = process::status(process, "VmRSS");
         let (peak, threads) = (Arc::new(AtomicU64::new(before)), Arc::new(AtomicU64::new(0)));
         let over = Arc::new(AtomicBool::new(false));
         let (peaks, counts, ended) = (Arc::clone(&peak), Arc::clone(&threads), Arc::clone(&over));
         let sampler = thread::spawn(move || {
             while !ended.load(Ordering::Acquire) {
-                peaks.fetch_max(field(&status, "VmRSS:"), Ordering::AcqRel);
-                counts.fetch_max(field(&status, "Threads:"), Ordering::AcqRel);
+                peaks.fetch_max(process::status(process, "VmRSS"), Ordering::AcqRel);
+                counts.fetch_max(process::status(process, "Threads"), Ordering::AcqRel);
                 thread::sleep(SAMPLE);
             }
         });
         Self { before, peak, threads, over, sampler }
     }
 
-    fn print(self, requests: u32) {
+    fn finish(self) -> Cost {
         self.over.store(true, Ordering::Release);
         self.sampler.join().expect("the sampler does not panic");
-        let (before, peak) = (self.before, self.peak.load(Ordering::Acquire));
-        println!("\nHOST PROCESS:\n-----------------");
-        println!("Threads in all:          {}", self.threads.load(Ordering::Acquire));
-        println!("Memory before, at peak:  {:.1} MiB, {:.1} MiB", before as f64 / 1024.0, peak as f64 / 1024.0);
-        println!(
-            "Memory per request:      {:.1} KiB, its connection included",
-            (peak - before) as f64 / f64::from(requests)
-        );
+        let (peak, threads) = (self.peak.load(Ordering::Acquire), self.threads.load(Ordering::Acquire));
+        Cost { before: self.before, peak, threads }
     }
-}
-
-/// A number of `/proc/PID/status`; 0 where it cannot be read.
-fn field(status: &str, name: &str) -> u64 {
-    let text = fs::read_to_string(status).unwrap_or_default();
-    let value = text.lines().find_map(|line| line.strip_prefix(name));
-    value.and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

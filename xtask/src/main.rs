@@ -1,8 +1,10 @@
 //! The project's own commands. `cargo xtask run` starts the demonstration, `cargo xtask test` runs every check; both do
 //! all set-up that they need.
 
+mod bench;
 mod burst;
 mod javascript;
+mod process;
 mod setup;
 mod test;
 
@@ -34,6 +36,8 @@ enum Task {
     Burst(burst::Arguments),
     /// How long a 12 MB JavaScript guest takes to be ready: compiled, and from the cache
     Javascript,
+    /// Speed and memory beside raw hyper and beside wasmtime serve, into docs/
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Burst(arguments) => burst::run(&arguments),
         Task::Javascript => javascript::run(),
+        Task::Bench(arguments) => bench::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

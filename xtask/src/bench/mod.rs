@@ -1,0 +1,156 @@
+//! `cargo xtask bench`: flexwasm beside raw hyper and beside `wasmtime serve`, the same answer from each.
+//!
+//! Servers take turns within each round, so that what the machine's other work does falls on all of them; every figure is a
+//! median over the rounds, and every ratio is taken within a round. Server and client have a processor each.
+
+mod load;
+mod machine;
+mod report;
+mod servers;
+mod stats;
+
+use crate::{cargo, execute, process, setup};
+use anyhow::{Context as _, Result, bail};
+use load::Window;
+use machine::Machine;
+use serde::Serialize;
+use servers::{Cores, Program, Running, Server};
+use stats::Spread;
+use std::fs;
+
+/// The peer, below the project's folder.
+const PEER: &str = "target/peer/bin/wasmtime";
+const PEER_VERSION: &str = "48.0.8";
+
+/// Connections of the two scenarios.
+const CONNECTIONS: [u32; 2] = [64, 1];
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Rounds; in each of them every server takes its turn
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Seconds of load in each turn, for 64 connections and again for one
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Some seconds with the development build, without wasmtime serve and without writing docs/: does all of it work?
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    smoke: bool,
+}
+
+/// What was measured.
+#[derive(Serialize)]
+pub struct Results {
+    pub machine: Machine,
+    pub rounds: u32,
+    pub seconds: u32,
+    pub rows: Vec<Row>,
+}
+
+/// All windows of one server.
+#[derive(Serialize)]
+pub struct Row {
+    #[serde(flatten)]
+    pub server: &'static Server,
+    pub command: String,
+    /// What it prints of its settings.
+    pub said: Vec<String>,
+    pub idle_rss_kib: f64,
+    /// By scenario, then by round; none for a void one.
+    pub windows: [Vec<Option<Window>>; CONNECTIONS.len()],
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    setup::tools(&["wrk"])?;
+    setup::wasm_target()?;
+    let smoke = arguments.smoke;
+    let (rounds, seconds) = if smoke { (1, 1) } else { (arguments.rounds, arguments.seconds) };
+    let processors = process::processors()?;
+    let [server, client, ..] = processors[..] else { bail!("a benchmark needs two processors, one for each side") };
+    let cores = Cores { server, client };
+    build(smoke)?;
+
+    let mut rows = Vec::new();
+    for server in servers::ALL.iter().filter(|server| !smoke || server.program != Program::Peer) {
+        rows.push(Row::first_start(server, cores, smoke)?);
+    }
+    for round in 0..rounds as usize {
+        // Each round begins with another server, so that none has always the same neighbour.
+        for turn in 0..rows.len() {
+            let at = (round + turn) % rows.len();
+            println!("round {} of {rounds}: {}", round + 1, rows[at].server.name);
+            rows[at].take_turn(cores, seconds, smoke)?;
+        }
+    }
+    if let Some(row) = rows.iter().find(|row| row.windows.iter().any(|windows| windows.iter().all(Option::is_none))) {
+        bail!("{} had no valid round", row.server.name);
+    }
+
+    let results = Results { machine: Machine::read(), rounds, seconds, rows };
+    for table in report::tables(&results) {
+        println!("\n{table}");
+    }
+    Ok(())
+}
+
+impl Row {
+    /// Starts a server once to see that it answers right, and to note what it says of itself.
+    fn first_start(server: &'static Server, cores: Cores, smoke: bool) -> Result<Self> {
+        let address = servers::free_address()?;
+        let mut command = server.command(address, smoke);
+        let said = tempfile::NamedTempFile::new()?;
+        command.stdout(said.reopen()?);
+        let running = Running::start(command, address, "/", &[cores.server])?;
+        running.check().with_context(|| server.name)?;
+        let idle_rss_kib = process::status(running.process(), "VmRSS") as f64;
+        let said = fs::read_to_string(said.path()).context("cannot read what a server said")?;
+        // Addresses differ from run to run, and lines about requests say nothing of settings.
+        let settings = said.lines().filter(|line| !line.contains("://") && !line.contains("invocation"));
+        let said = settings.map(str::to_owned).collect();
+        Ok(Self { server, command: server.spelled(), said, idle_rss_kib, windows: Default::default() })
+    }
+
+    fn take_turn(&mut self, cores: Cores, seconds: u32, smoke: bool) -> Result<()> {
+        let address = servers::free_address()?;
+        let running = Running::start(self.server.command(address, smoke), address, "/", &[cores.server])?;
+        for (connections, windows) in CONNECTIONS.into_iter().zip(&mut self.windows) {
+            // Allocators, instances and branch predictors warm up in a window that does not count.
+            let warmed = load::run(&running, cores, connections, 1);
+            let window = warmed.and_then(|_| load::run(&running, cores, connections, seconds));
+            if let Err(error) = &window {
+                println!("  void, {connections} connections: {error:#}");
+            }
+            windows.push(window.ok());
+        }
+        running.check().with_context(|| self.server.name)
+    }
+
+    /// A figure of one scenario over the rounds.
+    pub fn spread(&self, scenario: usize, figure: impl Fn(&Window) -> f64) -> Spread {
+        Spread::of(self.windows[scenario].iter().flatten().map(figure)).expect("every row has a valid round")
+    }
+}
+
+fn build(smoke: bool) -> Result<()> {
+    println!("building the benchmark guests");
+    execute(cargo(&["build", "--profile", "guest", "--target", setup::TARGET, "--target-dir", setup::GUESTS]).args([
+        "--package",
+        "bench-guest",
+        "--package",
+        "bench-guest-p3",
+    ]))?;
+    // Together, so that the dependencies have the features that the tests have built them with.
+    let mut servers = cargo(&["build", "--package", "flexwasm", "--package", "bench-raw"]);
+    if !smoke {
+        println!("building the servers for release (the first time this takes many minutes)");
+        servers.arg("--release");
+    }
+    execute(&mut servers)?;
+    let peer = crate::root().join(PEER);
+    if !smoke && !peer.exists() {
+        println!("installing wasmtime {PEER_VERSION}, the peer (once, some ten minutes)");
+        let root = crate::root().join("target/peer");
+        execute(cargo(&["install", "wasmtime-cli", "--version", PEER_VERSION, "--locked", "--root"]).arg(root))?;
+    }
+    Ok(())
+}
