@@ -9,16 +9,18 @@ use std::time::Instant;
 const SCRIPTS: [&str; 3] = ["test_concurrency.sh", "deploy.sh", ".ci/run"];
 
 pub fn run() -> Result<()> {
-    setup::tools(&["shellcheck", "curl", "awk"])?;
+    setup::tools(&["shellcheck", "curl", "awk", "wrk"])?;
     setup::wasm_target()?;
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     let mut shellcheck = Command::new("shellcheck");
-    let steps: [(&str, &mut Command); 5] = [
+    let steps: [(&str, &mut Command); 7] = [
         ("formatting", &mut cargo(&["fmt", "--all", "--check"])),
         ("shell scripts", shellcheck.args(SCRIPTS).current_dir(crate::root())),
         ("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         // One package, so that its dependencies have the features that `cargo xtask run` has built them with.
         ("tests", &mut cargo(&["test", "--package", "flexwasm"])),
+        ("tests of these commands", &mut cargo(&["test", "--package", "xtask"])),
+        ("benchmarks, a smoke run", &mut cargo(&["xtask", "bench", "--smoke"])),
         ("documentation", docs.env("RUSTDOCFLAGS", "-D warnings")),
     ];
     for (name, command) in steps {

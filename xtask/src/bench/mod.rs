@@ -3,11 +3,16 @@
 //! Servers take turns within each round, so that what the machine's other work does falls on all of them; every figure is a
 //! median over the rounds, and every ratio is taken within a round. Server and client have a processor each.
 
+mod cold;
+mod document;
 mod load;
 mod machine;
+mod neighbours;
 mod report;
 mod servers;
+mod sleepers;
 mod stats;
+mod svg;
 
 use crate::{cargo, execute, process, setup};
 use anyhow::{Context as _, Result, bail};
@@ -45,6 +50,9 @@ pub struct Results {
     pub rounds: u32,
     pub seconds: u32,
     pub rows: Vec<Row>,
+    pub cold_starts: Vec<cold::Start>,
+    pub sleepers: Vec<sleepers::Sleepers>,
+    pub neighbours: neighbours::Neighbours,
 }
 
 /// All windows of one server.
@@ -86,11 +94,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         bail!("{} had no valid round", row.server.name);
     }
 
-    let results = Results { machine: Machine::read(), rounds, seconds, rows };
+    let (starts, bursts): (_, &[(u32, f64)]) =
+        if smoke { (2, &[(20, 0.2)]) } else { (30, &[(1_000, 2.0), (10_000, 2.0)]) };
+    let results = Results {
+        machine: Machine::read(),
+        rounds,
+        seconds,
+        cold_starts: cold::measure(starts, smoke)?,
+        sleepers: bursts
+            .iter()
+            .map(|&(requests, delay)| sleepers::measure(requests, delay, cores, smoke))
+            .collect::<Result<_>>()?,
+        neighbours: neighbours::measure(seconds, cores, smoke)?,
+        rows,
+    };
     for table in report::tables(&results) {
         println!("\n{table}");
     }
-    Ok(())
+    if smoke { Ok(()) } else { document::write(&results) }
 }
 
 impl Row {
@@ -104,8 +125,8 @@ impl Row {
         running.check().with_context(|| server.name)?;
         let idle_rss_kib = process::status(running.process(), "VmRSS") as f64;
         let said = fs::read_to_string(said.path()).context("cannot read what a server said")?;
-        // Addresses differ from run to run, and lines about requests say nothing of settings.
-        let settings = said.lines().filter(|line| !line.contains("://") && !line.contains("invocation"));
+        // Neither addresses nor the log are settings.
+        let settings = said.lines().filter(|line| !line.contains("://") && !line.contains(" INFO "));
         let said = settings.map(str::to_owned).collect();
         Ok(Self { server, command: server.spelled(), said, idle_rss_kib, windows: Default::default() })
     }
@@ -132,13 +153,12 @@ impl Row {
 }
 
 fn build(smoke: bool) -> Result<()> {
-    println!("building the benchmark guests");
-    execute(cargo(&["build", "--profile", "guest", "--target", setup::TARGET, "--target-dir", setup::GUESTS]).args([
-        "--package",
-        "bench-guest",
-        "--package",
-        "bench-guest-p3",
-    ]))?;
+    println!("building the guests");
+    execute(
+        cargo(&["build", "--profile", "guest", "--target", setup::TARGET, "--target-dir", setup::GUESTS])
+            .args(["--package", "bench-guest", "--package", "bench-guest-p3", "--package", "flexwasm-guest"])
+            .args(["--package", "test-guests", "--bin", "spin", "--lib"]),
+    )?;
     // Together, so that the dependencies have the features that the tests have built them with.
     let mut servers = cargo(&["build", "--package", "flexwasm", "--package", "bench-raw"]);
     if !smoke {
@@ -146,6 +166,9 @@ fn build(smoke: bool) -> Result<()> {
         servers.arg("--release");
     }
     execute(&mut servers)?;
+    for guest in [servers::GUEST, sleepers::GUEST, neighbours::SPIN] {
+        execute(Program::Flexwasm.command(smoke).args(["compile", guest]))?;
+    }
     let peer = crate::root().join(PEER);
     if !smoke && !peer.exists() {
         println!("installing wasmtime {PEER_VERSION}, the peer (once, some ten minutes)");

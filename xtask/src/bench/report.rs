@@ -30,7 +30,10 @@ impl fmt::Display for Table {
 
 /// Every table of a run.
 pub fn tables(results: &Results) -> Vec<Table> {
-    vec![many_connections(results), one_connection(results), peers(results)]
+    let mut tables = vec![many_connections(results), one_connection(results)];
+    let ours = [cold_starts(results), phases(results), sleepers(results), neighbours(results)];
+    tables.extend([peers(results)].into_iter().chain(ours).filter(|table| !table.rows.is_empty()));
+    tables
 }
 
 fn many_connections(results: &Results) -> Table {
@@ -116,6 +119,73 @@ fn peers(results: &Results) -> Table {
     }
 }
 
+fn cold_starts(results: &Results) -> Table {
+    let rows = results.cold_starts.iter().map(|start| {
+        let Spread { median, min, .. } = start.ready_ms;
+        vec![start.server.to_owned(), format!("{median:.1}"), format!("{min:.1}"), spelled(start.above_raw_ms, 1)]
+    });
+    Table {
+        title: "Cold start",
+        note: "From just before the process is made to the end of its first answer, in milliseconds. The guest was compiled \
+               ahead of time. Not pinned."
+            .to_owned(),
+        columns: vec!["server", "median ms", "least ms", "above raw, ms"],
+        rows: rows.collect(),
+    }
+}
+
+fn phases(results: &Results) -> Table {
+    let rows = results.cold_starts.iter().flat_map(|start| {
+        let name = start.server;
+        start.phases_ms.iter().map(move |(phase, ms)| vec![name.to_owned(), phase.clone(), spelled(*ms, 2)])
+    });
+    Table {
+        title: "Cold start by phase",
+        note: "What flexwasm logs with `--log-level debug`, in milliseconds; phases may overlap.".to_owned(),
+        columns: vec!["server", "phase", "ms"],
+        rows: rows.collect(),
+    }
+}
+
+fn sleepers(results: &Results) -> Table {
+    let rows = results.sleepers.iter().map(|burst| {
+        vec![
+            format!("{} of {} s", burst.requests, burst.delay),
+            burst.failures.to_string(),
+            format!("{:.2}", burst.total_seconds),
+            mebibytes(burst.rss_before_kib as f64),
+            mebibytes(burst.rss_peak_kib as f64),
+            format!("{:.1}", burst.kib_per_request),
+        ]
+    });
+    Table {
+        title: "Requests that sleep at the same time",
+        note: "The demonstration guest, an instance for each request, two workers; the client is a process of its own on the \
+               same two processors. Memory for each request includes its connection."
+            .to_owned(),
+        columns: vec!["requests", "failures", "seconds in all", "MiB before", "MiB at peak", "KiB per request"],
+        rows: rows.collect(),
+    }
+}
+
+fn neighbours(results: &Results) -> Table {
+    let super::neighbours::Neighbours { spinners, window } = &results.neighbours;
+    let row = vec![
+        format!("{spinners}"),
+        format!("{:.0}", window.p50_us),
+        format!("{:.0}", window.p99_us),
+        format!("{:.0}", window.requests_per_second),
+    ];
+    Table {
+        title: "A short request beside guests that compute",
+        note:
+            "One connection to a guest that answers at once, while others of the same process spin on its one worker."
+                .to_owned(),
+        columns: vec!["guests that spin", "p50 µs", "p99 µs", "requests/s"],
+        rows: vec![row],
+    }
+}
+
 /// The windows of a row beside those of another, of the rounds in which both are valid.
 pub fn pairs<'a>(
     results: &'a Results,
@@ -144,4 +214,49 @@ fn spelled(spread: impl Into<Option<Spread>>, decimals: usize) -> String {
 
 fn mebibytes(kib: f64) -> String {
     format!("{:.1}", kib / 1024.0)
+}
+
+/// A whole number with its thousands set apart, such as `12,345`.
+pub fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut spelled = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            spelled.push(',');
+        }
+        spelled.push(digit);
+    }
+    spelled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Table, spelled, thousands};
+    use crate::bench::stats::Spread;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([999.0, 1000.0, 1_234_567.4].map(thousands), ["999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_figure_that_no_round_has_is_a_dash() {
+        assert_eq!(spelled(None, 1), "–");
+        assert_eq!(spelled(Spread { median: 2.0, min: 1.25, max: 3.0 }, 1), "2.0 (1.2–3.0)");
+    }
+
+    #[test]
+    fn a_table_is_markdown_with_columns_that_line_up() {
+        let table = Table {
+            title: "Title",
+            note: "Note.".to_owned(),
+            columns: vec!["server", "µs"],
+            rows: vec![vec!["raw".to_owned(), "1.0 (0.9–1.1)".to_owned()]],
+        };
+        let expected = "## Title\n\nNote.\n\n\
+                        | server | µs            |\n\
+                        | ------ | ------------- |\n\
+                        | raw    | 1.0 (0.9–1.1) |\n";
+        assert_eq!(table.to_string(), expected);
+    }
 }
