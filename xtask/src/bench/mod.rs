@@ -166,7 +166,7 @@ fn build(smoke: bool) -> Result<()> {
         servers.arg("--release");
     }
     execute(&mut servers)?;
-    for guest in [servers::GUEST, sleepers::GUEST, neighbours::SPIN] {
+    for guest in [servers::GUEST, servers::GUEST_P3, sleepers::GUEST, neighbours::SPIN] {
         execute(Program::Flexwasm.command(smoke).args(["compile", guest]))?;
     }
     let peer = crate::root().join(PEER);

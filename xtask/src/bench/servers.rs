@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// The benchmark guests, below the project's folder.
 pub const GUEST: &str = "target/guests/wasm32-wasip2/guest/bench_guest.wasm";
-const GUEST_P3: &str = "target/guests/wasm32-wasip2/guest/bench_guest_p3.wasm";
+pub const GUEST_P3: &str = "target/guests/wasm32-wasip2/guest/bench_guest_p3.wasm";
 
 /// What every server answers.
 const BODY: &[u8] = include_bytes!("../../../benches/body.json");
@@ -78,6 +78,20 @@ pub const ALL: &[Server] = &[
         program: Program::Flexwasm,
         arguments: &["serve", "{guest}", "--listen", "{address}", "--reuse", "1000000"],
         peers: &["wasmtime-reuse"],
+    },
+    Server {
+        key: "p3",
+        name: "flexwasm, WASI 0.3, fresh",
+        program: Program::Flexwasm,
+        arguments: &["serve", "{guest-p3}", "--listen", "{address}"],
+        peers: &["wasmtime-p3-fresh"],
+    },
+    Server {
+        key: "p3-warm",
+        name: "flexwasm, WASI 0.3, warm",
+        program: Program::Flexwasm,
+        arguments: &["serve", "{guest-p3}", "--listen", "{address}", "--reuse", "1000000"],
+        peers: &["wasmtime-p3"],
     },
     Server {
         key: "wasmtime",
