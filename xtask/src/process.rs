@@ -35,6 +35,13 @@ pub fn processors() -> Result<Vec<usize>> {
     Ok((0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor)).collect())
 }
 
+/// Binds the calling thread to a processor.
+pub fn bind_to(processor: usize) -> Result<()> {
+    let mut chosen = CpuSet::new();
+    chosen.set(processor);
+    sched_setaffinity(None, &chosen).context("cannot set the processor affinity")
+}
+
 /// Starts a process that may use only these processors.
 pub fn spawn_on(processors: &[usize], command: &mut Command) -> Result<Child> {
     let before = sched_getaffinity(None).context("cannot read the processor affinity")?;

@@ -9,7 +9,7 @@ use std::time::Instant;
 const SCRIPTS: [&str; 3] = ["test_concurrency.sh", "deploy.sh", ".ci/run"];
 
 pub fn run() -> Result<()> {
-    setup::tools(&["shellcheck", "curl", "awk", "wrk"])?;
+    setup::tools(&["shellcheck", "curl", "awk"])?;
     setup::wasm_target()?;
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     let mut shellcheck = Command::new("shellcheck");

@@ -36,13 +36,9 @@ fn main() -> io::Result<()> {
     } else {
         tokio::runtime::Builder::new_multi_thread()
     };
-    runtime.enable_all().event_interval(1);
-    if !current_thread {
-        runtime.global_queue_interval(1);
-    }
-    let runtime = runtime.build()?;
+    let runtime = runtime.enable_all().event_interval(16).build()?;
     let (kind, workers) = (runtime.handle().runtime_flavor(), runtime.metrics().num_workers());
-    println!("tokio {kind:?}, {workers} workers, event_interval 1, mimalloc, hyper http1 with its head timer");
+    println!("tokio {kind:?}, {workers} workers, event_interval 16, mimalloc, hyper http1 with its head timer");
     runtime.block_on(serve(port))
 }
 

@@ -28,9 +28,9 @@ fn page(results: &Results) -> Result<String> {
          compared, installs the peer, and takes what it prints from one machine in one go. Trust the ratios more than the \
          figures.\n\n\
          ![requests per second of each server](benchmarks.svg)\n\n\
-         Every server gives the same 460 bytes of JSON to `GET /` (`benches/`), from one processor; `wrk` asks from another, \
-         each connection with one request at a time. Servers take turns in each round; a window with an answer that is not \
-         200 is void. Every ratio is taken within a round. Standard output is discarded for all of them, flexwasm's line \
+         Every server gives the same 460 bytes of JSON to `GET /` (`benches/`), from one processor; a client that never sleeps \
+         asks from another, each connection with one request at a time. Servers take turns in each round; a window with any other \
+         answer is void. Every ratio is taken within a round. Standard output is discarded for all of them, flexwasm's line \
          for each request too. flexwasm runs as it ships: release build, default settings, all its headers on.\n\n\
          | machine | |\n|---|---|\n\
          | processor | {} × {} |\n| memory | {} GB |\n| kernel | {} |\n| compiler | {} |\n| date | {} |\n\n",

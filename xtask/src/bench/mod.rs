@@ -69,7 +69,6 @@ pub struct Row {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    setup::tools(&["wrk"])?;
     setup::wasm_target()?;
     let smoke = arguments.smoke;
     let (rounds, seconds) = if smoke { (1, 1) } else { (arguments.rounds, arguments.seconds) };

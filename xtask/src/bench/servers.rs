@@ -16,7 +16,7 @@ pub const GUEST: &str = "target/guests/wasm32-wasip2/guest/bench_guest.wasm";
 pub const GUEST_P3: &str = "target/guests/wasm32-wasip2/guest/bench_guest_p3.wasm";
 
 /// What every server answers.
-const BODY: &[u8] = include_bytes!("../../../benches/body.json");
+pub const BODY: &[u8] = include_bytes!("../../../benches/body.json");
 
 /// A peer that compiles a guest at its start needs its time.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -200,6 +200,8 @@ impl Program {
         let root = crate::root();
         let mut command = Command::new(root.join(self.path(smoke)));
         command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::null());
+        // Where it is set, every error costs a walk of the stack.
+        command.env_remove("RUST_BACKTRACE");
         command
     }
 }
@@ -265,8 +267,8 @@ impl Running {
         self.child.id()
     }
 
-    pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
