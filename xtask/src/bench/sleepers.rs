@@ -28,7 +28,8 @@ pub fn measure(requests: u32, delay: f64, cores: Cores, smoke: bool) -> Result<S
     let address = servers::free_address()?;
     let mut command = Program::Flexwasm.command(smoke);
     command.args(["serve", GUEST, "--listen", &address.to_string(), "--pool", &requests.to_string()]);
-    let running = Running::start(command, address, "/", &[cores.server, cores.client])?;
+    // Until it is dropped.
+    let _running = Running::start(command, address, "/", &[cores.server, cores.client])?;
     let burst = burst::send(&format!("http://{address}/").parse()?, requests, delay)?;
     let cost = burst.cost.context("the answers name no process of this machine")?;
     Ok(Sleepers {
