@@ -130,8 +130,7 @@ impl Service {
         respond::annotate(&mut head.headers, self.config.headers, &identity, &self.machine, closing.queued, timings);
         closing.status = Some(head.status);
         closing.ran = Some((identity, timings));
-        // The answer has no body on the wire, whatever the guest writes.
-        let bodiless = is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let bodiless = is_bodiless(is_head, head.status);
         exchange.answer(deadline, version == Version::HTTP_10 && length.is_none() && whole.is_none());
         let body = match whole {
             Some(bytes) => ResponseBody::whole(bytes, bodiless, Arc::clone(exchange), closing),
@@ -195,7 +194,8 @@ impl Service {
                 if function.limits.response_body.is_some_and(|most| size > most) {
                     return Err(Fault::ResponseTooLong.into());
                 }
-                if !is_head && length.is_some_and(|length| size < length) {
+                let bodiless = is_bodiless(is_head, reply.head.status);
+                if !bodiless && length.is_some_and(|length| size < length) {
                     return Err(Fault::Unfinished.into());
                 }
             }
@@ -257,6 +257,11 @@ impl Service {
             Some((&*function.name, methods, format!("http://{}/{path}", self.local)))
         })
     }
+}
+
+/// Whether the answer has no body on the wire, whatever the guest writes and announces.
+fn is_bodiless(is_head: bool, status: StatusCode) -> bool {
+    is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Checks what hyper would trip over: the status, and the length if one is announced.

@@ -32,8 +32,8 @@ pub fn start(level: Level) -> Log {
     Log { thread: thread.ok() }
 }
 
-/// Writes a record of level INFO as tracing would, for the one that every request writes: tracing takes four times as
-/// long to format it. `fields` stands behind the target, without an end of line.
+/// Writes a record of level INFO as tracing would, for the one that every request writes: tracing visits each field, which
+/// showed in the profile of a request. `fields` stands behind the target, without an end of line.
 pub fn info(target: &str, fields: fmt::Arguments<'_>) {
     thread_local! {
         static RECORD: RefCell<String> = const { RefCell::new(String::new()) };
@@ -111,9 +111,10 @@ impl Queue {
                 }
                 std::mem::swap(&mut batch, &mut state.waiting);
                 if state.lost > 0 {
-                    // Time and level as every record has them; the writer cannot log itself.
-                    let lost = std::mem::take(&mut state.lost);
-                    batch.extend_from_slice(format!("- WARN log: {lost} records lost\n").as_bytes());
+                    // As every record; the writer cannot log itself.
+                    let (now, lost) = (SystemTime::now(), std::mem::take(&mut state.lost));
+                    let now = humantime::format_rfc3339_micros(now);
+                    batch.extend_from_slice(format!("{now}  WARN log: {lost} records lost\n").as_bytes());
                 }
                 state.closing
             };
@@ -157,6 +158,6 @@ mod tests {
         let mut out = Vec::new();
         queue.write_to(&mut out);
         assert_eq!(out.iter().filter(|byte| **byte == b'x').count(), ROOM);
-        assert!(out.ends_with(b"- WARN log: 2 records lost\n"));
+        assert!(out.ends_with(b"  WARN log: 2 records lost\n"));
     }
 }

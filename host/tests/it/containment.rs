@@ -250,6 +250,9 @@ fn a_body_shorter_than_announced_is_a_fault() {
     assert!(host.closing_line("faulted").contains("did not finish its response body"));
     // That nothing will come is known while the guest still runs, too.
     assert_eq!(host.get("/api/short?ms=100").status, 500);
+    // An answer that never has a body may announce the length that another one would have.
+    assert_eq!(host.get("/api/short?status=304").status, 304);
+    assert_eq!(host.connect().head("/api/short").status, 200);
 }
 
 #[test]

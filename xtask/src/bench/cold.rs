@@ -75,7 +75,8 @@ fn start_with_phases(pool: u32, smoke: bool) -> Result<Vec<(String, f64)>> {
     let mut command = Program::Flexwasm.command(smoke);
     command.args(["serve", GUEST, "--listen", &address.to_string(), "--pool", &pool.to_string()]);
     command.args(["--log-level", "debug"]).stdout(said.reopen()?);
-    drop(Running::start(command, address, "/", &process::processors()?)?);
+    // Asked to stop, it writes what its log has gathered.
+    Running::start(command, address, "/", &process::processors()?)?.stop()?;
     Ok(parse_phases(&fs::read_to_string(said.path())?))
 }
 

@@ -3,6 +3,7 @@
 use super::PEER;
 use crate::process;
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -260,6 +261,14 @@ impl Running {
         let (status, body) = ask(self.address, "/").context("no answer")?;
         ensure!(status == 200, "status {status} instead of 200");
         ensure!(body == BODY, "another body: {}", String::from_utf8_lossy(&body));
+        Ok(())
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(mut self) -> Result<()> {
+        let process = Pid::from_child(&self.child);
+        kill_process(process, Signal::TERM).context("cannot ask a server to stop")?;
+        self.child.wait()?;
         Ok(())
     }
 
