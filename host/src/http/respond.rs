@@ -177,7 +177,7 @@ pub fn annotate(
     if which == Headers::Full {
         let (thread, name) = current_thread();
         let host = machine.azure_instance.as_ref().unwrap_or(&machine.host_name);
-        set(HOST, format_args!("\"{host}\"; pid={}; thread={thread}; name=\"{name}\"", std::process::id()));
+        set(HOST, format_args!("\"{host}\"; pid={}; thread={thread}; name=\"{name}\"", machine.process_id));
         let [queue, instantiate, guest] = [queued, timings.instantiate, timings.head].map(Ms);
         set(SERVER_TIMING, format_args!("queue;dur={queue}, instantiate;dur={instantiate}, guest;dur={guest}"));
     }

@@ -11,6 +11,8 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// The machine that the process runs on; the fields are those of `wit/diagnostics.wit`.
 #[derive(Debug)]
 pub struct Machine {
+    /// This process, as the operating system counts.
+    pub process_id: u32,
     /// The instance's name on the Flex Consumption plan, which sets no `WEBSITE_INSTANCE_ID` (flex-deploy.md §3.4).
     pub azure_instance: Option<String>,
     /// The host name.
@@ -37,6 +39,7 @@ impl Machine {
         let (memory_total, memory_available) = system.as_ref().map_or((0, 0), memory);
         let kernel = [System::name().ok(), System::kernel_version().ok(), Some(std::env::consts::ARCH.to_owned())];
         Self {
+            process_id: std::process::id(),
             azure_instance,
             host_name: System::host_name().unwrap_or_default(),
             cpu_count: u32::try_from(cpus.len()).unwrap_or(u32::MAX),

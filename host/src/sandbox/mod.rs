@@ -242,7 +242,7 @@ impl diagnostics::Host for Sandbox {
         let thread = self.current_thread();
         let machine = &self.policy.machine;
         diagnostics::Description {
-            process: diagnostics::Process { id: std::process::id(), thread },
+            process: diagnostics::Process { id: machine.process_id, thread },
             instance: diagnostics::Instance {
                 id: self.identity.instance,
                 slot: self.identity.slot,
