@@ -164,10 +164,11 @@ impl Loader {
             return Err(LoadError::Shared(policy.reuse.concurrent));
         }
         // The digest is taken while the engine is made, if this is the first guest that needs it.
-        let digest = blocking(path, move |path| {
+        let function = Arc::clone(&policy.function);
+        let digest = blocking(path, move |_| {
             let begun = Instant::now();
             let digest = compiled::digest(&wasm);
-            startup::phase(format_args!("digest of {}", path.display()), begun);
+            startup::phase(format_args!("digest of {function}"), begun);
             digest
         });
         let (digest, linked) = tokio::join!(digest, self.engines.get(wasi));

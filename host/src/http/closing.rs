@@ -4,7 +4,7 @@ use crate::observe::log;
 use crate::pool::Timings;
 use crate::sandbox::Identity;
 use http::StatusCode;
-use std::fmt;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -48,17 +48,6 @@ pub struct Closing {
     pub cut_off: CancellationToken,
 }
 
-/// Milliseconds to the microsecond, without the detour over floating point.
-pub struct Ms(pub Duration);
-
-impl fmt::Display for Ms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Dividing 128 bits takes longer than the rest of it.
-        let micros = u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX);
-        write!(f, "{}.{:03}", micros / 1000, micros % 1000)
-    }
-}
-
 impl Closing {
     /// Begins with the arrival of the head.
     pub fn new(function: Arc<str>, id: Arc<str>, arrived: Instant, cut_off: CancellationToken) -> Self {
@@ -90,34 +79,23 @@ impl Drop for Closing {
         if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
             return;
         }
-        let Self { function, id, sent, .. } = self;
-        let (queued, total) = (Ms(self.queued), Ms(self.arrived.elapsed()));
-        log::info(
-            TARGET,
-            format_args!(
-                "function={function} id={id} outcome=\"{outcome}\"{reason}{status}{ran} queue_ms={queued} \
-                 total_ms={total} sent_bytes={sent}",
-                reason = Maybe(reason, |reason, f| write!(f, " reason={reason:?}")),
-                status = Maybe(self.status, |status, f| write!(f, " status={}", status.as_u16())),
-                ran = Maybe(self.ran.as_ref(), |(identity, timings), f| {
-                    let Identity { instance, slot, served, generation, .. } = identity;
-                    let (instantiate, head) = (Ms(timings.instantiate), Ms(timings.head));
-                    write!(
-                        f,
-                        " instance={instance} slot={slot} served={served} generation={generation} \
-                         instantiate_ms={instantiate} head_ms={head}"
-                    )
-                }),
-            ),
-        );
-    }
-}
-
-/// Writes what is there, if it is there.
-struct Maybe<T>(Option<T>, fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result);
-
-impl<T> fmt::Display for Maybe<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_ref().map_or(Ok(()), |value| self.1(value, f))
+        log::info(TARGET, |line| {
+            line.add("function=").add(&self.function).add(" id=").add(&self.id);
+            line.add(" outcome=\"").add(outcome).add("\"");
+            if let Some(reason) = reason {
+                write!(line, " reason={reason:?}").expect("a text takes everything");
+            }
+            if let Some(status) = self.status {
+                line.add(" status=").add(status.as_str());
+            }
+            if let Some((identity, timings)) = &self.ran {
+                let Identity { instance, slot, served, generation, .. } = identity;
+                line.add(" instance=").number(*instance).add(" slot=").number(*slot);
+                line.add(" served=").number(*served).add(" generation=").number(*generation);
+                line.add(" instantiate_ms=").millis(timings.instantiate).add(" head_ms=").millis(timings.head);
+            }
+            line.add(" queue_ms=").millis(self.queued).add(" total_ms=").millis(self.arrived.elapsed());
+            line.add(" sent_bytes=").number(self.sent);
+        });
     }
 }

@@ -3,16 +3,16 @@
 //! The client reads a reason and the invocation's id; what the operator needs stands in the closing line.
 
 use super::body::ResponseBody;
-use super::closing::{Ms, Outcome};
+use super::closing::Outcome;
 use crate::config::settings::Headers;
 use crate::observe::machine::{Machine, current_thread};
+use crate::observe::text::Text;
 use crate::pool::{Fault, Refusal, Timings};
 use crate::protocol::forwarded::BadHead;
 use crate::sandbox::Identity;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
-use std::fmt::Write as _;
 use std::time::Duration;
 
 const INSTANCE: HeaderName = HeaderName::from_static("x-flexwasm-instance");
@@ -159,27 +159,26 @@ pub fn annotate(
     }
     let Identity { instance, slot, pool_size, served, generation, digest } = identity;
     let digest = &digest[..12];
-    let mut set = |name: HeaderName, facts: std::fmt::Arguments<'_>| {
-        let mut text = BytesMut::with_capacity(128);
+    let mut text = Text::new();
+    let mut set = |name: HeaderName, text: &mut Text| {
         // A host name that is no header value stays out.
-        if text.write_fmt(facts).is_ok()
-            && let Ok(value) = HeaderValue::from_maybe_shared(text.freeze())
-        {
+        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
             headers.append(name, value);
         }
+        text.clear();
     };
-    set(
-        INSTANCE,
-        format_args!(
-            "{instance}; slot={slot}; pool={pool_size}; served={served}; generation={generation}; digest={digest}"
-        ),
-    );
+    text.number(*instance).add("; slot=").number(*slot).add("; pool=").number(*pool_size);
+    text.add("; served=").number(*served).add("; generation=").number(*generation).add("; digest=").add(digest);
+    set(INSTANCE, &mut text);
     if which == Headers::Full {
         let (thread, name) = current_thread();
         let host = machine.azure_instance.as_ref().unwrap_or(&machine.host_name);
-        set(HOST, format_args!("\"{host}\"; pid={}; thread={thread}; name=\"{name}\"", machine.process_id));
-        let [queue, instantiate, guest] = [queued, timings.instantiate, timings.head].map(Ms);
-        set(SERVER_TIMING, format_args!("queue;dur={queue}, instantiate;dur={instantiate}, guest;dur={guest}"));
+        text.add("\"").add(host).add("\"; pid=").number(machine.process_id);
+        text.add("; thread=").number(thread).add("; name=\"").add(&name).add("\"");
+        set(HOST, &mut text);
+        text.add("queue;dur=").millis(queued).add(", instantiate;dur=").millis(timings.instantiate);
+        text.add(", guest;dur=").millis(timings.head);
+        set(SERVER_TIMING, &mut text);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::protocol::forwarded;
 use crate::protocol::routes::{Route, Router};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
+use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -39,6 +40,8 @@ pub struct Service {
     pool: Pool,
     machine: Arc<Machine>,
     local: SocketAddr,
+    /// The same, as a request would name it.
+    authority: Authority,
     /// Owner of guests that outlive their answer.
     tasks: TaskTracker,
     stop: Stop,
@@ -64,7 +67,8 @@ impl Service {
         tasks: TaskTracker,
         stop: Stop,
     ) -> Self {
-        Self { router: Router::new(&config), config, guests, pool, machine, local, tasks, stop }
+        let authority = Authority::try_from(local.to_string()).expect("a socket address is an authority");
+        Self { router: Router::new(&config), config, guests, pool, machine, local, authority, tasks, stop }
     }
 
     /// Answers one request. Never fails: whatever goes wrong is an answer too, or the end of the connection.
@@ -88,7 +92,7 @@ impl Service {
         if forwarded::is_ping(self.config.role, &head) {
             return respond::own(StatusCode::OK, "text/plain", "flexwasm is ready\n");
         }
-        let origin = match forwarded::origin(self.config.role, &head, self.local) {
+        let origin = match forwarded::origin(self.config.role, &head, &self.authority) {
             Ok(origin) => origin,
             Err(problem) => return Refused::from(problem).response(None),
         };

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Clones share one stream.
@@ -47,11 +47,20 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = buffer.remaining();
         loop {
             ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read_buf(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result.map(drop)),
+            let mut read = None;
+            // A read that does not fill the buffer has emptied the socket. Said so, the next read waits to be woken, where it
+            // would ask the kernel in vain, once for each request; tokio's own stream does the same.
+            let tried = self.0.try_io(Interest::READABLE, || {
+                let length = *read.insert(self.0.try_read_buf(buffer)?);
+                if (1..room).contains(&length) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match tried {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && read.is_none() => {}
+                Err(error) if read.is_none() => return Poll::Ready(Err(error)),
+                _ => return Poll::Ready(Ok(())),
             }
         }
     }

@@ -9,12 +9,12 @@
 //! Records that come in quick succession leave together: waking a thread for each of them would cost more than the
 //! rest of the log.
 
+use super::text::Text;
 use std::cell::RefCell;
-use std::fmt::{self, Write as _};
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::Level;
 
 /// Bytes that may wait to be written.
@@ -33,18 +33,32 @@ pub fn start(level: Level) -> Log {
 }
 
 /// Writes a record of level INFO as tracing would, for the one that every request writes: tracing visits each field, which
-/// showed in the profile of a request. `fields` stands behind the target, without an end of line.
-pub fn info(target: &str, fields: fmt::Arguments<'_>) {
+/// showed in the profile of a request. `fields` adds what stands behind the target, without an end of line.
+pub fn info(target: &str, fields: impl FnOnce(&mut Text)) {
     thread_local! {
-        static RECORD: RefCell<String> = const { RefCell::new(String::new()) };
+        static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { second: 0, date: String::new(), record: Text::new() }) };
     }
-    RECORD.with_borrow_mut(|record| {
-        record.clear();
-        let now = humantime::format_rfc3339_micros(SystemTime::now());
-        if writeln!(record, "{now}  INFO {target}: {fields}").is_ok() {
-            QUEUE.add(record.as_bytes());
+    SCRATCH.with_borrow_mut(|Scratch { second, date, record }| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if now.as_secs() != *second {
+            *second = now.as_secs();
+            *date = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(*second)).to_string();
         }
+        record.clear();
+        record.add(date.trim_end_matches('Z')).add(".").padded::<6>(now.subsec_micros());
+        record.add("Z  INFO ").add(target).add(": ");
+        fields(record);
+        record.add("\n");
+        QUEUE.add(record.as_bytes());
     });
+}
+
+/// What a thread keeps from one record to the next.
+struct Scratch {
+    second: u64,
+    /// That second, as text.
+    date: String,
+    record: Text,
 }
 
 /// Keeps the log going.

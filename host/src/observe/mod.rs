@@ -3,3 +3,4 @@
 pub mod log;
 pub mod machine;
 pub mod startup;
+pub mod text;

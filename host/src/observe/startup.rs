@@ -12,5 +12,5 @@ pub fn phase(name: impl Display, begun: Instant) -> Instant {
 
 /// Logs a phase that was over before the log could be started.
 pub fn measured(name: impl Display, took: Duration) {
-    tracing::debug!(target: "startup", phase = ?name.to_string(), ms = took.as_secs_f64() * 1e3);
+    tracing::debug!(target: "startup", phase = ?name.to_string(), ms = %format_args!("{:.3}", took.as_secs_f64() * 1e3));
 }

@@ -6,7 +6,6 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Version};
 use percent_encoding::percent_decode_str;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -55,27 +54,26 @@ pub fn is_ping(role: Role, head: &Parts) -> bool {
         && !head.headers.contains_key(INVOCATION_ID)
 }
 
-/// Reads id, scheme and authority. `local` is the address that the connection arrived at.
+/// Reads id, scheme and authority. `own` is the address that is listened on.
 ///
 /// Only the Functions host is believed what it says about the client. It proxies with its own view of us as `Host` and
 /// the client's in `X-Forwarded-Host` (P1); forwarding keeps the client's `Host` (F2).
 ///
 /// # Errors
 /// [`BadHead`], as RFC 9112 asks.
-pub fn origin(role: Role, head: &Parts, local: SocketAddr) -> Result<Origin, BadHead> {
+pub fn origin(role: Role, head: &Parts, own: &Authority) -> Result<Origin, BadHead> {
     let host = sole_host(head)?;
     let trusted = role == Role::CustomHandler;
     let forwarded =
         |name| head.headers.get(name).filter(|_| trusted).and_then(|value: &HeaderValue| value.to_str().ok());
 
-    let own = Authority::try_from(local.to_string()).expect("a socket address is an authority");
     // The request target wins over Host where it names an authority (RFC 9112 §3.2.2).
     let named = head.uri.authority().cloned().or(host).unwrap_or_else(|| own.clone());
     if has_user(&named) {
         return Err(BadHead::HostValue);
     }
     let client = || forwarded(FORWARDED_HOST)?.parse().ok().filter(|authority| !has_user(authority));
-    let proxied = (named == own).then(client).flatten();
+    let proxied = (named == *own).then(client).flatten();
     let scheme = match forwarded(FORWARDED_PROTO) {
         Some(proto) if proto.eq_ignore_ascii_case("https") => Scheme::HTTPS,
         _ => Scheme::HTTP,
@@ -153,7 +151,7 @@ mod tests {
     }
 
     fn read(role: Role, headers: &[(&str, &str)]) -> Result<Origin, BadHead> {
-        origin(role, &head("/x", headers), "127.0.0.1:9000".parse().expect("an address"))
+        origin(role, &head("/x", headers), &Authority::from_static("127.0.0.1:9000"))
     }
 
     #[test]
@@ -224,13 +222,13 @@ mod tests {
         assert_eq!(read(Role::StandAlone, &[("host", "a"), ("host", "b")]), Err(BadHead::HostCount));
         assert_eq!(read(Role::StandAlone, &[("host", "a b")]), Err(BadHead::HostValue));
         assert_eq!(read(Role::StandAlone, &[("host", "user@a")]), Err(BadHead::HostValue));
-        let local = "127.0.0.1:9000".parse().expect("an address");
+        let own = Authority::from_static("127.0.0.1:9000");
         let absolute = head("http://user:pw@b/x", &[("host", "b")]);
-        assert_eq!(origin(Role::StandAlone, &absolute, local), Err(BadHead::HostValue));
+        assert_eq!(origin(Role::StandAlone, &absolute, &own), Err(BadHead::HostValue));
         assert_eq!(read(Role::StandAlone, &[("host", "")]).expect("a good head").authority.as_str(), "127.0.0.1:9000");
         let mut old = head("/x", &[]);
         old.version = Version::HTTP_10;
-        assert_eq!(origin(Role::StandAlone, &old, local).expect("a good head").authority.as_str(), "127.0.0.1:9000");
+        assert_eq!(origin(Role::StandAlone, &old, &own).expect("a good head").authority.as_str(), "127.0.0.1:9000");
     }
 
     #[test]

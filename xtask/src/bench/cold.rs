@@ -118,7 +118,7 @@ mod tests {
     fn a_phase_is_a_median_over_the_runs_in_the_order_of_the_first() {
         let run = |b: f64, a: f64| vec![("b".to_owned(), b), ("a".to_owned(), a)];
         let found = by_phase(&[run(1.0, 2.0), run(3.0, 2.0)]);
-        let expected = |median, min, max| Spread { median, min, max };
+        let expected = |median, low, high| Spread { median, low, high };
         assert_eq!(found, [("b".to_owned(), expected(2.0, 1.0, 3.0)), ("a".to_owned(), expected(2.0, 2.0, 2.0))]);
     }
 }

@@ -21,16 +21,16 @@ pub fn write(results: &Results) -> Result<()> {
 }
 
 fn page(results: &Results) -> Result<String> {
-    let Results { machine, rounds, seconds, .. } = results;
+    let Results { machine, rounds, .. } = results;
     let mut page = format!(
         "# Benchmarks\n\n\
-         Written by `cargo xtask bench --rounds {rounds} --seconds {seconds}`, which anyone can run: it builds what is \
+         Written by `cargo xtask bench --rounds {rounds}`, which anyone can run: it builds what is \
          compared, installs the peer, and takes what it prints from one machine in one go. Trust the ratios more than the \
          figures.\n\n\
          ![requests per second of each server](benchmarks.svg)\n\n\
          Every server gives the same 460 bytes of JSON to `GET /` (`benches/`), from one processor; a client that never sleeps \
-         asks from another, each connection with one request at a time. Servers take turns in each round; a window with any other \
-         answer is void. Every ratio is taken within a round. Standard output is discarded for all of them, flexwasm's line \
+         asks from another, each connection with one request at a time. All servers run all the time and take turns of 0.3 s in each \
+         round; a turn with any other answer is void. Every ratio is taken within a round. Standard output is discarded for all of them, flexwasm's line \
          for each request too. flexwasm runs as it ships: release build, default settings, all its headers on.\n\n\
          | machine | |\n|---|---|\n\
          | processor | {} × {} |\n| memory | {} GB |\n| kernel | {} |\n| compiler | {} |\n| date | {} |\n\n",

@@ -28,12 +28,12 @@ pub struct Window {
     pub rss_kib: f64,
 }
 
-/// Sends requests for some seconds.
+/// Sends requests for as long as `length`.
 ///
 /// # Errors
 /// When an answer was not 200 with the body that every server gives, or a socket failed: such a window is void.
-pub fn run(server: &Running, cores: Cores, connections: u32, seconds: u32) -> Result<Window> {
-    let (address, length) = (server.address(), Duration::from_secs(u64::from(seconds)));
+pub fn run(server: &Running, cores: Cores, connections: u32, length: Duration) -> Result<Window> {
+    let address = server.address();
     let before = process::cpu_time(server.process())?;
     // A thread of its own, because the processor that it is bound to stays bound.
     let client = thread::spawn(move || {

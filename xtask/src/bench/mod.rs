@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: flexwasm beside raw hyper and beside `wasmtime serve`, the same answer from each.
 //!
-//! Servers take turns within each round, so that what the machine's other work does falls on all of them; every figure is a
-//! median over the rounds, and every ratio is taken within a round. Server and client have a processor each.
+//! All servers run from the beginning to the end and take short turns in each of many rounds, so that what the machine's other
+//! work does falls on all of them; every figure is a median over the rounds, and every ratio is taken within a round. Server and
+//! client have a processor each.
 
 mod cold;
 mod document;
@@ -22,6 +23,7 @@ use serde::Serialize;
 use servers::{Cores, Program, Running, Server};
 use stats::Spread;
 use std::fs;
+use std::time::Duration;
 
 /// The peer, below the project's folder.
 const PEER: &str = "target/peer/bin/wasmtime";
@@ -30,16 +32,18 @@ const PEER_VERSION: &str = "48.0.8";
 /// Connections of the two scenarios.
 const CONNECTIONS: [u32; 2] = [64, 1];
 
+/// Load in one turn, for each scenario.
+const WINDOW: Duration = Duration::from_millis(300);
+/// Load before it that does not count: caches and branch predictors are still full of the server before.
+const LEAD: Duration = Duration::from_millis(100);
+
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Rounds; in each of them every server takes its turn
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Rounds; in each of them every server takes its turn of some tenths of a second
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Seconds of load in each turn, for 64 connections and again for one
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    seconds: u32,
     /// Some seconds with the development build, without wasmtime serve and without writing docs/: does all of it work?
-    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    #[arg(long, conflicts_with = "rounds")]
     smoke: bool,
 }
 
@@ -48,7 +52,6 @@ pub struct Arguments {
 pub struct Results {
     pub machine: Machine,
     pub rounds: u32,
-    pub seconds: u32,
     pub rows: Vec<Row>,
     pub cold_starts: Vec<cold::Start>,
     pub sleepers: Vec<sleepers::Sleepers>,
@@ -71,23 +74,23 @@ pub struct Row {
 pub fn run(arguments: &Arguments) -> Result<()> {
     setup::wasm_target()?;
     let smoke = arguments.smoke;
-    let (rounds, seconds) = if smoke { (1, 1) } else { (arguments.rounds, arguments.seconds) };
+    let rounds = if smoke { 1 } else { arguments.rounds };
     let processors = process::processors()?;
     let [server, client, ..] = processors[..] else { bail!("a benchmark needs two processors, one for each side") };
     let cores = Cores { server, client };
     build(smoke)?;
 
-    let mut rows = Vec::new();
-    for server in servers::ALL.iter().filter(|server| !smoke || server.program != Program::Peer) {
-        rows.push(Row::first_start(server, cores, smoke)?);
-    }
-    for round in 0..rounds as usize {
-        // Each round begins with another server, so that none has always the same neighbour.
-        for turn in 0..rows.len() {
-            let at = (round + turn) % rows.len();
-            println!("round {} of {rounds}: {}", round + 1, rows[at].server.name);
-            rows[at].take_turn(cores, seconds, smoke)?;
+    let present = servers::ALL.iter().filter(|server| !smoke || server.program != Program::Peer);
+    let started: Vec<(Row, Running)> = present.map(|server| Row::start(server, cores, smoke)).collect::<Result<_>>()?;
+    let (mut rows, running): (Vec<Row>, Vec<Running>) = started.into_iter().unzip();
+    for round in 1..=rounds {
+        println!("round {round} of {rounds}");
+        for (row, running) in rows.iter_mut().zip(&running) {
+            row.take_turn(running, cores);
         }
+    }
+    for (row, running) in rows.iter().zip(running) {
+        running.check().with_context(|| row.server.name)?;
     }
     if let Some(row) = rows.iter().find(|row| row.windows.iter().any(|windows| windows.iter().all(Option::is_none))) {
         bail!("{} had no valid round", row.server.name);
@@ -98,13 +101,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let results = Results {
         machine: Machine::read(),
         rounds,
-        seconds,
         cold_starts: cold::measure(starts, smoke)?,
         sleepers: bursts
             .iter()
             .map(|&(requests, delay)| sleepers::measure(requests, delay, cores, smoke))
             .collect::<Result<_>>()?,
-        neighbours: neighbours::measure(seconds, cores, smoke)?,
+        neighbours: neighbours::measure(cores, smoke)?,
         rows,
     };
     for table in report::tables(&results) {
@@ -114,8 +116,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Row {
-    /// Starts a server once to see that it answers right, and to note what it says of itself.
-    fn first_start(server: &'static Server, cores: Cores, smoke: bool) -> Result<Self> {
+    /// Starts a server, sees that it answers right, and notes what it says of itself.
+    fn start(server: &'static Server, cores: Cores, smoke: bool) -> Result<(Self, Running)> {
         let address = servers::free_address()?;
         let mut command = server.command(address, smoke);
         let said = tempfile::NamedTempFile::new()?;
@@ -127,22 +129,19 @@ impl Row {
         // Neither addresses nor the log are settings.
         let settings = said.lines().filter(|line| !line.contains("://") && !line.contains(" INFO "));
         let said = settings.map(str::to_owned).collect();
-        Ok(Self { server, command: server.spelled(), said, idle_rss_kib, windows: Default::default() })
+        let row = Self { server, command: server.spelled(), said, idle_rss_kib, windows: Default::default() };
+        Ok((row, running))
     }
 
-    fn take_turn(&mut self, cores: Cores, seconds: u32, smoke: bool) -> Result<()> {
-        let address = servers::free_address()?;
-        let running = Running::start(self.server.command(address, smoke), address, "/", &[cores.server])?;
+    fn take_turn(&mut self, running: &Running, cores: Cores) {
         for (connections, windows) in CONNECTIONS.into_iter().zip(&mut self.windows) {
-            // Allocators, instances and branch predictors warm up in a window that does not count.
-            let warmed = load::run(&running, cores, connections, 1);
-            let window = warmed.and_then(|_| load::run(&running, cores, connections, seconds));
+            let led = load::run(running, cores, connections, LEAD);
+            let window = led.and_then(|_| load::run(running, cores, connections, WINDOW));
             if let Err(error) = &window {
-                println!("  void, {connections} connections: {error:#}");
+                println!("  void: {}, {connections} connections: {error:#}", self.server.name);
             }
             windows.push(window.ok());
         }
-        running.check().with_context(|| self.server.name)
     }
 
     /// A figure of one scenario over the rounds.

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 pub const SPIN: &str = "target/guests/wasm32-wasip2/guest/spin.wasm";
 /// The server has one processor, so one worker.
 pub const SPINNERS: usize = 2;
+/// How long the short requests go on, one after the other.
+const LENGTH: Duration = Duration::from_secs(3);
 /// Processor time that shows that guests spin: a request takes a thousandth of it.
 const SPUN: Duration = Duration::from_millis(100);
 /// How long they may take to get it.
@@ -26,7 +28,7 @@ pub struct Neighbours {
 }
 
 /// One connection to a guest that answers at once, beside guests that spin in the same process.
-pub fn measure(seconds: u32, cores: Cores, smoke: bool) -> Result<Neighbours> {
+pub fn measure(cores: Cores, smoke: bool) -> Result<Neighbours> {
     println!("one connection beside {SPINNERS} guests that spin");
     let app = app()?;
     let address = servers::free_address()?;
@@ -35,7 +37,7 @@ pub fn measure(seconds: u32, cores: Cores, smoke: bool) -> Result<Neighbours> {
     let running = Running::start(command, address, "/", &[cores.server])?;
     let spinners: Vec<TcpStream> = (0..SPINNERS).map(|_| spin(address)).collect::<Result<_>>()?;
     await_spinning(&running)?;
-    let window = load::run(&running, cores, 1, seconds)?;
+    let window = load::run(&running, cores, 1, LENGTH)?;
     for spinner in spinners {
         ensure!(is_unanswered(spinner)?, "a guest that should spin has answered");
     }

@@ -55,7 +55,7 @@ fn many_connections(results: &Results) -> Table {
     Table {
         title: "64 connections",
         note:
-            "Medians, with the least and the most of all rounds. CPU is the time on a processor of all threads of the \
+            "Medians, with the quartiles: half of all rounds lie between them. CPU is the time on a processor of all threads of the \
                server, for each request."
                 .to_owned(),
         columns: vec![
@@ -120,16 +120,16 @@ fn peers(results: &Results) -> Table {
 }
 
 fn cold_starts(results: &Results) -> Table {
-    let rows = results.cold_starts.iter().map(|start| {
-        let Spread { median, min, .. } = start.ready_ms;
-        vec![start.server.to_owned(), format!("{median:.1}"), format!("{min:.1}"), spelled(start.above_raw_ms, 1)]
-    });
+    let rows = results
+        .cold_starts
+        .iter()
+        .map(|start| vec![start.server.to_owned(), spelled(start.ready_ms, 1), spelled(start.above_raw_ms, 1)]);
     Table {
         title: "Cold start",
         note: "From just before the process is made to the end of its first answer, in milliseconds. The guest was compiled \
                ahead of time. Not pinned."
             .to_owned(),
-        columns: vec!["server", "median ms", "least ms", "above raw, ms"],
+        columns: vec!["server", "ms", "above raw, ms"],
         rows: rows.collect(),
     }
 }
@@ -208,7 +208,7 @@ pub fn ratio(results: &Results, row: &Row, other: &str, scenario: usize, figure:
 fn spelled(spread: impl Into<Option<Spread>>, decimals: usize) -> String {
     spread.into().map_or_else(
         || "–".to_owned(),
-        |Spread { median, min, max }| format!("{median:.decimals$} ({min:.decimals$}–{max:.decimals$})"),
+        |Spread { median, low, high }| format!("{median:.decimals$} ({low:.decimals$}–{high:.decimals$})"),
     )
 }
 
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_figure_that_no_round_has_is_a_dash() {
         assert_eq!(spelled(None, 1), "–");
-        assert_eq!(spelled(Spread { median: 2.0, min: 1.25, max: 3.0 }, 1), "2.0 (1.2–3.0)");
+        assert_eq!(spelled(Spread { median: 2.0, low: 1.25, high: 3.0 }, 1), "2.0 (1.2–3.0)");
     }
 
     #[test]

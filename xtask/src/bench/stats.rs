@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-/// A figure over several rounds.
+/// A figure over several rounds: its median, and the quartiles, between which half of the values lie.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     pub median: f64,
-    pub min: f64,
-    pub max: f64,
+    pub low: f64,
+    pub high: f64,
 }
 
 impl Spread {
@@ -15,11 +15,10 @@ impl Spread {
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
-        let (min, max) = (*sorted.first()?, *sorted.last()?);
-        let middle = sorted.len() / 2;
-        let median =
-            if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) };
-        Some(Self { median, min, max })
+        let last = sorted.len().checked_sub(1)?;
+        // Between two values where the place is.
+        let at = |quarter: usize| f64::midpoint(sorted[last * quarter / 4], sorted[(last * quarter).div_ceil(4)]);
+        Some(Self { median: at(2), low: at(1), high: at(3) })
     }
 }
 
@@ -28,13 +27,13 @@ mod tests {
     use super::Spread;
 
     #[test]
-    fn the_median_of_an_odd_count_is_the_middle_value() {
-        assert_eq!(Spread::of([3.0, 1.0, 8.0]), Some(Spread { median: 3.0, min: 1.0, max: 8.0 }));
+    fn an_odd_count_has_a_middle_value() {
+        assert_eq!(Spread::of([3.0, 1.0, 8.0, 4.0, 9.0]), Some(Spread { median: 4.0, low: 3.0, high: 8.0 }));
     }
 
     #[test]
-    fn the_median_of_an_even_count_lies_between_the_middle_values() {
-        assert_eq!(Spread::of([4.0, 1.0, 8.0, 2.0]), Some(Spread { median: 3.0, min: 1.0, max: 8.0 }));
+    fn what_lies_between_two_values_is_their_mean() {
+        assert_eq!(Spread::of([4.0, 1.0, 8.0, 2.0]), Some(Spread { median: 3.0, low: 1.5, high: 6.0 }));
     }
 
     #[test]

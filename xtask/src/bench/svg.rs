@@ -25,14 +25,14 @@ pub fn chart(results: &Results) -> String {
             (row.server.name, class, row.spread(0, |window| window.requests_per_second))
         })
         .collect();
-    let most = rates.iter().map(|(.., rate)| rate.max).fold(1.0, f64::max);
+    let most = rates.iter().map(|(.., rate)| rate.high).fold(1.0, f64::max);
     let height = TOP + rates.len() * STEP + 8;
     let mut bars = String::new();
     for (at, (name, class, rate)) in rates.iter().enumerate() {
         let x = |value: f64| LABELS + value / most * BARS;
         let top = TOP + at * STEP;
         let (text, middle) = (top + BAR - 5, top + BAR / 2);
-        let Spread { median, min, max } = *rate;
+        let Spread { median, low, high } = *rate;
         writeln!(
             bars,
             r#"  <text x="{label}" y="{text}" text-anchor="end">{name}</text>
@@ -41,9 +41,9 @@ pub fn chart(results: &Results) -> String {
   <text x="{after:.1}" y="{text}">{rate}</text>"#,
             label = LABELS - 8.0,
             width = x(median) - LABELS,
-            from = x(min),
-            to = x(max),
-            after = x(max) + 6.0,
+            from = x(low),
+            to = x(high),
+            after = x(high) + 6.0,
             rate = report::thousands(median),
         )
         .expect("a string takes every line");
