@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`cli`] | flags and subcommands |
 //! | [`app`] | the one place that knows every part: build, run, drain |
+//! | [`explain`] | what is configured, and what a guest asks for and gets, in words |
 //! | [`loading`] | the guests of all functions, side by side |
 //! | [`http`] | sockets, connections, one request from top to bottom, every status the host chooses |
 //! | [`protocol`] | what the Functions host puts on the wire: ids, origins, routes |
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod engines;
+pub mod explain;
 pub mod guest;
 pub mod http;
 pub mod loading;

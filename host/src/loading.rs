@@ -104,8 +104,14 @@ fn loader(config: &Config) -> Loader {
 }
 
 async fn load(loader: Arc<Loader>, function: Function, machine: Arc<Machine>) -> Loaded {
-    let policy =
-        Policy { function: function.name, limits: function.limits, reuse: function.reuse, env: function.env, machine };
+    let policy = Policy {
+        function: function.name,
+        limits: function.limits,
+        reuse: function.reuse,
+        env: function.env,
+        dirs: function.dirs,
+        machine,
+    };
     let loaded = loader.load(&function.guest, Arc::new(policy)).await;
     loaded.map(Arc::new).map_err(|error| error.to_string())
 }

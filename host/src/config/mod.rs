@@ -3,6 +3,7 @@
 //! Weak to strong: defaults, `host.json`, `function.json`, app settings. [`load`] reports every mistake at once, each
 //! with file, key, value and remedy. Nothing here knows WebAssembly or opens a socket.
 
+pub mod dirs;
 pub mod function_json;
 pub mod host_json;
 pub mod route;
@@ -10,6 +11,7 @@ pub mod section;
 pub mod settings;
 pub mod units;
 
+use dirs::Folder;
 use function_json::{FunctionFile, Trigger};
 use host_json::AzureHost;
 use section::{Problems, Section};
@@ -102,6 +104,8 @@ pub struct Function {
     pub reuse: Reuse,
     /// Environment variables of the guest.
     pub env: Vec<(String, String)>,
+    /// Folders that the guest may read.
+    pub dirs: Vec<Folder>,
 }
 
 /// What the command line and the machine contribute.
@@ -176,6 +180,12 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
                 ),
             }
         }
+        let dirs = dirs::find(root, &patch.dirs.unwrap_or_default()).unwrap_or_else(|refused| {
+            for (entry, remedy) in refused {
+                problems.add(&file, "grants.dirs", Some(&entry.into()), remedy);
+            }
+            Vec::new()
+        });
         // Without a forwarding flag the Functions host wraps every request in a JSON envelope.
         let trigger = if role == Role::CustomHandler && !azure.raw_http { Trigger::Envelope } else { trigger };
         functions.push(Function {
@@ -185,6 +195,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             limits,
             reuse,
             env,
+            dirs,
         });
     }
     if functions.is_empty() && problems.0.is_empty() {
@@ -208,10 +219,16 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
 }
 
 /// The configuration of `flexwasm serve`: one component, every path, no files.
-pub fn serve(guest: PathBuf, host: &HostPatch, env: Vec<(String, String)>, given: &Circumstances) -> Config {
+pub fn serve(
+    guest: PathBuf,
+    host: &HostPatch,
+    env: Vec<(String, String)>,
+    dirs: Vec<Folder>,
+    given: &Circumstances,
+) -> Config {
     let (limits, reuse) = (host.function.limits(), host.function.reuse());
     let trigger = Trigger::Http { route: route::Template::everything(), methods: None, keyed: false };
-    let function = Function { name: "serve".into(), trigger, guest, limits, reuse, env };
+    let function = Function { name: "serve".into(), trigger, guest, limits, reuse, env, dirs };
     let default_size = default_pool_size(given.machine_memory);
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
     resolve(Role::Serve, listen, host, default_size, given, String::new(), vec![function])

@@ -13,7 +13,7 @@ pub const HOST_KEYS: [&str; 7] =
     ["pool.size", "queue.length", "queue.timeout", "limits.totalMemory", "drain.timeout", "headers", "log.level"];
 
 /// Keys that `function.json` may override.
-pub const FUNCTION_KEYS: [&str; 10] = [
+pub const FUNCTION_KEYS: [&str; 11] = [
     "pool.reuse",
     "pool.concurrentPerInstance",
     "pool.idleTimeout",
@@ -24,6 +24,7 @@ pub const FUNCTION_KEYS: [&str; 10] = [
     "limits.responseBody",
     "limits.log",
     "grants.env",
+    "grants.dirs",
 ];
 
 /// The largest pool that any machine has room for, by its address space; what this one has room for is checked at the start.
@@ -126,6 +127,8 @@ pub struct FunctionPatch {
     log: Option<u64>,
     /// App settings by name that the guest may see.
     pub env: Option<Vec<String>>,
+    /// Folders of the app that the guest may read.
+    pub dirs: Option<Vec<String>>,
 }
 
 impl FunctionPatch {
@@ -141,7 +144,9 @@ impl FunctionPatch {
             request_body: section.take("limits.requestBody", size),
             response_body: section.take("limits.responseBody", size),
             log: section.take("limits.log", size),
-            env: section.take("grants.env", names),
+            env: section.take("grants.env", |value| list(value, "app setting names, such as [\"GREETING\"]")),
+            dirs: section
+                .take("grants.dirs", |value| list(value, "folders in the app, such as [\"http_trigger/data\"]")),
         }
     }
 
@@ -158,6 +163,7 @@ impl FunctionPatch {
             response_body: self.response_body.or(weaker.response_body),
             log: self.log.or(weaker.log),
             env: self.env.clone().or_else(|| weaker.env.clone()),
+            dirs: self.dirs.clone().or_else(|| weaker.dirs.clone()),
         }
     }
 
@@ -284,8 +290,9 @@ fn count(value: &Value, least: u32, most: u32) -> Result<u32, String> {
         .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
 }
 
-fn names(value: &Value) -> Result<Vec<String>, String> {
-    let name = |value: &Value| value.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
-    let list = value.as_array().and_then(|values| values.iter().map(name).collect());
-    list.ok_or_else(|| "must be a list of app setting names, such as [\"GREETING\"]".to_owned())
+/// A list of texts; `what` they are is said where it is anything else.
+fn list(value: &Value, what: &str) -> Result<Vec<String>, String> {
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let list = value.as_array().and_then(|values| values.iter().map(text).collect());
+    list.ok_or_else(|| format!("must be a list of {what}"))
 }

@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod compiled;
 pub mod compiler;
+pub mod interfaces;
 
 use crate::engine::code::Processors;
 use crate::engine::{Engine, Wasi};
@@ -12,11 +13,11 @@ use crate::sandbox::limits::Budget;
 use crate::sandbox::{self, Identity, Policy, Sandbox};
 use compiled::{Digest, Unusable};
 use compiler::Compiler;
+use interfaces::Interfaces;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use wasmparser::{Chunk, Parser, Payload};
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::{ProxyPre, exports::wasi::http::incoming_handler};
 use wasmtime_wasi_http::p3::bindings::{ServicePre, exports::wasi::http::handler};
@@ -156,7 +157,7 @@ impl Loader {
     pub async fn load(&self, path: &Path, policy: Arc<Policy>) -> Result<Guest, LoadError> {
         let (wasm, wasi) = blocking(path, |path| {
             let wasm = read(path)?;
-            let wasi = version(&wasm);
+            let wasi = Interfaces::of(&wasm).wasi;
             Ok::<_, LoadError>((wasm, wasi))
         })
         .await?;
@@ -279,37 +280,12 @@ pub fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     }
 }
 
-fn hexadecimal(digest: &Digest) -> String {
+/// A digest as text.
+pub fn hexadecimal(digest: &Digest) -> String {
     digest.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a string takes every byte");
         text
     })
-}
-
-/// The version of WASI whose handler the component exports; what it nests is skipped. One that exports both is run as a
-/// guest of 0.2, which costs less. Whether it exports what its version asks for is found out when it is linked.
-pub fn version(component: &[u8]) -> Wasi {
-    let (mut rest, mut parser, mut p3) = (component, Parser::new(0), false);
-    while let Ok(Chunk::Parsed { consumed, payload }) = parser.parse(rest, true) {
-        rest = &rest[consumed..];
-        match payload {
-            Payload::ModuleSection { unchecked_range: nested, .. }
-            | Payload::ComponentSection { unchecked_range: nested, .. } => {
-                rest = rest.get(nested.len()..).unwrap_or_default();
-            }
-            Payload::ComponentExportSection(exports) => {
-                for export in exports.into_iter().map_while(Result::ok) {
-                    if export.name.name.starts_with("wasi:http/incoming-handler@0.2.") {
-                        return Wasi::P2;
-                    }
-                    p3 |= export.name.name.starts_with("wasi:http/handler@0.3.");
-                }
-            }
-            Payload::End(_) => break,
-            _ => {}
-        }
-    }
-    if p3 { Wasi::P3 } else { Wasi::P2 }
 }
 
 /// An error with its causes, in one line.

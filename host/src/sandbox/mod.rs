@@ -1,13 +1,14 @@
 //! The data of one store: what a guest may use, and what it is told.
 //!
-//! A guest gets nothing that was not granted: no environment beyond `grants.env`, no files, no sockets, no outgoing
-//! requests. WASI interfaces that need a grant are linked all the same, because the standard libraries of several
+//! A guest gets nothing that was not granted: no environment beyond `grants.env`, no files beyond `grants.dirs`, no sockets,
+//! no outgoing requests. WASI interfaces that need a grant are linked all the same, because the standard libraries of several
 //! languages import them; they answer with a denial.
 
 pub mod limits;
 mod stdio;
 
 use crate::bindings::flexwasm::host::diagnostics;
+use crate::config::dirs::Folder;
 use crate::config::settings::{Limits, Reuse};
 use crate::engine::Wasi;
 use crate::observe::machine::Machine;
@@ -15,7 +16,7 @@ use limits::{Limiter, Reservation};
 use std::sync::Arc;
 use stdio::Output;
 use wasmtime::component::{HasData, Linker, ResourceTable};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 use wasmtime_wasi_io::bindings::wasi::io;
 
@@ -43,6 +44,8 @@ pub struct Policy {
     pub reuse: Reuse,
     /// Environment variables of the guest.
     pub env: Vec<(String, String)>,
+    /// Folders that the guest may read.
+    pub dirs: Vec<Folder>,
     /// Facts for the guest.
     pub machine: Arc<Machine>,
 }
@@ -57,15 +60,16 @@ impl System {
     fn new(policy: &Arc<Policy>, invocation: Option<Arc<str>>) -> Self {
         let output = Output::new(policy, invocation);
         let [stdout, stderr] = output.streams();
-        let wasi = WasiCtx::builder()
-            .envs(&policy.env)
-            .stdout(stdout)
-            .stderr(stderr)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .max_random_size(RANDOM_BYTES)
-            .build();
-        Self { wasi, output }
+        let mut wasi = WasiCtx::builder();
+        wasi.envs(&policy.env).stdout(stdout).stderr(stderr);
+        wasi.allow_tcp(false).allow_udp(false).max_random_size(RANDOM_BYTES);
+        for Folder { path, guest_path } in &policy.dirs {
+            // It was there when the configuration was read. Links in it that lead out of it are refused when they are opened.
+            if let Err(error) = wasi.preopened_dir(path, guest_path, FsPerms::ReadOnly) {
+                tracing::warn!(function = %policy.function, folder = guest_path, %error, "a granted folder cannot be opened");
+            }
+        }
+        Self { wasi: wasi.build(), output }
     }
 }
 
