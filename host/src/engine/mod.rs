@@ -5,7 +5,7 @@ mod epoch;
 pub mod room;
 
 use epoch::Ticker;
-pub use epoch::{TICK, Ticking};
+pub use epoch::{FIRST_YIELD, TICK, Ticking};
 use std::fmt;
 use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 

@@ -6,7 +6,7 @@ pub mod compiler;
 pub mod interfaces;
 
 use crate::engine::code::Processors;
-use crate::engine::{Engine, Wasi};
+use crate::engine::{Engine, FIRST_YIELD, Wasi};
 use crate::engines::{Engines, Linked};
 use crate::observe::startup;
 use crate::sandbox::limits::Budget;
@@ -218,7 +218,7 @@ impl Guest {
         // requests wait for one tick and not for as many as there are polls between two looks.
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
         // A new store's deadline is 0, which has passed: without this each guest would yield before its first instruction.
-        store.set_epoch_deadline(1);
+        store.set_epoch_deadline(FIRST_YIELD);
         store
     }
 

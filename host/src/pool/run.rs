@@ -10,7 +10,7 @@
 use super::Lease;
 use super::concurrent::{self, Answer, Answered, Asked};
 use super::shared::{self, Seat};
-use crate::engine::{TICK, Ticking};
+use crate::engine::{FIRST_YIELD, TICK, Ticking};
 use crate::guest::{Guest, Handler, chain};
 use crate::sandbox::{Identity, Sandbox};
 use bytes::{Bytes, BytesMut};
@@ -190,7 +190,7 @@ impl Lease {
 
         let identity = instance.store.data().identity().clone();
         // A parked instance's next tick is long past; the yield that it would cost has to be earned first.
-        instance.store.set_epoch_deadline(1);
+        instance.store.set_epoch_deadline(FIRST_YIELD);
         let (mut run, mut head) = match instance.handler.clone() {
             Handler::P2(handler) => call_p2(instance, handler, request, scheme, ticking)?,
             Handler::P3(handler) => {
