@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT: S10, and the drain.
 
-use crate::support::{App, eventually, get, guests};
+use crate::support::{App, Client, Host, eventually, flexwasm, free_port, get, guests};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -101,4 +101,21 @@ fn a_second_signal_ends_it_at_once() {
     host.line(&["draining"]);
     host.signal("TERM");
     assert_eq!(host.exit_code(), 143);
+}
+
+#[test]
+fn a_log_that_nobody_reads_delays_neither_a_request_nor_the_end() {
+    let port = free_port();
+    let mut command = flexwasm();
+    command.args(["serve", guests::PRINT, "--listen", &format!("127.0.0.1:{port}")]);
+    let (mut host, _unread) = Host::unread(command, port);
+    eventually("the host is ready", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    // Many times what a pipe holds.
+    let mut client = Client::connect(port);
+    for _ in 0..2000 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    drop(client);
+    host.signal("TERM");
+    assert_eq!(host.exit_code(), 0);
 }
