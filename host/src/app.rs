@@ -3,7 +3,7 @@
 //! Guests that take longer than [`Config::ready_within`] are loaded while it listens already.
 
 use crate::config::function_json::Trigger;
-use crate::config::units::spell_size;
+use crate::config::units::{spell_duration, spell_size};
 use crate::config::{Config, Role};
 use crate::engine::code::Processors;
 use crate::guest;
@@ -194,9 +194,11 @@ pub fn describe(config: &Config) -> String {
     let mut line = |name: &str, value: String| writeln!(text, "{name:24} {value}").expect("a string takes every line");
     line("pool.size", config.pool_size.to_string());
     line("queue.length", config.queue_length.to_string());
-    line("queue.timeout", format!("{:?}", config.queue_timeout));
+    line("queue.timeout", spell_duration(config.queue_timeout));
     line("limits.totalMemory", spell_size(config.total_memory));
-    line("drain.timeout", format!("{:?}", config.drain_timeout));
+    line("limits.coreInstances", config.core_instances.to_string());
+    line("limits.requestHead", spell_size(config.request_head));
+    line("drain.timeout", spell_duration(config.drain_timeout));
     line("headers", format!("{:?}", config.headers).to_lowercase());
     line("log.level", config.log_level.to_string().to_lowercase());
     for function in &config.functions {
@@ -218,13 +220,20 @@ pub fn describe(config: &Config) -> String {
         line("  guest", function.guest.display().to_string());
         line("  pool.reuse", function.reuse.requests.to_string());
         line("  pool.concurrentPerInstance", function.reuse.concurrent.to_string());
-        line("  pool.idleTimeout", format!("{:?}", function.reuse.idle_timeout));
-        line("  limits.timeout", format!("{:?}", limits.timeout));
+        line("  pool.idleTimeout", spell_duration(function.reuse.idle_timeout));
+        line("  limits.timeout", spell_duration(limits.timeout));
+        line("  limits.cpu", spell_duration(limits.cpu));
         line("  limits.memory", spell_size(limits.memory));
         line("  limits.tableElements", limits.table_elements.to_string());
+        line("  limits.handles", limits.handles.to_string());
+        line("  limits.hostCall", spell_size(limits.host_call));
+        line("  limits.random", spell_size(limits.random));
         line("  limits.requestBody", spell_size(limits.request_body));
+        line("  limits.responseHeaders", limits.response_headers.to_string());
+        line("  limits.responseHead", spell_size(limits.response_head));
         line("  limits.responseBody", limits.response_body.map_or("none".to_owned(), spell_size));
         line("  limits.log", spell_size(limits.log));
+        line("  limits.logRate", spell_size(limits.log_rate));
         line("  grants.env", format!("{:?}", function.env.iter().map(|(name, _)| name).collect::<Vec<_>>()));
     }
     text

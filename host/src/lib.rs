@@ -12,6 +12,7 @@
 //! | [`protocol`] | what the Functions host puts on the wire: ids, origins, routes |
 //! | [`pool`] | slots, leases, the queue, running one invocation |
 //! | [`guest`] | a component: read, compiled or mapped, checked |
+//! | [`explain`] | why a call into a guest failed, in words |
 //! | [`engines`] | an engine and a linker for each version of WASI |
 //! | [`sandbox`] | limits and grants of one store |
 //! | [`engine`] | wasmtime's settings and pooling numbers, the epoch |
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod engines;
+pub mod explain;
 pub mod guest;
 pub mod http;
 pub mod loading;
