@@ -140,8 +140,18 @@ fn place(trace: &WasmBacktrace) -> String {
 fn shown(names: impl Iterator<Item = String>) -> String {
     let machinery = ["std::", "core::", "alloc::", "__rustc::", "__rust_", "rust_panic", "rust_begin_unwind", "abort"];
     let own = |name: &String| !machinery.iter().any(|prefix| name.starts_with(prefix));
-    let names: Vec<_> = names.filter(own).take(FRAMES).map(|name| cut(&one_line(&name), NAME)).collect();
-    if names.is_empty() { String::new() } else { format!(", in {}", names.join(" < ")) }
+    let mut shown: Vec<String> = Vec::new();
+    for name in names.filter(own) {
+        let name = cut(&one_line(&name), NAME);
+        // A recursion is told once.
+        if shown.last() != Some(&name) {
+            shown.push(name);
+        }
+        if shown.len() == FRAMES {
+            break;
+        }
+    }
+    if shown.is_empty() { String::new() } else { format!(", in {}", shown.join(" < ")) }
 }
 
 /// A text of a guest, cut to what the log can bear.
@@ -209,5 +219,6 @@ mod tests {
         let long = names(&[&"ü".repeat(1000)]);
         assert!(long.len() < NAME + 20 && long.ends_with('…'), "{long}");
         assert_eq!(names(&["two\nlines"]), ", in two lines");
+        assert_eq!(names(&["deeper", "deeper", "deeper", "main"]), ", in deeper < main");
     }
 }

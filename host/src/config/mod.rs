@@ -5,6 +5,8 @@
 
 pub mod function_json;
 pub mod host_json;
+#[cfg(test)]
+mod properties;
 pub mod route;
 pub mod section;
 pub mod settings;

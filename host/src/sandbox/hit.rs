@@ -51,7 +51,7 @@ impl Hit {
         }
         let words = error.root_cause().to_string();
         match &*words {
-            "cannot allocate another handle: store handle limit exceeded" => Some(Self::Handles(limits.handles)),
+            words if words.ends_with(": store handle limit exceeded") => Some(Self::Handles(limits.handles)),
             words if words.ends_with("fuel allocated for hostcalls has been exhausted") => {
                 Some(Self::HostCall(limits.host_call))
             }

@@ -105,6 +105,16 @@ fn a_0_3_answer_that_is_not_finished_breaks_off() {
 }
 
 #[test]
+fn a_0_3_answer_without_framing_that_is_not_finished_is_reset() {
+    let host = app("broken", guests::P3_TRAP_AFTER).start();
+    let mut client = host.connect();
+    client.write("GET /api/broken?ms=100 HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response_head().status, 200);
+    assert!(client.is_reset());
+    serves_on(host);
+}
+
+#[test]
 fn a_0_3_answer_that_will_not_be_finished_is_a_500_if_that_is_known_in_time() {
     for guest in [guests::P3_UNFINISHED, guests::P3_FAILS_LATE] {
         let host = app("unfinished", guest).start();
