@@ -11,8 +11,8 @@ use crate::app::{App, Checked};
 use crate::config::section::{Problem, Problems};
 use crate::config::settings::{HostPatch, MAX_CONCURRENT, MAX_POOL_SIZE, MAX_REUSE};
 use crate::config::{self, AppSettings, Circumstances, Config, Function};
+use crate::describe;
 use crate::engine::code::{self, Processors};
-use crate::explain;
 use crate::guest::interfaces::Interfaces;
 use crate::guest::{self, LoadError, cache, compiled, compiler};
 use crate::observe::{log, machine::Machine, startup};
@@ -218,7 +218,7 @@ async fn serve(config: Config, machine: Arc<Machine>, phases: [(&str, Duration);
 }
 
 async fn check(config: Config, machine: Arc<Machine>) -> Result<ExitCode, String> {
-    println!("{}", explain::settings(&config));
+    println!("{}", describe::settings(&config));
     let Checked { compiled, broken } = App::check(config, machine).await?;
     for line in compiled {
         println!("{line}");
@@ -239,7 +239,7 @@ fn explain_guests(config: &Config, named: Option<&str>) -> Result<ExitCode, Stri
     }
     let mut broken = Vec::new();
     for function in functions {
-        match explain::guest(function) {
+        match describe::guest(function) {
             Ok(text) => println!("{text}"),
             Err(error) => broken.push(format!("function {}: {} {error}", function.name, function.guest.display())),
         }

@@ -6,6 +6,8 @@
 pub mod dirs;
 pub mod function_json;
 pub mod host_json;
+#[cfg(test)]
+mod properties;
 pub mod route;
 pub mod section;
 pub mod settings;
@@ -69,6 +71,10 @@ pub struct Config {
     pub queue_timeout: Duration,
     /// Guest memory of all instances together, in bytes.
     pub total_memory: u64,
+    /// Core instances that one component may consist of.
+    pub core_instances: u32,
+    /// Bytes of a request head.
+    pub request_head: u64,
     /// For running invocations after SIGTERM.
     pub drain_timeout: Duration,
     /// Diagnostic headers.
@@ -251,6 +257,8 @@ fn resolve(
         queue_length: host.queue_length.unwrap_or(pool_size.saturating_mul(2)),
         queue_timeout: host.queue_timeout.unwrap_or(Duration::from_secs(30)),
         total_memory: host.total_memory.unwrap_or(given.machine_memory / 10 * 6),
+        core_instances: host.core_instances.unwrap_or(32),
+        request_head: host.request_head.unwrap_or(64 << 10),
         drain_timeout: host.drain_timeout.unwrap_or(Duration::from_secs(30)),
         headers: host.headers.unwrap_or(match role {
             Role::CustomHandler => Headers::Id,

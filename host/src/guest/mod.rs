@@ -8,14 +8,18 @@ pub mod interfaces;
 use crate::engine::code::Processors;
 use crate::engine::{Engine, FIRST_YIELD, Wasi};
 use crate::engines::{Engines, Linked};
+use crate::explain::{self, Failure};
 use crate::observe::startup;
+use crate::sandbox::cpu::metered;
+use crate::sandbox::hit::Hit;
 use crate::sandbox::limits::Budget;
-use crate::sandbox::{self, Identity, Policy, Sandbox};
+use crate::sandbox::{Identity, Policy, Sandbox};
 use compiled::{Digest, Unusable};
 use compiler::Compiler;
 use interfaces::Interfaces;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::{Store, UpdateDeadline};
@@ -208,15 +212,17 @@ impl Guest {
     pub fn store(&self, sandbox: Sandbox) -> Store<Sandbox> {
         let mut store = Store::new(&self.engine.wasm, sandbox);
         store.limiter(|sandbox| &mut sandbox.limiter);
-        let concurrent = self.policy.reuse.concurrent as usize;
-        store.set_max_component_handles(sandbox::HANDLES * concurrent);
-        store.set_hostcall_fuel(sandbox::CALL_BYTES);
+        store.set_max_component_handles(self.policy.handles());
+        store.set_hostcall_fuel(self.policy.call_bytes());
         if let Some(table) = store.concurrent_resource_table() {
-            table.set_max_capacity(sandbox::CONCURRENT_ENTRIES * concurrent);
+            table.set_max_capacity(self.policy.concurrent_entries());
         }
         // Behind everything else that is ready: tokio's own way to yield lets sockets be looked at first, so that their
         // requests wait for one tick and not for as many as there are polls between two looks.
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
+        store.epoch_deadline_callback(|context| {
+            context.data().cpu.check()?;
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
         // A new store's deadline is 0, which has passed: without this each guest would yield before its first instruction.
         store.set_epoch_deadline(FIRST_YIELD);
         store
@@ -248,13 +254,17 @@ impl Guest {
         let mut store = self.store(sandbox);
         let _ticking = self.engine.ticking();
         let timeout = self.policy.limits.timeout;
-        match tokio::time::timeout(timeout, self.pre.instantiate(&mut store)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(LoadError::Trial(chain(&error))),
-            Err(_) => {
-                Err(LoadError::Trial(format!("its start functions did not end within limits.timeout ({timeout:?})")))
-            }
-        }
+        let meter = Arc::clone(&store.data().cpu);
+        let instantiated = tokio::time::timeout(timeout, metered(meter, pin!(self.pre.instantiate(&mut store)))).await;
+        let why = match instantiated {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => match explain::failure(&store, &error) {
+                Failure::Exit(status) => format!("called exit with status {status}"),
+                Failure::Limit(words) | Failure::Trap(words) => words,
+            },
+            Err(_) => format!("its start functions did not end, {}", Hit::Timeout(timeout).explained()),
+        };
+        Err(LoadError::Trial(why))
     }
 }
 

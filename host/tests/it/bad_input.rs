@@ -1,6 +1,6 @@
 //! Configuration, guests and HTTP that cannot work: one clear message each, and nothing else suffers.
 
-use crate::support::{App, flexwasm, get, guests, output};
+use crate::support::{App, component, flexwasm, get, guests, output};
 use flexwasm::config::settings::HostPatch;
 use flexwasm::config::{Circumstances, serve};
 use flexwasm::observe::machine::Machine;
@@ -187,12 +187,21 @@ fn guests_that_cannot_serve() {
 
 #[test]
 fn a_guest_that_traps_or_loops_in_its_start() {
-    for (start, words) in [
-        ("unreachable", "cannot be instantiated: "),
-        ("(loop (br 0))", "cannot be instantiated: its start functions did not end within limits.timeout (500ms)"),
+    for (start, settings, words) in [
+        ("unreachable", "{}", "cannot be instantiated: reached code that must not run"),
+        (
+            "(loop (br 0))",
+            r#"{"limits": {"timeout": "500ms"}}"#,
+            "cannot be instantiated: its start functions did not end, limits.timeout of 500ms reached: raise it",
+        ),
+        (
+            "(loop (br 0))",
+            r#"{"limits": {"cpu": "200ms"}}"#,
+            "cannot be instantiated: limits.cpu of 200ms reached, in start: raise it, or let the guest compute less",
+        ),
     ] {
-        let app = App::new(r#"{"limits": {"timeout": "500ms"}}"#).function("only", guests::COUNTER);
-        let app = app.file("only/guest.wasm", &crate::support::start(start));
+        let app = App::new(settings).function("only", guests::COUNTER);
+        let app = app.file("only/guest.wasm", &component("start", start));
         let mut command = flexwasm();
         command.arg("check").arg(app.path());
         says(&complaint_of(command), &[words]);

@@ -125,10 +125,10 @@ pub fn flexwasm() -> Command {
     command
 }
 
-/// A component whose start function does something bad.
-pub fn start(instructions: &str) -> Vec<u8> {
-    let text = fs::read_to_string(repository().join("host/tests/wat/start.wat")).unwrap();
-    wat::parse_str(text.replace("(; start ;)", instructions)).unwrap()
+/// A component with something bad in a `place` of `component.wat`: `start`, `handle` or `more`.
+pub fn component(place: &str, instructions: &str) -> Vec<u8> {
+    let text = fs::read_to_string(repository().join("host/tests/wat/component.wat")).unwrap();
+    wat::parse_str(text.replace(&format!("(; {place} ;)"), instructions)).unwrap()
 }
 
 /// What a command that is expected to end said.
