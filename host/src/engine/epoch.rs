@@ -31,8 +31,8 @@ impl Ticker {
                     drop(engine);
                     thread::park_timeout(LOOK);
                 } else {
-                    engine.increment_epoch();
                     thread::sleep(TICK);
+                    engine.increment_epoch();
                 }
             }
         };
