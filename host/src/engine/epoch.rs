@@ -34,8 +34,8 @@ impl Ticker {
                     drop(engine);
                     thread::park_timeout(LOOK);
                 } else {
-                    engine.increment_epoch();
                     thread::sleep(TICK);
+                    engine.increment_epoch();
                 }
             }
         };
