@@ -12,6 +12,7 @@ use crate::guest::Loader;
 use crate::guest::compiler::Compiler;
 use crate::http::service::{Guests, Loaded};
 use crate::observe::machine::Machine;
+use crate::outgoing::Client;
 use crate::sandbox::{Policy, Rate};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -110,8 +111,8 @@ async fn load(loader: Arc<Loader>, function: Function, machine: Arc<Machine>) ->
         log_rate: Rate::new(function.limits.log_rate),
         limits: function.limits,
         reuse: function.reuse,
-        env: function.env,
-        dirs: function.dirs,
+        client: Client::for_grants(&function.grants.hosts),
+        grants: function.grants,
         machine,
     };
     let loaded = loader.load(&function.guest, Arc::new(policy)).await;

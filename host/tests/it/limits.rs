@@ -2,6 +2,7 @@
 
 use crate::support::{App, Host, component, flexwasm, get, guests, output};
 use bytes::Bytes;
+use flexwasm::config::Grants;
 use flexwasm::config::settings::{Limits, Reuse};
 use flexwasm::engine::{Size, Wasi};
 use flexwasm::engines::Engines;
@@ -98,8 +99,8 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
         log_rate: Rate::new(limits.log_rate),
         limits,
         reuse: Reuse::default(),
-        env: Vec::new(),
-        dirs: Vec::new(),
+        grants: Grants::default(),
+        client: None,
         machine: Arc::new(Machine::read(None)),
     };
     Arc::new(Guest {
