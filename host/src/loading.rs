@@ -14,7 +14,7 @@ use crate::http::service::{Guests, Loaded};
 use crate::observe::machine::Machine;
 use crate::sandbox::{Policy, Rate};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// Guests on their way.
@@ -112,6 +112,7 @@ async fn load(loader: Arc<Loader>, function: Function, machine: Arc<Machine>) ->
         reuse: function.reuse,
         env: function.env,
         machine,
+        made: Instant::now(),
     };
     let loaded = loader.load(&function.guest, Arc::new(policy)).await;
     loaded.map(Arc::new).map_err(|error| error.to_string())

@@ -16,6 +16,7 @@ use crate::observe::machine::Machine;
 use cpu::Meter;
 use limits::{Limiter, Reservation};
 use std::sync::Arc;
+use std::time::Instant;
 use stdio::Output;
 pub use stdio::Rate;
 use wasmtime::component::{HasData, Linker, ResourceTable};
@@ -43,6 +44,8 @@ pub struct Policy {
     pub env: Vec<(String, String)>,
     /// Facts for the guest.
     pub machine: Arc<Machine>,
+    /// When this was made: what the clocks of its instances count from.
+    pub made: Instant,
 }
 
 impl Policy {
@@ -140,7 +143,7 @@ impl Sandbox {
         let mut table = ResourceTable::new();
         table.set_max_capacity(policy.handles());
         let limiter = Limiter::new(&policy.limits, reservation);
-        let cpu = Meter::new(policy.limits.cpu);
+        let cpu = Meter::new(policy.limits.cpu, policy.made);
         Self { system: None, http, table, hooks: Denied, limiter, cpu, policy, identity, invocation }
     }
 

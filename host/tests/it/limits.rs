@@ -100,6 +100,7 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
         reuse: Reuse::default(),
         env: Vec::new(),
         machine: Arc::new(Machine::read(None)),
+        made: std::time::Instant::now(),
     };
     Arc::new(Guest {
         policy: Arc::new(policy),
