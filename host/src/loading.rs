@@ -15,7 +15,7 @@ use crate::observe::machine::Machine;
 use crate::outgoing::Client;
 use crate::sandbox::{Policy, Rate};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// Guests on their way.
@@ -114,6 +114,7 @@ async fn load(loader: Arc<Loader>, function: Function, machine: Arc<Machine>) ->
         client: Client::for_grants(&function.grants.hosts),
         grants: function.grants,
         machine,
+        made: Instant::now(),
     };
     let loaded = loader.load(&function.guest, Arc::new(policy)).await;
     loaded.map(Arc::new).map_err(|error| error.to_string())

@@ -19,6 +19,7 @@ use crate::outgoing::{Client, Sender};
 use cpu::Meter;
 use limits::{Limiter, Reservation};
 use std::sync::Arc;
+use std::time::Instant;
 use stdio::Output;
 pub use stdio::Rate;
 use wasmtime::component::{HasData, Linker, ResourceTable};
@@ -46,6 +47,8 @@ pub struct Policy {
     pub client: Option<Arc<Client>>,
     /// Facts for the guest.
     pub machine: Arc<Machine>,
+    /// When this was made: what the clocks of its instances count from.
+    pub made: Instant,
 }
 
 impl Policy {
@@ -142,7 +145,7 @@ impl Sandbox {
         let mut table = ResourceTable::new();
         table.set_max_capacity(policy.handles());
         let limiter = Limiter::new(&policy.limits, reservation);
-        let cpu = Meter::new(policy.limits.cpu);
+        let cpu = Meter::new(policy.limits.cpu, policy.made);
         Self { system: None, http, table, limiter, cpu, identity, sender: Sender::new(policy, invocation) }
     }
 
