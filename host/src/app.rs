@@ -2,8 +2,6 @@
 //!
 //! Guests that take longer than [`Config::ready_within`] are loaded while it listens already.
 
-use crate::config::function_json::Trigger;
-use crate::config::units::spell_size;
 use crate::config::{Config, Role};
 use crate::engine::code::Processors;
 use crate::guest;
@@ -14,7 +12,6 @@ use crate::loading::Loading;
 use crate::observe::machine::Machine;
 use crate::observe::startup;
 use crate::pool::{self, Pool};
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -186,46 +183,4 @@ impl App {
             println!("  {name}: [{methods}] {url}");
         }
     }
-}
-
-/// The effective settings, as `flexwasm check` prints them. Names of granted variables, never their values.
-pub fn describe(config: &Config) -> String {
-    let mut text = String::new();
-    let mut line = |name: &str, value: String| writeln!(text, "{name:24} {value}").expect("a string takes every line");
-    line("pool.size", config.pool_size.to_string());
-    line("queue.length", config.queue_length.to_string());
-    line("queue.timeout", format!("{:?}", config.queue_timeout));
-    line("limits.totalMemory", spell_size(config.total_memory));
-    line("drain.timeout", format!("{:?}", config.drain_timeout));
-    line("headers", format!("{:?}", config.headers).to_lowercase());
-    line("log.level", config.log_level.to_string().to_lowercase());
-    for function in &config.functions {
-        let limits = &function.limits;
-        line("", String::new());
-        line("function", function.name.to_string());
-        match &function.trigger {
-            Trigger::Http { route, methods, keyed } => {
-                let methods = methods.as_ref().map_or("any".to_owned(), |methods| format!("{methods:?}"));
-                line(
-                    "  route",
-                    format!("/{}", [config.route_prefix.as_str(), &route.to_string()].join("/").trim_matches('/')),
-                );
-                line("  methods", methods);
-                line("  function key", if *keyed { "needed" } else { "not needed" }.to_owned());
-            }
-            Trigger::Envelope => line("  trigger", "JSON envelope: answered with 501".to_owned()),
-        }
-        line("  guest", function.guest.display().to_string());
-        line("  pool.reuse", function.reuse.requests.to_string());
-        line("  pool.concurrentPerInstance", function.reuse.concurrent.to_string());
-        line("  pool.idleTimeout", format!("{:?}", function.reuse.idle_timeout));
-        line("  limits.timeout", format!("{:?}", limits.timeout));
-        line("  limits.memory", spell_size(limits.memory));
-        line("  limits.tableElements", limits.table_elements.to_string());
-        line("  limits.requestBody", spell_size(limits.request_body));
-        line("  limits.responseBody", limits.response_body.map_or("none".to_owned(), spell_size));
-        line("  limits.log", spell_size(limits.log));
-        line("  grants.env", format!("{:?}", function.env.iter().map(|(name, _)| name).collect::<Vec<_>>()));
-    }
-    text
 }

@@ -10,8 +10,10 @@
 use crate::app::{App, Checked};
 use crate::config::section::{Problem, Problems};
 use crate::config::settings::{HostPatch, MAX_CONCURRENT, MAX_POOL_SIZE, MAX_REUSE};
-use crate::config::{self, AppSettings, Circumstances, Config};
+use crate::config::{self, AppSettings, Circumstances, Config, Function};
+use crate::describe;
 use crate::engine::code::{self, Processors};
+use crate::guest::interfaces::Interfaces;
 use crate::guest::{self, LoadError, cache, compiled, compiler};
 use crate::observe::{log, machine::Machine, startup};
 use clap::{Parser, Subcommand};
@@ -72,11 +74,22 @@ enum Command {
         /// An environment variable for the guest; may be repeated
         #[arg(long, value_name = "NAME=VALUE", value_parser = environment_variable)]
         env: Vec<(String, String)>,
+        /// A folder below the working directory that the guest may read, as /FOLDER; may be repeated
+        #[arg(long, value_name = "FOLDER")]
+        dir: Vec<String>,
     },
     /// Validate an app without serving it: configuration, routes, guests and the compiled files beside them
     Check {
         /// The app root: the folder with host.json [default: FUNCTIONS_APP_ROOT_PATH, else the working directory]
         root: Option<PathBuf>,
+    },
+    /// Tell what guests ask for, what they get, and what their limits are, without running them
+    #[command(after_help = "\
+The app is that of FUNCTIONS_APP_ROOT_PATH, else of the working directory. What a guest asks for stands in its file; what it \
+gets is decided by the grants of its function.")]
+    Explain {
+        /// The function, which is the name of its folder [default: all of them]
+        function: Option<String>,
     },
     /// Compile a component ahead of time, so that the host only has to map it
     #[command(after_help = "\
@@ -113,6 +126,14 @@ pub fn run(arguments: Arguments) -> ExitCode {
     })
 }
 
+/// What a configuration is needed for.
+enum Purpose {
+    Serve,
+    Check,
+    /// One function's guest, or all.
+    Explain(Option<String>),
+}
+
 /// Runs one of the commands that need a configuration.
 fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<ExitCode, String> {
     let begun = Instant::now();
@@ -128,7 +149,10 @@ fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<Exi
     let root = || settings.get("FUNCTIONS_APP_ROOT_PATH").map_or_else(|| PathBuf::from("."), PathBuf::from);
     let configured = match command {
         Some(Command::Check { root: named }) => {
-            config::load(&named.unwrap_or_else(root), settings.clone(), &given).map(|config| (config, true))
+            config::load(&named.unwrap_or_else(root), settings.clone(), &given).map(|config| (config, Purpose::Check))
+        }
+        Some(Command::Explain { function }) => {
+            config::load(&root(), settings.clone(), &given).map(|config| (config, Purpose::Explain(function)))
         }
         Some(Command::Serve {
             guest,
@@ -140,6 +164,7 @@ fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<Exi
             memory,
             log_level,
             env,
+            dir,
         }) => {
             let mut host = HostPatch { pool_size: pool, log_level, ..HostPatch::default() };
             host.function.reuse = reuse;
@@ -147,23 +172,34 @@ fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<Exi
             host.function.timeout = timeout;
             host.function.memory = memory;
             let given = Circumstances { listen: Some(listen), ..given };
-            match host.function.reuse().problem() {
-                Some(remedy) => {
-                    let mut problems = Problems::default();
-                    problems.add("command line", "--concurrent-per-instance", None, remedy);
-                    Err(problems.0)
+            let mut problems = Problems::default();
+            if let Some(remedy) = host.function.reuse().problem() {
+                problems.add("command line", "--concurrent-per-instance", None, remedy);
+            }
+            let dirs = config::dirs::find(Path::new("."), &dir).unwrap_or_else(|refused| {
+                for (entry, remedy) in refused {
+                    problems.add("command line", "--dir", Some(&entry.into()), remedy);
                 }
-                None => Ok((config::serve(guest, &host, env, &given), false)),
+                Vec::new()
+            });
+            if problems.0.is_empty() {
+                Ok((config::serve(guest, &host, env, dirs, &given), Purpose::Serve))
+            } else {
+                Err(problems.0)
             }
         }
-        _ => config::load(&root(), settings.clone(), &given).map(|config| (config, false)),
+        _ => config::load(&root(), settings.clone(), &given).map(|config| (config, Purpose::Serve)),
     };
-    let (config, only_check) = configured.map_err(|problems| explain(&problems))?;
+    let (config, purpose) = configured.map_err(|problems| listed(&problems))?;
     let phases = [("machine", machine_read), ("configuration", begun.elapsed())];
     // A runtime by hand, because its settings are measured (performance.md).
     let runtime = runtime().map_err(|error| format!("cannot start threads: {error}"))?;
     let outcome = runtime.block_on(async {
-        if only_check { check(config, machine).await } else { serve(config, machine, phases).await }
+        match purpose {
+            Purpose::Serve => serve(config, machine, phases).await,
+            Purpose::Check => check(config, machine).await,
+            Purpose::Explain(function) => explain_guests(&config, function.as_deref()),
+        }
     });
     // Compilations that nobody waits for any more must not hold the process.
     runtime.shutdown_background();
@@ -182,7 +218,7 @@ async fn serve(config: Config, machine: Arc<Machine>, phases: [(&str, Duration);
 }
 
 async fn check(config: Config, machine: Arc<Machine>) -> Result<ExitCode, String> {
-    println!("{}", crate::app::describe(&config));
+    println!("{}", describe::settings(&config));
     let Checked { compiled, broken } = App::check(config, machine).await?;
     for line in compiled {
         println!("{line}");
@@ -194,6 +230,23 @@ async fn check(config: Config, machine: Arc<Machine>) -> Result<ExitCode, String
     Err(broken.join("\nflexwasm: "))
 }
 
+fn explain_guests(config: &Config, named: Option<&str>) -> Result<ExitCode, String> {
+    let functions: Vec<&Function> =
+        config.functions.iter().filter(|function| named.is_none_or(|name| *function.name == *name)).collect();
+    if functions.is_empty() {
+        let names: Vec<&str> = config.functions.iter().map(|function| &*function.name).collect();
+        return Err(format!("there is no function {}: name one of {}", named.unwrap_or_default(), names.join(", ")));
+    }
+    let mut broken = Vec::new();
+    for function in functions {
+        match describe::guest(function) {
+            Ok(text) => println!("{text}"),
+            Err(error) => broken.push(format!("function {}: {} {error}", function.name, function.guest.display())),
+        }
+    }
+    if broken.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(broken.join("\nflexwasm: ")) }
+}
+
 fn compile(guest: &Path, output: Option<PathBuf>, portable: bool) -> Result<ExitCode, String> {
     let begun = Instant::now();
     let output = output.unwrap_or_else(|| compiled::beside(guest));
@@ -201,7 +254,7 @@ fn compile(guest: &Path, output: Option<PathBuf>, portable: bool) -> Result<Exit
     let wasm = guest::read(guest).map_err(|error| format!("{shown} {error}"))?;
     let processors = if portable { Processors::EveryKind } else { Processors::ThisKind };
     let content =
-        code::compiler(guest::version(&wasm), processors).and_then(|engine| compiled::compile(&engine, &wasm));
+        code::compiler(Interfaces::of(&wasm).wasi, processors).and_then(|engine| compiled::compile(&engine, &wasm));
     let content = content.map_err(|error| format!("{shown} {}", LoadError::Compile(guest::chain(&error))))?;
     compiled::write(&output, &content).map_err(|error| format!("cannot write {}: {error}", output.display()))?;
     println!(
@@ -239,7 +292,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-fn explain(problems: &[Problem]) -> String {
+fn listed(problems: &[Problem]) -> String {
     let list: Vec<String> = problems.iter().map(Problem::to_string).collect();
     list.join("\nflexwasm: ")
 }

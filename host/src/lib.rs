@@ -7,11 +7,13 @@
 //! |---|---|
 //! | [`cli`] | flags and subcommands |
 //! | [`app`] | the one place that knows every part: build, run, drain |
+//! | [`describe`] | what is configured, and what a guest asks for and gets, in words |
 //! | [`loading`] | the guests of all functions, side by side |
 //! | [`http`] | sockets, connections, one request from top to bottom, every status the host chooses |
 //! | [`protocol`] | what the Functions host puts on the wire: ids, origins, routes |
 //! | [`pool`] | slots, leases, the queue, running one invocation |
 //! | [`guest`] | a component: read, compiled or mapped, checked |
+//! | [`explain`] | why a call into a guest failed, in words |
 //! | [`engines`] | an engine and a linker for each version of WASI |
 //! | [`sandbox`] | limits and grants of one store |
 //! | [`engine`] | wasmtime's settings and pooling numbers, the epoch |
@@ -25,8 +27,10 @@ pub mod app;
 pub mod bindings;
 pub mod cli;
 pub mod config;
+pub mod describe;
 pub mod engine;
 pub mod engines;
+pub mod explain;
 pub mod guest;
 pub mod http;
 pub mod loading;

@@ -12,7 +12,7 @@ use crate::guest::Loader;
 use crate::guest::compiler::Compiler;
 use crate::http::service::{Guests, Loaded};
 use crate::observe::machine::Machine;
-use crate::sandbox::Policy;
+use crate::sandbox::{Policy, Rate};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -96,6 +96,7 @@ impl Loading {
 fn loader(config: &Config) -> Loader {
     let engines = Engines::new(Size {
         slots: config.pool_size,
+        core_instances: config.core_instances,
         table_elements: config.functions.iter().map(|function| function.limits.table_elements).max().unwrap_or(0),
         total_memory: config.total_memory,
     });
@@ -104,8 +105,15 @@ fn loader(config: &Config) -> Loader {
 }
 
 async fn load(loader: Arc<Loader>, function: Function, machine: Arc<Machine>) -> Loaded {
-    let policy =
-        Policy { function: function.name, limits: function.limits, reuse: function.reuse, env: function.env, machine };
+    let policy = Policy {
+        function: function.name,
+        log_rate: Rate::new(function.limits.log_rate),
+        limits: function.limits,
+        reuse: function.reuse,
+        env: function.env,
+        dirs: function.dirs,
+        machine,
+    };
     let loaded = loader.load(&function.guest, Arc::new(policy)).await;
     loaded.map(Arc::new).map_err(|error| error.to_string())
 }

@@ -3,13 +3,17 @@
 //! Weak to strong: defaults, `host.json`, `function.json`, app settings. [`load`] reports every mistake at once, each
 //! with file, key, value and remedy. Nothing here knows WebAssembly or opens a socket.
 
+pub mod dirs;
 pub mod function_json;
 pub mod host_json;
+#[cfg(test)]
+mod properties;
 pub mod route;
 pub mod section;
 pub mod settings;
 pub mod units;
 
+use dirs::Folder;
 use function_json::{FunctionFile, Trigger};
 use host_json::AzureHost;
 use section::{Problems, Section};
@@ -67,6 +71,10 @@ pub struct Config {
     pub queue_timeout: Duration,
     /// Guest memory of all instances together, in bytes.
     pub total_memory: u64,
+    /// Core instances that one component may consist of.
+    pub core_instances: u32,
+    /// Bytes of a request head.
+    pub request_head: u64,
     /// For running invocations after SIGTERM.
     pub drain_timeout: Duration,
     /// Diagnostic headers.
@@ -102,6 +110,8 @@ pub struct Function {
     pub reuse: Reuse,
     /// Environment variables of the guest.
     pub env: Vec<(String, String)>,
+    /// Folders that the guest may read.
+    pub dirs: Vec<Folder>,
 }
 
 /// What the command line and the machine contribute.
@@ -176,6 +186,12 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
                 ),
             }
         }
+        let dirs = dirs::find(root, &patch.dirs.unwrap_or_default()).unwrap_or_else(|refused| {
+            for (entry, remedy) in refused {
+                problems.add(&file, "grants.dirs", Some(&entry.into()), remedy);
+            }
+            Vec::new()
+        });
         // Without a forwarding flag the Functions host wraps every request in a JSON envelope.
         let trigger = if role == Role::CustomHandler && !azure.raw_http { Trigger::Envelope } else { trigger };
         functions.push(Function {
@@ -185,6 +201,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             limits,
             reuse,
             env,
+            dirs,
         });
     }
     if functions.is_empty() && problems.0.is_empty() {
@@ -208,10 +225,16 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
 }
 
 /// The configuration of `flexwasm serve`: one component, every path, no files.
-pub fn serve(guest: PathBuf, host: &HostPatch, env: Vec<(String, String)>, given: &Circumstances) -> Config {
+pub fn serve(
+    guest: PathBuf,
+    host: &HostPatch,
+    env: Vec<(String, String)>,
+    dirs: Vec<Folder>,
+    given: &Circumstances,
+) -> Config {
     let (limits, reuse) = (host.function.limits(), host.function.reuse());
     let trigger = Trigger::Http { route: route::Template::everything(), methods: None, keyed: false };
-    let function = Function { name: "serve".into(), trigger, guest, limits, reuse, env };
+    let function = Function { name: "serve".into(), trigger, guest, limits, reuse, env, dirs };
     let default_size = default_pool_size(given.machine_memory);
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
     resolve(Role::Serve, listen, host, default_size, given, String::new(), vec![function])
@@ -234,6 +257,8 @@ fn resolve(
         queue_length: host.queue_length.unwrap_or(pool_size.saturating_mul(2)),
         queue_timeout: host.queue_timeout.unwrap_or(Duration::from_secs(30)),
         total_memory: host.total_memory.unwrap_or(given.machine_memory / 10 * 6),
+        core_instances: host.core_instances.unwrap_or(32),
+        request_head: host.request_head.unwrap_or(64 << 10),
         drain_timeout: host.drain_timeout.unwrap_or(Duration::from_secs(30)),
         headers: host.headers.unwrap_or(match role {
             Role::CustomHandler => Headers::Id,

@@ -9,21 +9,38 @@ use std::time::Duration;
 use tracing::Level;
 
 /// Keys of the whole host.
-pub const HOST_KEYS: [&str; 7] =
-    ["pool.size", "queue.length", "queue.timeout", "limits.totalMemory", "drain.timeout", "headers", "log.level"];
+pub const HOST_KEYS: [&str; 9] = [
+    "pool.size",
+    "queue.length",
+    "queue.timeout",
+    "limits.totalMemory",
+    "limits.coreInstances",
+    "limits.requestHead",
+    "drain.timeout",
+    "headers",
+    "log.level",
+];
 
 /// Keys that `function.json` may override.
-pub const FUNCTION_KEYS: [&str; 10] = [
+pub const FUNCTION_KEYS: [&str; 18] = [
     "pool.reuse",
     "pool.concurrentPerInstance",
     "pool.idleTimeout",
     "limits.timeout",
+    "limits.cpu",
     "limits.memory",
     "limits.tableElements",
+    "limits.handles",
+    "limits.hostCall",
+    "limits.random",
     "limits.requestBody",
+    "limits.responseHeaders",
+    "limits.responseHead",
     "limits.responseBody",
     "limits.log",
+    "limits.logRate",
     "grants.env",
+    "grants.dirs",
 ];
 
 /// The largest pool that any machine has room for, by its address space; what this one has room for is checked at the start.
@@ -37,27 +54,48 @@ const MAX_MEMORY: u64 = 4 << 30;
 pub struct Limits {
     /// From the arrival of the request head to the last byte of the answer, waiting included.
     pub timeout: Duration,
+    /// Time on a thread, apart from all waiting.
+    pub cpu: Duration,
     /// Bytes of linear memory of one instance.
     pub memory: u64,
     /// Elements of all tables of one instance.
     pub table_elements: u32,
+    /// Handles, and entries of the resource table on the host's side, of one instance.
+    pub handles: u32,
+    /// Bytes that the guest may hand to the host in one call.
+    pub host_call: u64,
+    /// Random bytes in one call.
+    pub random: u64,
     /// Bytes of a request body.
     pub request_body: u64,
+    /// Header lines of a response.
+    pub response_headers: u32,
+    /// Bytes of those lines.
+    pub response_head: u64,
     /// Bytes of a response body; none is bounded by the timeout alone.
     pub response_body: Option<u64>,
     /// Bytes of standard output and error that reach the log, per invocation.
     pub log: u64,
+    /// Bytes of the log that all invocations of the function together may write in a second.
+    pub log_rate: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(220),
+            cpu: Duration::from_secs(60),
             memory: 128 << 20,
             table_elements: 20_000,
+            handles: 1024,
+            host_call: 2 << 20,
+            random: 64 << 10,
             request_body: 100 << 20,
+            response_headers: 100,
+            response_head: 64 << 10,
             response_body: None,
             log: 64 << 10,
+            log_rate: 1 << 20,
         }
     }
 }
@@ -65,7 +103,7 @@ impl Default for Limits {
 /// The most requests that one instance may be given: beyond it a count bounds nothing any more.
 pub const MAX_REUSE: u32 = 1_000_000;
 
-/// The most requests that may share an instance: each of them may hold 1,024 handles on the host's side.
+/// The most requests that may share an instance: each of them may hold `limits.handles`.
 pub const MAX_CONCURRENT: u32 = 1000;
 
 /// How many requests of a function one instance may serve.
@@ -118,14 +156,23 @@ pub struct FunctionPatch {
     idle_timeout: Option<Duration>,
     /// `limits.timeout`.
     pub timeout: Option<Duration>,
+    cpu: Option<Duration>,
     /// `limits.memory`, in bytes.
     pub memory: Option<u64>,
     table_elements: Option<u32>,
+    handles: Option<u32>,
+    host_call: Option<u64>,
+    random: Option<u64>,
     request_body: Option<u64>,
+    response_headers: Option<u32>,
+    response_head: Option<u64>,
     response_body: Option<u64>,
     log: Option<u64>,
+    log_rate: Option<u64>,
     /// App settings by name that the guest may see.
     pub env: Option<Vec<String>>,
+    /// Folders of the app that the guest may read.
+    pub dirs: Option<Vec<String>>,
 }
 
 impl FunctionPatch {
@@ -136,12 +183,24 @@ impl FunctionPatch {
             concurrent: section.take("pool.concurrentPerInstance", |value| count(value, 1, MAX_CONCURRENT)),
             idle_timeout: section.take("pool.idleTimeout", duration),
             timeout: section.take("limits.timeout", duration),
+            cpu: section.take("limits.cpu", duration),
             memory: section.take("limits.memory", |value| memory(value.as_str().unwrap_or_default())),
             table_elements: section.take("limits.tableElements", |value| count(value, 1, 10_000_000)),
+            handles: section.take("limits.handles", |value| count(value, 16, 100_000)),
+            // The least is one write of WASI 0.2.
+            host_call: section.take("limits.hostCall", |value| size_within(value, 4 << 10, 1 << 30)),
+            // The least is what seeds a generator; much more than the most would hold a thread.
+            random: section.take("limits.random", |value| size_within(value, 32, 16 << 20)),
             request_body: section.take("limits.requestBody", size),
+            response_headers: section.take("limits.responseHeaders", |value| count(value, 1, 10_000)),
+            response_head: section.take("limits.responseHead", |value| size_within(value, 1 << 10, 1 << 20)),
             response_body: section.take("limits.responseBody", size),
             log: section.take("limits.log", size),
-            env: section.take("grants.env", names),
+            // The longest line takes more than half of the least.
+            log_rate: section.take("limits.logRate", |value| size_within(value, 16 << 10, 1 << 30)),
+            env: section.take("grants.env", |value| list(value, "app setting names, such as [\"GREETING\"]")),
+            dirs: section
+                .take("grants.dirs", |value| list(value, "folders in the app, such as [\"http_trigger/data\"]")),
         }
     }
 
@@ -152,12 +211,20 @@ impl FunctionPatch {
             concurrent: self.concurrent.or(weaker.concurrent),
             idle_timeout: self.idle_timeout.or(weaker.idle_timeout),
             timeout: self.timeout.or(weaker.timeout),
+            cpu: self.cpu.or(weaker.cpu),
             memory: self.memory.or(weaker.memory),
             table_elements: self.table_elements.or(weaker.table_elements),
+            handles: self.handles.or(weaker.handles),
+            host_call: self.host_call.or(weaker.host_call),
+            random: self.random.or(weaker.random),
             request_body: self.request_body.or(weaker.request_body),
+            response_headers: self.response_headers.or(weaker.response_headers),
+            response_head: self.response_head.or(weaker.response_head),
             response_body: self.response_body.or(weaker.response_body),
             log: self.log.or(weaker.log),
+            log_rate: self.log_rate.or(weaker.log_rate),
             env: self.env.clone().or_else(|| weaker.env.clone()),
+            dirs: self.dirs.clone().or_else(|| weaker.dirs.clone()),
         }
     }
 
@@ -176,11 +243,18 @@ impl FunctionPatch {
         let default = Limits::default();
         Limits {
             timeout: self.timeout.unwrap_or(default.timeout),
+            cpu: self.cpu.unwrap_or(default.cpu),
             memory: self.memory.unwrap_or(default.memory),
             table_elements: self.table_elements.unwrap_or(default.table_elements),
+            handles: self.handles.unwrap_or(default.handles),
+            host_call: self.host_call.unwrap_or(default.host_call),
+            random: self.random.unwrap_or(default.random),
             request_body: self.request_body.unwrap_or(default.request_body),
+            response_headers: self.response_headers.unwrap_or(default.response_headers),
+            response_head: self.response_head.unwrap_or(default.response_head),
             response_body: self.response_body.or(default.response_body),
             log: self.log.unwrap_or(default.log),
+            log_rate: self.log_rate.unwrap_or(default.log_rate),
         }
     }
 }
@@ -196,6 +270,10 @@ pub struct HostPatch {
     pub queue_timeout: Option<Duration>,
     /// Guest memory of all instances together, in bytes.
     pub total_memory: Option<u64>,
+    /// Core instances of one component.
+    pub core_instances: Option<u32>,
+    /// Bytes of a request head.
+    pub request_head: Option<u64>,
     /// For running invocations after SIGTERM.
     pub drain_timeout: Option<Duration>,
     /// Diagnostic headers.
@@ -214,6 +292,9 @@ impl HostPatch {
             queue_length: section.take("queue.length", |value| count(value, 0, 1_000_000)),
             queue_timeout: section.take("queue.timeout", duration),
             total_memory: section.take("limits.totalMemory", size),
+            core_instances: section.take("limits.coreInstances", |value| count(value, 1, 1000)),
+            // hyper's buffer holds no more than 408 KiB.
+            request_head: section.take("limits.requestHead", |value| size_within(value, 1 << 10, 256 << 10)),
             drain_timeout: section.take("drain.timeout", duration),
             headers: section.take("headers", |value| match value.as_str() {
                 Some("full") => Ok(Headers::Full),
@@ -235,6 +316,8 @@ impl HostPatch {
             queue_length: self.queue_length.or(weaker.queue_length),
             queue_timeout: self.queue_timeout.or(weaker.queue_timeout),
             total_memory: self.total_memory.or(weaker.total_memory),
+            core_instances: self.core_instances.or(weaker.core_instances),
+            request_head: self.request_head.or(weaker.request_head),
             drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
             headers: self.headers.or(weaker.headers),
             log_level: self.log_level.or(weaker.log_level),
@@ -277,6 +360,13 @@ fn size(value: &Value) -> Result<u64, String> {
     units::size(value.as_str().unwrap_or_default())
 }
 
+fn size_within(value: &Value, least: u64, most: u64) -> Result<u64, String> {
+    let bytes = size(value)?;
+    let spell = units::spell_size;
+    let fits = (least..=most).contains(&bytes).then_some(bytes);
+    fits.ok_or_else(|| format!("must be a size from {} to {}", spell(least), spell(most)))
+}
+
 fn count(value: &Value, least: u32, most: u32) -> Result<u32, String> {
     let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
     number
@@ -284,8 +374,9 @@ fn count(value: &Value, least: u32, most: u32) -> Result<u32, String> {
         .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
 }
 
-fn names(value: &Value) -> Result<Vec<String>, String> {
-    let name = |value: &Value| value.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
-    let list = value.as_array().and_then(|values| values.iter().map(name).collect());
-    list.ok_or_else(|| "must be a list of app setting names, such as [\"GREETING\"]".to_owned())
+/// A list of texts; `what` they are is said where it is anything else.
+fn list(value: &Value, what: &str) -> Result<Vec<String>, String> {
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let list = value.as_array().and_then(|values| values.iter().map(text).collect());
+    list.ok_or_else(|| format!("must be a list of {what}"))
 }

@@ -50,6 +50,14 @@ pub fn spell_size(bytes: u64) -> String {
     }
 }
 
+/// Spells a duration in the unit that loses nothing, to the millisecond.
+pub fn spell_duration(duration: Duration) -> String {
+    match duration.as_millis() {
+        ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        ms => format!("{ms}ms"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,12 +5,10 @@ mod epoch;
 pub mod room;
 
 use epoch::Ticker;
-pub use epoch::{TICK, Ticking};
+pub use epoch::{FIRST_YIELD, TICK, Ticking};
 use std::fmt;
 use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// Core instances that one component may consist of. Counted: Rust 3, JavaScript 4, Python 14.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
 /// Tables of one component. Counted: 2 in Rust, JavaScript and Python.
 const TABLES_PER_COMPONENT: u32 = 4;
 /// Linear memories of one component.
@@ -59,6 +57,8 @@ impl fmt::Display for Wasi {
 pub struct Size {
     /// Instances that run at the same time. One more is made for trial instantiations.
     pub slots: u32,
+    /// `limits.coreInstances`: core instances that one component may consist of. Counted: Rust 3, JavaScript 4, Python 14.
+    pub core_instances: u32,
     /// The largest `limits.tableElements` of any function.
     pub table_elements: u32,
     /// Guest memory of all instances, in bytes; bounds what may stay resident.
@@ -84,8 +84,8 @@ impl Engine {
         let slots = size.slots + 1;
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(slots)
-            .total_core_instances(slots * CORE_INSTANCES_PER_COMPONENT)
-            .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+            .total_core_instances(slots * size.core_instances)
+            .max_core_instances_per_component(size.core_instances)
             .total_memories(slots * MEMORIES_PER_COMPONENT)
             .max_memories_per_component(MEMORIES_PER_COMPONENT)
             .total_tables(slots * TABLES_PER_COMPONENT)

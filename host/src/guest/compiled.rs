@@ -176,7 +176,13 @@ pub fn verify(file: &File, guest: &Digest, engine: &Engine, wasi: Wasi) -> std::
 /// [`Unusable`].
 pub fn map(file: &File, guest: &Digest, engine: &Engine, wasi: Wasi) -> std::result::Result<Component, Unusable> {
     verify(file, guest, engine, wasi)?;
-    map_verified(file, engine).map_err(|error| Unusable::Refused(error.root_cause().to_string()))
+    map_verified(file, engine).map_err(|error| {
+        let words = error.root_cause().to_string();
+        // One of wasmtime's reasons is a setting of ours.
+        let too_many = words.contains("core module instances, which exceeds the configured maximum");
+        let remedy = if too_many { ": raise limits.coreInstances in host.json" } else { "" };
+        Unusable::Refused(format!("{words}{remedy}"))
+    })
 }
 
 /// JUSTIFICATION: mapping the code of a large guest takes milliseconds, compiling it up to a minute, and the Functions
@@ -258,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_engine_that_runs_guests_has_the_compilers_settings() {
-        let size = crate::engine::Size { slots: 1, table_elements: 100, total_memory: 1 << 30 };
+        let size = crate::engine::Size { slots: 1, core_instances: 32, table_elements: 100, total_memory: 1 << 30 };
         for wasi in [Wasi::P2, Wasi::P3] {
             let running = crate::engine::Engine::new(size, wasi).expect("an engine");
             let compiling = compiler(wasi, Processors::ThisKind).expect("an engine");

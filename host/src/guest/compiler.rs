@@ -190,7 +190,7 @@ pub fn compile_for_host(path: &Path) -> Result<(), String> {
     // The host waits in the thread that started us; without it nobody wants the code.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
     let wasm = super::read(path).map_err(|error| error.to_string())?;
-    let engine = code::compiler(super::version(&wasm), Processors::ThisKind);
+    let engine = code::compiler(super::interfaces::Interfaces::of(&wasm).wasi, Processors::ThisKind);
     let content = engine.and_then(|engine| compiled::compile(&engine, &wasm));
     io::stdout().write_all(&content.map_err(|error| super::chain(&error))?).map_err(|error| error.to_string())
 }

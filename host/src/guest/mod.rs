@@ -3,20 +3,25 @@
 pub mod cache;
 pub mod compiled;
 pub mod compiler;
+pub mod interfaces;
 
 use crate::engine::code::Processors;
-use crate::engine::{Engine, Wasi};
+use crate::engine::{Engine, FIRST_YIELD, Wasi};
 use crate::engines::{Engines, Linked};
+use crate::explain::{self, Failure};
 use crate::observe::startup;
+use crate::sandbox::cpu::metered;
+use crate::sandbox::hit::Hit;
 use crate::sandbox::limits::Budget;
-use crate::sandbox::{self, Identity, Policy, Sandbox};
+use crate::sandbox::{Identity, Policy, Sandbox};
 use compiled::{Digest, Unusable};
 use compiler::Compiler;
+use interfaces::Interfaces;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
-use wasmparser::{Chunk, Parser, Payload};
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::{ProxyPre, exports::wasi::http::incoming_handler};
 use wasmtime_wasi_http::p3::bindings::{ServicePre, exports::wasi::http::handler};
@@ -156,7 +161,7 @@ impl Loader {
     pub async fn load(&self, path: &Path, policy: Arc<Policy>) -> Result<Guest, LoadError> {
         let (wasm, wasi) = blocking(path, |path| {
             let wasm = read(path)?;
-            let wasi = version(&wasm);
+            let wasi = Interfaces::of(&wasm).wasi;
             Ok::<_, LoadError>((wasm, wasi))
         })
         .await?;
@@ -207,17 +212,19 @@ impl Guest {
     pub fn store(&self, sandbox: Sandbox) -> Store<Sandbox> {
         let mut store = Store::new(&self.engine.wasm, sandbox);
         store.limiter(|sandbox| &mut sandbox.limiter);
-        let concurrent = self.policy.reuse.concurrent as usize;
-        store.set_max_component_handles(sandbox::HANDLES * concurrent);
-        store.set_hostcall_fuel(sandbox::CALL_BYTES);
+        store.set_max_component_handles(self.policy.handles());
+        store.set_hostcall_fuel(self.policy.call_bytes());
         if let Some(table) = store.concurrent_resource_table() {
-            table.set_max_capacity(sandbox::CONCURRENT_ENTRIES * concurrent);
+            table.set_max_capacity(self.policy.concurrent_entries());
         }
         // Behind everything else that is ready: tokio's own way to yield lets sockets be looked at first, so that their
         // requests wait for one tick and not for as many as there are polls between two looks.
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
+        store.epoch_deadline_callback(|context| {
+            context.data().cpu.check()?;
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
         // A new store's deadline is 0, which has passed: without this each guest would yield before its first instruction.
-        store.set_epoch_deadline(1);
+        store.set_epoch_deadline(FIRST_YIELD);
         store
     }
 
@@ -247,13 +254,17 @@ impl Guest {
         let mut store = self.store(sandbox);
         let _ticking = self.engine.ticking();
         let timeout = self.policy.limits.timeout;
-        match tokio::time::timeout(timeout, self.pre.instantiate(&mut store)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(LoadError::Trial(chain(&error))),
-            Err(_) => {
-                Err(LoadError::Trial(format!("its start functions did not end within limits.timeout ({timeout:?})")))
-            }
-        }
+        let meter = Arc::clone(&store.data().cpu);
+        let instantiated = tokio::time::timeout(timeout, metered(meter, pin!(self.pre.instantiate(&mut store)))).await;
+        let why = match instantiated {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => match explain::failure(&store, &error) {
+                Failure::Exit(status) => format!("called exit with status {status}"),
+                Failure::Limit(words) | Failure::Trap(words) => words,
+            },
+            Err(_) => format!("its start functions did not end, {}", Hit::Timeout(timeout).explained()),
+        };
+        Err(LoadError::Trial(why))
     }
 }
 
@@ -279,37 +290,12 @@ pub fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     }
 }
 
-fn hexadecimal(digest: &Digest) -> String {
+/// A digest as text.
+pub fn hexadecimal(digest: &Digest) -> String {
     digest.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a string takes every byte");
         text
     })
-}
-
-/// The version of WASI whose handler the component exports; what it nests is skipped. One that exports both is run as a
-/// guest of 0.2, which costs less. Whether it exports what its version asks for is found out when it is linked.
-pub fn version(component: &[u8]) -> Wasi {
-    let (mut rest, mut parser, mut p3) = (component, Parser::new(0), false);
-    while let Ok(Chunk::Parsed { consumed, payload }) = parser.parse(rest, true) {
-        rest = &rest[consumed..];
-        match payload {
-            Payload::ModuleSection { unchecked_range: nested, .. }
-            | Payload::ComponentSection { unchecked_range: nested, .. } => {
-                rest = rest.get(nested.len()..).unwrap_or_default();
-            }
-            Payload::ComponentExportSection(exports) => {
-                for export in exports.into_iter().map_while(Result::ok) {
-                    if export.name.name.starts_with("wasi:http/incoming-handler@0.2.") {
-                        return Wasi::P2;
-                    }
-                    p3 |= export.name.name.starts_with("wasi:http/handler@0.3.");
-                }
-            }
-            Payload::End(_) => break,
-            _ => {}
-        }
-    }
-    if p3 { Wasi::P3 } else { Wasi::P2 }
 }
 
 /// An error with its causes, in one line.

@@ -3,6 +3,7 @@
 use super::closing::{Closing, Outcome};
 use super::exchange::Exchange;
 use crate::pool::{Fault, ReplyBody};
+use crate::sandbox::hit::Hit;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -104,7 +105,9 @@ pub struct GuestBody {
     deadline: Instant,
     tasks: TaskTracker,
     closing: Option<Closing>,
-    /// Bytes that `limits.responseBody` still allows.
+    /// `limits.responseBody`.
+    limit: Option<u64>,
+    /// Bytes that it still allows.
     left: Option<u64>,
     /// Bytes that the announced `Content-Length` still expects.
     expected: Option<u64>,
@@ -143,6 +146,7 @@ impl ResponseBody {
             deadline: sending.deadline,
             tasks: sending.tasks,
             closing: Some(sending.closing),
+            limit: sending.limit,
             left: sending.limit,
             expected: sending.length,
             complete: sending.bodiless || sending.length == Some(0),
@@ -160,7 +164,11 @@ impl GuestBody {
                 self.left = match self.left.map(|left| left.checked_sub(length)) {
                     None => None,
                     Some(Some(left)) => Some(left),
-                    Some(None) => return Poll::Ready(Some(Err(self.fail(Fault::ResponseTooLong)))),
+                    Some(None) => {
+                        return Poll::Ready(Some(Err(
+                            self.fail(Hit::ResponseBody(self.limit.unwrap_or_default()).into())
+                        )));
+                    }
                 };
                 self.expected = self.expected.map(|expected| expected.saturating_sub(length));
                 // hyper drops a body that has sent what it announced, or says that nothing follows.

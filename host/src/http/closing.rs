@@ -1,9 +1,12 @@
 //! The closing line of an invocation, which Application Insights receives as a trace.
 
+use crate::config::Function;
 use crate::observe::log;
 use crate::pool::Timings;
 use crate::sandbox::Identity;
+use crate::sandbox::hit::Hit;
 use http::StatusCode;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +37,8 @@ pub struct Closing {
     function: Arc<str>,
     id: Arc<str>,
     arrived: Instant,
+    /// `limits.timeout`.
+    timeout: Duration,
     /// The status that the client was sent, if any.
     pub status: Option<StatusCode>,
     /// How long it waited for a slot.
@@ -50,11 +55,12 @@ pub struct Closing {
 
 impl Closing {
     /// Begins with the arrival of the head.
-    pub fn new(function: Arc<str>, id: Arc<str>, arrived: Instant, cut_off: CancellationToken) -> Self {
+    pub fn new(function: &Function, id: Arc<str>, arrived: Instant, cut_off: CancellationToken) -> Self {
         Self {
-            function,
+            function: Arc::clone(&function.name),
             id,
             arrived,
+            timeout: function.limits.timeout,
             status: None,
             queued: Duration::ZERO,
             ran: None,
@@ -69,12 +75,12 @@ impl Drop for Closing {
     fn drop(&mut self) {
         let (outcome, reason) = match &self.outcome {
             Outcome::Answered => ("answered", None),
-            Outcome::Faulted(reason) => ("faulted", Some(reason)),
-            Outcome::Deadline => ("deadline", None),
+            Outcome::Faulted(reason) => ("faulted", Some(Cow::from(reason))),
+            Outcome::Deadline => ("deadline", Some(Hit::Timeout(self.timeout).explained().into())),
             Outcome::CutOff => ("cut-off", None),
             Outcome::ClientGone if self.cut_off.is_cancelled() => ("cut-off", None),
             Outcome::ClientGone => ("client-gone", None),
-            Outcome::Refused(reason) => ("refused", Some(reason)),
+            Outcome::Refused(reason) => ("refused", Some(Cow::from(reason))),
         };
         if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
             return;

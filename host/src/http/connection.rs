@@ -3,7 +3,7 @@
 //! | limit | value |
 //! |---|---|
 //! | a request head, and the idle time before it | `Config::head_timeout` |
-//! | headers of a request | 100 lines, 64 KiB in all; beyond it 431 |
+//! | headers of a request | 100 lines, `limits.requestHead` in all; beyond it 431 |
 //! | an answer's body | the function's deadline, also when the client reads slowly or not at all |
 //! | the last bytes of an answer, once all are known | the longer of that deadline and `Config::head_timeout` |
 //! | a client that leaves before its request body was read | noticed within [`PEER_CHECK`] |
@@ -28,8 +28,6 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 
-/// Largest request head in bytes; Kestrel, in front of us, allows half of it.
-const HEAD_LIMIT: usize = 64 << 10;
 /// How often an unread request's client is checked for having left (P4 allows a second).
 const PEER_CHECK: Duration = Duration::from_millis(250);
 /// How long a closing connection goes on reading: bytes that nobody reads would turn the close into a reset, which can
@@ -43,11 +41,12 @@ pub async fn drive(socket: Socket, service: Arc<Service>, stop: Stop) {
         let (service, exchange) = (Arc::clone(&service), Arc::clone(&exchange));
         async move { Ok::<http::Response<ResponseBody>, Infallible>(service.answer(request, exchange).await) }
     });
+    let head_limit = usize::try_from(service.config.request_head).expect("256 KiB at the most");
     let mut connection = pin!(
         http1::Builder::new()
             .timer(PatientTimer)
             .header_read_timeout(service.config.head_timeout)
-            .max_header_size(HEAD_LIMIT)
+            .max_header_size(head_limit)
             .serve_connection(TokioIo::new(socket.clone()), answer)
     );
     let mut stopping = pin!(stop.gently.cancelled());

@@ -10,6 +10,7 @@ use crate::observe::text::Text;
 use crate::pool::{Fault, Refusal, Timings};
 use crate::protocol::forwarded::BadHead;
 use crate::sandbox::Identity;
+use crate::sandbox::hit::Hit;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
@@ -87,8 +88,10 @@ impl Refused {
     /// The request body is longer than the function accepts.
     pub fn body_too_large(limit: u64) -> Self {
         let message = format!("the request body is longer than {limit} bytes");
+        let outcome = Outcome::Refused(Hit::RequestBody(limit).explained());
+        let refused = Self { outcome, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request-body-too-large", message) };
         // What is left of the body is not read: nothing else can follow on this connection.
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request-body-too-large", message).closing()
+        refused.closing()
     }
 
     /// The deadline came before the guest's head.

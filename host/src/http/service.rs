@@ -6,14 +6,16 @@ use super::closing::Closing;
 use super::exchange::Exchange;
 use super::respond::{self, Refused};
 use crate::config::function_json::Trigger;
+use crate::config::settings::Limits;
 use crate::config::{Config, Role};
 use crate::guest::Guest;
 use crate::observe::machine::Machine;
 use crate::pool::{Call, Fault, Pool, Reply};
 use crate::protocol::forwarded;
 use crate::protocol::routes::{Route, Router};
+use crate::sandbox::hit::Hit;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -113,7 +115,7 @@ impl Service {
 
         let id = Arc::clone(&origin.id);
         let function = &self.config.functions[index];
-        let mut closing = Closing::new(Arc::clone(&function.name), Arc::clone(&id), arrived, self.stop.now.clone());
+        let mut closing = Closing::new(function, Arc::clone(&id), arrived, self.stop.now.clone());
         let (is_head, version) = (head.method == Method::HEAD, head.version);
         let deadline = (arrived + function.limits.timeout).into();
         let request = Request::from_parts(head, incoming);
@@ -193,10 +195,11 @@ impl Service {
             let lease = self.pool.admit(guest, deadline).await;
             *queued = asked.elapsed();
             let mut reply = lease?.invoke(call).await?;
+            within(&reply.head.headers, &function.limits).map_err(Fault::from)?;
             let length = sendable(&mut reply).map_err(Fault::BadHead)?;
             if let Some(size) = reply.body.known_size() {
-                if function.limits.response_body.is_some_and(|most| size > most) {
-                    return Err(Fault::ResponseTooLong.into());
+                if let Some(most) = function.limits.response_body.filter(|most| size > *most) {
+                    return Err(Fault::from(Hit::ResponseBody(most)).into());
                 }
                 let bodiless = is_bodiless(is_head, reply.head.status);
                 if !bodiless && length.is_some_and(|length| size < length) {
@@ -266,6 +269,18 @@ impl Service {
 /// Whether the answer has no body on the wire, whatever the guest writes and announces.
 fn is_bodiless(is_head: bool, status: StatusCode) -> bool {
     is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Holds the head of an answer to its limits; each line counts with its colon, space and end.
+fn within(headers: &HeaderMap, limits: &Limits) -> Result<(), Hit> {
+    if headers.len() > limits.response_headers as usize {
+        return Err(Hit::ResponseHeaders(limits.response_headers));
+    }
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes as u64 > limits.response_head {
+        return Err(Hit::ResponseHead(limits.response_head));
+    }
+    Ok(())
 }
 
 /// Checks what hyper would trip over: the status, and the length if one is announced.

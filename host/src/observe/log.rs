@@ -5,7 +5,8 @@
 //! and so none can imitate the two prefixes that the Functions host treats specially (S13). Text from outside is written
 //! with `?` (quoted and escaped), so it cannot break a line either.
 //!
-//! A thread writes, so a full pipe delays nobody; what does not fit into [`ROOM`] is lost, and the log says how much.
+//! A thread writes, so a full pipe delays nobody; what does not fit into [`ROOM`] is lost, and the log says how much. At the
+//! end of the process it has [`LAST_WORDS`] to write what is left.
 //! Records that come in quick succession leave together: waking a thread for each of them would cost more than the
 //! rest of the log.
 
@@ -13,7 +14,7 @@ use super::text::Text;
 use std::cell::RefCell;
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::Level;
 
@@ -22,14 +23,19 @@ const ROOM: usize = 16 << 20;
 /// For how long records are gathered after some have been written. A first record leaves at once.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// How long the end of the process waits for a reader of the log.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// The log is as global as stdout.
-static QUEUE: Queue = Queue { state: Mutex::new(State::new()), more: Condvar::new() };
+static QUEUE: Queue = Queue::new();
 
 /// Starts the log with the records of `level` and above; what is waiting is written when the answer is dropped.
 pub fn start(level: Level) -> Log {
     let thread = thread::Builder::new().name("log".to_owned()).spawn(|| QUEUE.write_to(&mut io::stdout()));
+    // Without a thread nobody would say that everything is written.
+    QUEUE.state().ended = thread.is_err();
     tracing_subscriber::fmt().with_writer(|| Queued).with_ansi(false).with_max_level(level).init();
-    Log { thread: thread.ok() }
+    Log(())
 }
 
 /// Writes a record of level INFO as tracing would, for the one that every request writes: tracing visits each field, which
@@ -62,22 +68,20 @@ struct Scratch {
 }
 
 /// Keeps the log going.
-pub struct Log {
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Log(());
 
 impl Drop for Log {
     fn drop(&mut self) {
-        QUEUE.state().closing = true;
-        QUEUE.more.notify_one();
-        // A writer that panicked has said so on stderr.
-        let _ = self.thread.take().map(JoinHandle::join);
+        QUEUE.close();
     }
 }
 
 struct Queue {
     state: Mutex<State>,
+    /// Tells the writer that there is something to write.
     more: Condvar,
+    /// Tells the end of the process that everything is written.
+    ended: Condvar,
 }
 
 struct State {
@@ -87,15 +91,29 @@ struct State {
     /// The thread sleeps until it is told that there is something to write.
     idle: bool,
     closing: bool,
+    /// Everything is written, and nothing will be any more.
+    ended: bool,
 }
 
 impl State {
     const fn new() -> Self {
-        Self { waiting: Vec::new(), lost: 0, idle: false, closing: false }
+        Self { waiting: Vec::new(), lost: 0, idle: false, closing: false, ended: false }
     }
 }
 
 impl Queue {
+    const fn new() -> Self {
+        Self { state: Mutex::new(State::new()), more: Condvar::new(), ended: Condvar::new() }
+    }
+
+    /// Waits until everything is written, or [`LAST_WORDS`] if nobody reads.
+    fn close(&self) {
+        let mut state = self.state();
+        state.closing = true;
+        self.more.notify_one();
+        drop(self.ended.wait_timeout_while(state, LAST_WORDS, |state| !state.ended));
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,6 +154,8 @@ impl Queue {
             let _ = out.write_all(&batch).and_then(|()| out.flush());
             batch.clear();
             if closing {
+                self.state().ended = true;
+                self.ended.notify_one();
                 return;
             }
             thread::sleep(GATHER);
@@ -163,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_counted_and_the_rest_is_written() {
-        let queue = Queue { state: Mutex::new(State::new()), more: Condvar::new() };
+        let queue = Queue::new();
         let record = vec![b'x'; ROOM / 2];
         for _ in 0..4 {
             queue.add(&record);

@@ -2,15 +2,16 @@
 //! driven on until the guest has nothing left to do.
 
 use super::Fault;
-use super::run::{Instance, Run, explain};
+use super::run::{Instance, Run};
 use crate::engine::Ticking;
+use crate::sandbox::cpu::metered;
 use crate::sandbox::{Denied, Sandbox};
 use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
@@ -31,25 +32,24 @@ pub type Answer = oneshot::Receiver<Answered>;
 pub fn call(mut instance: Instance, handler: handler::Guest, asked: Asked, ticking: Ticking) -> (Run, Answer) {
     let (sender, answer) = oneshot::channel();
     let run = async move {
-        let result = instance
-            .store
-            .run_concurrent(async |accessor| {
-                let bodies = Arc::clone(&asked.bodies);
-                // Whoever waited may have left.
-                let _ = sender.send(asked.answer(accessor, &handler).await?);
-                poll_fn(|cx| {
-                    ready!(accessor.poll_no_interesting_tasks(cx));
-                    // Whoever reads the answer drives this as well, so nobody has to be woken.
-                    if bodies.are_passed_on() { Poll::Pending } else { Poll::Ready(()) }
-                })
-                .await;
-                wasmtime::error::Ok(())
+        let meter = Arc::clone(&instance.store.data().cpu);
+        let answering = instance.store.run_concurrent(async |accessor| {
+            let bodies = Arc::clone(&asked.bodies);
+            // Whoever waited may have left.
+            let _ = sender.send(asked.answer(accessor, &handler).await?);
+            poll_fn(|cx| {
+                ready!(accessor.poll_no_interesting_tasks(cx));
+                // Whoever reads the answer drives this as well, so nobody has to be woken.
+                if bodies.are_passed_on() { Poll::Pending } else { Poll::Ready(()) }
             })
             .await;
+            wasmtime::error::Ok(())
+        });
+        let result = metered(meter, pin!(answering)).await;
         drop(ticking);
         match result.flatten() {
             Ok(()) => Ok(instance),
-            Err(error) => Err(explain(&instance.store, &error, Fault::Trap)),
+            Err(error) => Err(Fault::of_call(&instance.store, &error)),
         }
     };
     (Box::pin(run), answer)
@@ -86,7 +86,7 @@ impl Asked {
         let request = accessor.with(|mut access| access.get().http().table.push(request))?;
         let response = match handler.call_handle(accessor, request).await? {
             Ok(response) => response,
-            Err(code) => return Ok(Err(Fault::ErrorCode(format!("{code:?}")))),
+            Err(code) => return Ok(Err(Fault::error_code(&code))),
         };
         accessor.with(|mut access| {
             let response = access.get().http().table.delete(response)?;

@@ -10,11 +10,13 @@
 //! been parked longest.
 
 mod concurrent;
+mod fault;
 mod parked;
 mod run;
 mod shared;
 
-pub use run::{Call, Fault, Reply, ReplyBody, Timings};
+pub use fault::Fault;
+pub use run::{Call, Reply, ReplyBody, Timings};
 
 use crate::guest::Guest;
 use crate::sandbox::limits::{Budget, Reservation};

@@ -9,9 +9,11 @@
 
 use super::Lease;
 use super::concurrent::{self, Answer, Answered, Asked};
+use super::fault::Fault;
 use super::shared::{self, Seat};
-use crate::engine::{TICK, Ticking};
+use crate::engine::{FIRST_YIELD, TICK, Ticking};
 use crate::guest::{Guest, Handler, chain};
+use crate::sandbox::cpu::metered;
 use crate::sandbox::{Identity, Sandbox};
 use bytes::{Bytes, BytesMut};
 use http::uri::{Authority, Scheme};
@@ -24,7 +26,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::task::coop::unconstrained;
 use wasmtime::Store;
-use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 use wasmtime_wasi_http::p2::bindings::http::types;
 use wasmtime_wasi_http::p3::bindings::exports::wasi::http::handler;
@@ -61,35 +62,6 @@ pub struct Timings {
     pub instantiate: Duration,
     /// From the call until the head was there.
     pub head: Duration,
-}
-
-/// How a guest failed. The text is for the operator; a client must not see it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// No instance could be made.
-    #[error("could not be instantiated: {0}")]
-    Instantiate(String),
-    /// It trapped.
-    #[error("trapped: {0}")]
-    Trap(String),
-    /// It called exit.
-    #[error("called exit with status {0}")]
-    Exit(i32),
-    /// It returned without an answer.
-    #[error("returned without setting a response")]
-    NoReply,
-    /// It set an error in place of a response.
-    #[error("answered with the error {0}")]
-    ErrorCode(String),
-    /// It returned before its body was finished, or dropped the body unfinished.
-    #[error("did not finish its response body")]
-    Unfinished,
-    /// Its body is longer than `limits.responseBody`.
-    #[error("wrote more than limits.responseBody allows")]
-    ResponseTooLong,
-    /// Its head cannot be sent: an informational status, say, or a wrong length.
-    #[error("set a response that cannot be sent: {0}")]
-    BadHead(&'static str),
 }
 
 /// A store with an instance of a guest in it.
@@ -157,9 +129,11 @@ impl Prepared {
 }
 
 async fn instantiate(guest: &Guest, mut store: Store<Sandbox>) -> Result<Instance, Fault> {
-    match guest.pre.instantiate(&mut store).await {
+    let meter = Arc::clone(&store.data().cpu);
+    let instantiated = metered(meter, pin!(guest.pre.instantiate(&mut store))).await;
+    match instantiated {
         Ok(handler) => Ok(Instance { store, handler, held: None }),
-        Err(error) => Err(explain(&store, &error, Fault::Instantiate)),
+        Err(error) => Err(Fault::of_start(&store, &error)),
     }
 }
 
@@ -191,7 +165,7 @@ impl Lease {
 
         let identity = instance.store.data().identity().clone();
         // A parked instance's next tick is long past; the yield that it would cost has to be earned first.
-        instance.store.set_epoch_deadline(1);
+        instance.store.set_epoch_deadline(FIRST_YIELD);
         let (mut run, mut head) = match instance.handler.clone() {
             Handler::P2(handler) => call_p2(instance, handler, request, scheme, ticking)?,
             Handler::P3(handler) => {
@@ -273,43 +247,21 @@ where
     let scheme = if scheme == Scheme::HTTPS { types::Scheme::Https } else { types::Scheme::Http };
     let request = http.new_incoming_request(scheme, request).map_err(request_fault)?;
     let set = move |set: Result<_, types::ErrorCode>| {
-        let answered: Answered = set.map_err(|code| Fault::ErrorCode(format!("{code:?}")));
+        let answered: Answered = set.map_err(|code| Fault::error_code(&code));
         // Whoever waited may have left.
         let _ = sender.send(answered);
     };
     let outparam = http.new_response_outparam_from_callback(set).map_err(request_fault)?;
     let run = Box::pin(async move {
-        let result = handler.call_handle(&mut instance.store, request, outparam).await;
+        let meter = Arc::clone(&instance.store.data().cpu);
+        let result = metered(meter, pin!(handler.call_handle(&mut instance.store, request, outparam))).await;
         drop(ticking);
         match result {
             Ok(()) => Ok(instance),
-            Err(error) => Err(explain(&instance.store, &error, Fault::Trap)),
+            Err(error) => Err(Fault::of_call(&instance.store, &error)),
         }
     });
     Ok((run, answer))
-}
-
-/// Puts a failed call into words: an exit, else `other` with the trap, its frames, and the limit that was hit before it.
-pub(super) fn explain(store: &Store<Sandbox>, error: &wasmtime::Error, other: fn(String) -> Fault) -> Fault {
-    if let Some(I32Exit(status)) = error.downcast_ref() {
-        return Fault::Exit(*status);
-    }
-    let mut text = error.root_cause().to_string();
-    if let Some(hit) = store.data().limiter.hit() {
-        text = format!("{text}, after {hit}");
-    }
-    if let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() {
-        let name =
-            |frame: &wasmtime::FrameInfo| frame.func_name().map(|name| format!("{:#}", rustc_demangle::demangle(name)));
-        // The frames of a panic are the same in every Rust guest and tell nothing.
-        let machinery = ["std::", "core::", "alloc::", "__rustc::", "abort"];
-        let own = |name: &String| !machinery.iter().any(|prefix| name.starts_with(prefix));
-        let names: Vec<String> = trace.frames().iter().filter_map(name).filter(own).take(8).collect();
-        if !names.is_empty() {
-            text = format!("{text}, in {}", names.join(" < "));
-        }
-    }
-    other(text)
 }
 
 /// The body of a reply. Polling it drives the guest; it ends cleanly only when the guest finished its body.

@@ -9,14 +9,17 @@
 //! leaves its work behind: the instance takes no more requests then, and ends with the last that it has.
 
 use super::concurrent::{Answered, Asked};
-use super::run::{Call, Fault, Instance, Prepared, Reply, ReplyBody, Timings, explain};
+use super::fault::Fault;
+use super::run::{Call, Instance, Prepared, Reply, ReplyBody, Timings};
 use super::{Lease, Shared};
 use crate::engine::Ticking;
 use crate::guest::Guest;
+use crate::sandbox::cpu::metered;
 use crate::sandbox::{Identity, Sandbox};
 use bytes::Bytes;
 use http_body::Body;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -219,12 +222,14 @@ impl SharedInstance {
             Ok(mut instance) => {
                 let handler = instance.p3_handler();
                 instance.store.set_epoch_deadline(1);
+                let meter = Arc::clone(&instance.store.data().cpu);
                 let serving =
                     instance.store.run_concurrent(async |accessor| self.serve(accessor, &handler, jobs).await);
-                match serving.await.flatten() {
+                let served = metered(meter, pin!(serving)).await;
+                match served.flatten() {
                     Ok(()) => return Some(instance),
                     // Noted while the store lives: a body whose store is gone looks finished.
-                    Err(error) => self.fault.set(explain(&instance.store, &error, Fault::Trap)),
+                    Err(error) => self.fault.set(Fault::of_call(&instance.store, &error)),
                 }
             }
             Err(fault) => self.fault.set(fault),

@@ -91,7 +91,7 @@ mod tests {
 
     fn router(prefix: &str, routes: &[(&str, &str, &[Method])]) -> (Router, Vec<Function>) {
         let given = Circumstances { machine_memory: 1 << 30, listen: None, cache_folders: Vec::new() };
-        let mut config = serve("x.wasm".into(), &HostPatch::default(), Vec::new(), &given);
+        let mut config = serve("x.wasm".into(), &HostPatch::default(), Vec::new(), Vec::new(), &given);
         config.route_prefix = prefix.to_owned();
         config.functions = routes
             .iter()
@@ -109,6 +109,7 @@ mod tests {
                 limits: Limits::default(),
                 reuse: Reuse::default(),
                 env: Vec::new(),
+                dirs: Vec::new(),
             })
             .collect();
         (Router::new(&config), config.functions)

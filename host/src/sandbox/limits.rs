@@ -1,8 +1,7 @@
 //! Memory and tables: what one instance may have, and what all of them together may have.
 
+use super::hit::Hit;
 use crate::config::settings::Limits;
-use crate::config::units::spell_size;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::ResourceLimiter;
@@ -58,29 +57,6 @@ impl Drop for Reservation {
     }
 }
 
-/// A limit that a guest ran into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hit {
-    /// Of its own memory, in bytes.
-    Memory(u64),
-    /// Of the memory of all guests, in bytes.
-    TotalMemory(u64),
-    /// Of its tables, in elements.
-    TableElements(u64),
-}
-
-impl fmt::Display for Hit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Memory(limit) => write!(f, "limits.memory of {} reached", spell_size(*limit)),
-            Self::TotalMemory(limit) => {
-                write!(f, "limits.totalMemory of {}, shared by all guests, reached", spell_size(*limit))
-            }
-            Self::TableElements(limit) => write!(f, "limits.tableElements of {limit} reached"),
-        }
-    }
-}
-
 /// Answers wasmtime's questions whether a memory or table may grow. A refused growth is an error value in the guest,
 /// which most guests then turn into a trap.
 #[derive(Debug)]
@@ -88,7 +64,7 @@ pub struct Limiter {
     memory: u64,
     memory_limit: u64,
     tables: u64,
-    table_limit: u64,
+    table_limit: u32,
     reservation: Reservation,
     hit: Option<Hit>,
 }
@@ -100,7 +76,7 @@ impl Limiter {
             memory: 0,
             memory_limit: limits.memory,
             tables: 0,
-            table_limit: u64::from(limits.table_elements),
+            table_limit: limits.table_elements,
             reservation,
             hit: None,
         }
@@ -138,7 +114,7 @@ impl ResourceLimiter for Limiter {
 
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = self.tables + (desired - current) as u64;
-        if wanted > self.table_limit {
+        if wanted > u64::from(self.table_limit) {
             self.hit = Some(Hit::TableElements(self.table_limit));
             return Ok(false);
         }

@@ -1,36 +1,33 @@
 //! The data of one store: what a guest may use, and what it is told.
 //!
-//! A guest gets nothing that was not granted: no environment beyond `grants.env`, no files, no sockets, no outgoing
-//! requests. WASI interfaces that need a grant are linked all the same, because the standard libraries of several
+//! A guest gets nothing that was not granted: no environment beyond `grants.env`, no files beyond `grants.dirs`, no sockets,
+//! no outgoing requests. WASI interfaces that need a grant are linked all the same, because the standard libraries of several
 //! languages import them; they answer with a denial.
 
+pub mod cpu;
+pub mod hit;
 pub mod limits;
 mod stdio;
 
 use crate::bindings::flexwasm::host::diagnostics;
+use crate::config::dirs::Folder;
 use crate::config::settings::{Limits, Reuse};
 use crate::engine::Wasi;
 use crate::observe::machine::Machine;
+use cpu::Meter;
 use limits::{Limiter, Reservation};
 use std::sync::Arc;
 use stdio::Output;
+pub use stdio::Rate;
 use wasmtime::component::{HasData, Linker, ResourceTable};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 use wasmtime_wasi_io::bindings::wasi::io;
 
-/// Handles that an instance may hold, and entries of its resource table. What each of them can keep on the host's side
-/// is bounded below, so that a guest that hoards them is ended long before it matters.
-pub const HANDLES: usize = 1024;
-/// What the concurrency of WASI 0.3 may keep for an instance: tasks, threads, and three entries for each stream and future.
-pub const CONCURRENT_ENTRIES: usize = 4 * HANDLES;
-/// Bytes that a guest may hand to the host in one call, and that its outgoing bodies take in one write.
-pub const CALL_BYTES: usize = 2 << 20;
+/// Bytes that a guest's outgoing bodies take in one write.
 const CHUNK_BYTES: usize = 64 << 10;
-/// Bytes of one set of header fields, as wasmtime counts them.
-const FIELD_BYTES: usize = 64 << 10;
-/// Random bytes in one call: more would hold a thread.
-const RANDOM_BYTES: u64 = 64 << 10;
+/// What wasmtime adds to the bytes of each header field when it counts a set of them.
+const FIELD_OVERHEAD: usize = size_of::<http::HeaderName>() + size_of::<http::HeaderValue>();
 
 /// What stays the same for every invocation of a function.
 #[derive(Debug)]
@@ -39,12 +36,41 @@ pub struct Policy {
     pub function: Arc<str>,
     /// What one invocation may use.
     pub limits: Limits,
+    /// What all of them together may write to the log.
+    pub log_rate: Rate,
     /// How many requests an instance may serve.
     pub reuse: Reuse,
     /// Environment variables of the guest.
     pub env: Vec<(String, String)>,
+    /// Folders that the guest may read.
+    pub dirs: Vec<Folder>,
     /// Facts for the guest.
     pub machine: Arc<Machine>,
+}
+
+impl Policy {
+    /// Handles that an instance may hold, and entries of its resource table. What each of them can keep on the host's side
+    /// is bounded as well, so that a guest that hoards them is ended long before it matters.
+    pub fn handles(&self) -> usize {
+        self.limits.handles as usize * self.reuse.concurrent as usize
+    }
+
+    /// What the concurrency of WASI 0.3 may keep for an instance: tasks, threads, and three entries for each stream and
+    /// future.
+    pub fn concurrent_entries(&self) -> usize {
+        4 * self.handles()
+    }
+
+    /// Bytes that a guest may hand to the host in one call.
+    pub fn call_bytes(&self) -> usize {
+        usize::try_from(self.limits.host_call).expect("1 GiB at the most")
+    }
+
+    /// Bytes of one set of header fields, as wasmtime counts them: room for every head that may be sent.
+    fn field_bytes(&self) -> usize {
+        let bytes = usize::try_from(self.limits.response_head).expect("1 MiB at the most");
+        bytes + self.limits.response_headers as usize * FIELD_OVERHEAD
+    }
 }
 
 /// What a guest has of an operating system, and its log.
@@ -57,15 +83,16 @@ impl System {
     fn new(policy: &Arc<Policy>, invocation: Option<Arc<str>>) -> Self {
         let output = Output::new(policy, invocation);
         let [stdout, stderr] = output.streams();
-        let wasi = WasiCtx::builder()
-            .envs(&policy.env)
-            .stdout(stdout)
-            .stderr(stderr)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .max_random_size(RANDOM_BYTES)
-            .build();
-        Self { wasi, output }
+        let mut wasi = WasiCtx::builder();
+        wasi.envs(&policy.env).stdout(stdout).stderr(stderr);
+        wasi.allow_tcp(false).allow_udp(false).max_random_size(policy.limits.random);
+        for Folder { path, guest_path } in &policy.dirs {
+            // It was there when the configuration was read. Links in it that lead out of it are refused when they are opened.
+            if let Err(error) = wasi.preopened_dir(path, guest_path, FsPerms::ReadOnly) {
+                tracing::warn!(function = %policy.function, folder = guest_path, %error, "a granted folder cannot be opened");
+            }
+        }
+        Self { wasi: wasi.build(), output }
     }
 }
 
@@ -96,6 +123,8 @@ pub struct Sandbox {
     hooks: Denied,
     /// Counts memory and tables.
     pub limiter: Limiter,
+    /// Counts the time on a thread.
+    pub cpu: Arc<Meter>,
     policy: Arc<Policy>,
     identity: Identity,
     /// None where several requests share the instance.
@@ -111,11 +140,17 @@ impl Sandbox {
         reservation: Reservation,
     ) -> Self {
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(FIELD_BYTES);
+        http.set_field_size_limit(policy.field_bytes());
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES * policy.reuse.concurrent as usize);
+        table.set_max_capacity(policy.handles());
         let limiter = Limiter::new(&policy.limits, reservation);
-        Self { system: None, http, table, hooks: Denied, limiter, policy, identity, invocation }
+        let cpu = Meter::new(policy.limits.cpu);
+        Self { system: None, http, table, hooks: Denied, limiter, cpu, policy, identity, invocation }
+    }
+
+    /// What stays the same for every invocation of the function.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Which instance this is.
@@ -130,11 +165,13 @@ impl Sandbox {
             system.output.begin(invocation.clone());
         }
         self.limiter.begin();
+        self.cpu.begin();
         self.invocation = invocation;
     }
 
-    /// The instance has been given a request beside those that it is answering.
+    /// The instance has been given a request beside those that it is answering, and time to answer it.
     pub fn joined(&mut self, served: u64) {
+        self.cpu.begin();
         self.identity.served = served;
     }
 

@@ -4,13 +4,18 @@
 //! share it at the same time, nobody knows whose line it is: there is no tag, and one budget for all. Both streams share
 //! `limits.log`; what goes beyond is dropped, and the log says so once. Writing never blocks and never fails: a guest
 //! cannot be slowed down or ended by its own log.
+//!
+//! `limits.logRate` holds for all invocations of a function together: a flood of short ones, each within its `limits.log`,
+//! would otherwise push everybody else's records out of the log. Lines beyond it are dropped as a whole.
 
 use super::Policy;
+use crate::config::units::spell_size;
 use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -19,6 +24,90 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 const LINE_LIMIT: usize = 8 << 10;
 /// What a guest may offer in one write, in bytes.
 const WRITE_LIMIT: usize = 64 << 10;
+/// What a record takes in the log beside its text, in bytes: time, level, names, id.
+const RECORD: u64 = 128;
+/// For how long [`Rate`] counts before it begins anew.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// What all invocations of a function together may write to the log in a second (`limits.logRate`).
+#[derive(Debug)]
+pub struct Rate {
+    limit: u64,
+    window: Mutex<Window>,
+}
+
+/// The second that is being counted.
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    left: u64,
+    /// Bytes of text that were dropped and not told of.
+    dropped: u64,
+    /// Somebody is going to tell.
+    telling: bool,
+}
+
+impl Rate {
+    /// Grants `limit` bytes in each second.
+    pub fn new(limit: u64) -> Self {
+        Self { limit, window: Mutex::new(Window { began: Instant::now(), left: limit, dropped: 0, telling: false }) }
+    }
+
+    /// Takes a record whose text has `length` bytes.
+    ///
+    /// # Errors
+    /// It has to be dropped; if it is the first since that was last told, it is to be told in so much time.
+    fn take(&self, now: Instant, length: usize) -> Result<(), Option<Duration>> {
+        let mut window = self.window();
+        let elapsed = now.saturating_duration_since(window.began);
+        if elapsed >= WINDOW {
+            window.began = now;
+            window.left = self.limit;
+        }
+        let length = length as u64;
+        match window.left.checked_sub(length + RECORD) {
+            Some(left) => {
+                window.left = left;
+                Ok(())
+            }
+            None => {
+                window.dropped += length;
+                let first = !std::mem::replace(&mut window.telling, true);
+                Err(first.then(|| WINDOW.saturating_sub(elapsed)))
+            }
+        }
+    }
+
+    /// Bytes that were dropped since it was last told.
+    fn tell(&self) -> u64 {
+        let mut window = self.window();
+        window.telling = false;
+        std::mem::take(&mut window.dropped)
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        // Every change under the lock is complete before anything can panic.
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Policy {
+    /// Whether the log takes a record of `length` bytes from this function now. When it first does not, a task that lives for
+    /// the rest of the second tells how much was dropped.
+    fn may_log(self: &Arc<Self>, length: usize) -> bool {
+        let Err(first) = self.log_rate.take(Instant::now(), length) else { return true };
+        if let (Some(rest), Ok(runtime)) = (first, tokio::runtime::Handle::try_current()) {
+            let policy = Arc::clone(self);
+            runtime.spawn(async move {
+                tokio::time::sleep(rest).await;
+                let (rate, dropped) = (spell_size(policy.log_rate.limit), policy.log_rate.tell());
+                tracing::warn!(target: "guest", function = %policy.function,
+                    "output beyond limits.logRate ({rate} per second) was dropped: {dropped} bytes");
+            });
+        }
+        false
+    }
+}
 
 /// Standard output and standard error of one instance.
 pub struct Output(Arc<Mutex<Log>>);
@@ -84,8 +173,10 @@ impl Log {
         if allowed < bytes.len() && !self.cut {
             self.cut = true;
             let limit = self.policy.limits.log;
-            tracing::warn!(target: "guest", function = %self.policy.function, id = self.invocation.as_ref().map(tracing::field::display),
-                "output beyond limits.log ({limit} bytes) is dropped");
+            if self.policy.may_log(0) {
+                tracing::warn!(target: "guest", function = %self.policy.function, id = self.invocation.as_ref().map(tracing::field::display),
+                    "output beyond limits.log ({limit} bytes) is dropped");
+            }
         }
         self.left -= allowed as u64;
         for piece in bytes[..allowed].split_inclusive(|byte| *byte == b'\n').flat_map(|piece| piece.chunks(LINE_LIMIT))
@@ -108,7 +199,7 @@ impl Log {
     fn end_line(&mut self, index: usize) {
         let (stream, line) = &mut self.lines[index];
         let text = String::from_utf8_lossy(line.trim_ascii_end());
-        if !text.is_empty() {
+        if !text.is_empty() && self.policy.may_log(text.len()) {
             // Debug formatting quotes the text and escapes every control character in it.
             tracing::info!(target: "guest", function = %self.policy.function, id = self.invocation.as_ref().map(tracing::field::display), stream, text = ?text);
         }
@@ -176,5 +267,26 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_grants_so_much_and_the_rest_is_counted() {
+        let (rate, begun) = (Rate::new(1000 + 2 * RECORD), Instant::now());
+        let at = |ms| begun + Duration::from_millis(ms);
+        assert_eq!(rate.take(at(1100), 600), Ok(()));
+        // The limit itself is granted, one byte more is not.
+        assert_eq!(rate.take(at(1200), 401), Err(Some(Duration::from_millis(900))));
+        assert_eq!(rate.take(at(1200), 400), Ok(()));
+        assert_eq!(rate.take(at(1300), 1), Err(None), "somebody is to tell already");
+        assert_eq!(rate.tell(), 402);
+        // The next second begins with the next record.
+        assert_eq!(rate.take(at(2100), 1000), Ok(()));
+        assert_eq!(rate.take(at(2101), 1000), Err(Some(Duration::from_millis(999))));
+        assert_eq!((rate.tell(), rate.tell()), (1000, 0));
     }
 }

@@ -1,6 +1,6 @@
 //! Configuration, guests and HTTP that cannot work: one clear message each, and nothing else suffers.
 
-use crate::support::{App, flexwasm, get, guests, output};
+use crate::support::{App, component, flexwasm, get, guests, output};
 use flexwasm::config::settings::HostPatch;
 use flexwasm::config::{Circumstances, serve};
 use flexwasm::observe::machine::Machine;
@@ -81,7 +81,12 @@ fn settings_that_contradict_each_other() {
         r#"{"version": "2.0", "functionTimeout": "00:00:10", "flexwasm": {"limits": {"timeout": "10s"}}}"#,
     )
     .routed("one", guests::COUNTER, r#""route": "same/{a}""#, "{}")
-    .routed("two", guests::COUNTER, r#""route": "SAME/{b}""#, r#"{"grants": {"env": ["MISSING"]}}"#);
+    .routed(
+        "two",
+        guests::COUNTER,
+        r#""route": "SAME/{b}""#,
+        r#"{"grants": {"env": ["MISSING"], "dirs": ["two", "two/none"]}}"#,
+    );
     let mut command = flexwasm();
     command.arg("check").arg(app.path()).env("AzureFunctionsJobHost__functionTimeout", "never");
     command.env("FLEXWASM__POOL__SIZE", "7");
@@ -97,6 +102,7 @@ fn settings_that_contradict_each_other() {
         &[
             "one/function.json: limits.timeout: is 10s, but must be below functionTimeout (10s)",
             r#"two/function.json: grants.env = "MISSING": there is no app setting of this name: set it, or remove the grant"#,
+            r#"two/function.json: grants.dirs = "two/none": cannot be read (No such file or directory"#,
             r#"two/function.json: bindings.route = "SAME/{b}": answers the same paths and methods as function one"#,
         ],
     );
@@ -181,12 +187,21 @@ fn guests_that_cannot_serve() {
 
 #[test]
 fn a_guest_that_traps_or_loops_in_its_start() {
-    for (start, words) in [
-        ("unreachable", "cannot be instantiated: "),
-        ("(loop (br 0))", "cannot be instantiated: its start functions did not end within limits.timeout (500ms)"),
+    for (start, settings, words) in [
+        ("unreachable", "{}", "cannot be instantiated: reached code that must not run"),
+        (
+            "(loop (br 0))",
+            r#"{"limits": {"timeout": "500ms"}}"#,
+            "cannot be instantiated: its start functions did not end, limits.timeout of 500ms reached: raise it",
+        ),
+        (
+            "(loop (br 0))",
+            r#"{"limits": {"cpu": "200ms"}}"#,
+            "cannot be instantiated: limits.cpu of 200ms reached, in start: raise it, or let the guest compute less",
+        ),
     ] {
-        let app = App::new(r#"{"limits": {"timeout": "500ms"}}"#).function("only", guests::COUNTER);
-        let app = app.file("only/guest.wasm", &crate::support::start(start));
+        let app = App::new(settings).function("only", guests::COUNTER);
+        let app = app.file("only/guest.wasm", &component("start", start));
         let mut command = flexwasm();
         command.arg("check").arg(app.path());
         says(&complaint_of(command), &[words]);
@@ -265,7 +280,7 @@ fn a_length_beside_chunks_never_hides_a_second_request() {
 fn slow_heads_are_cut_off() {
     let listen = Some("127.0.0.1:0".parse().unwrap());
     let given = Circumstances { machine_memory: 1 << 30, listen, cache_folders: Vec::new() };
-    let mut config = serve(guests::COUNTER.into(), &HostPatch::default(), Vec::new(), &given);
+    let mut config = serve(guests::COUNTER.into(), &HostPatch::default(), Vec::new(), Vec::new(), &given);
     config.compiler = env!("CARGO_BIN_EXE_flexwasm").into();
     config.head_timeout = Duration::from_millis(300);
     let runtime = tokio::runtime::Runtime::new().unwrap();

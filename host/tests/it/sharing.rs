@@ -64,7 +64,7 @@ fn a_trap_before_the_head_is_a_500_for_every_request_in_the_instance() {
         let answer = client.response(false);
         assert_eq!((answer.status, answer.reason().as_str()), (500, "guest-failed"));
     }
-    assert!(host.closing_line("faulted").contains("trapped: wasm trap: wasm `unreachable`"));
+    assert!(host.closing_line("faulted").contains("(wasm `unreachable` instruction executed)"));
 }
 
 #[test]

@@ -102,6 +102,43 @@ fn a_broken_guest_stops_its_own_function_only() {
 }
 
 #[test]
+fn explain_tells_what_a_guest_asks_for_and_gets_without_running_it() {
+    let granted = r#"{"grants": {"env": ["AzureWebJobsStorage"], "dirs": ["env/data"]}}"#;
+    let app = App::new("{}").routed("env", guests::ENV, r#""authLevel": "function""#, granted);
+    let app =
+        app.file("env/data/words", b"").function("trap", guests::TRAP_BEFORE).file("rubbish/guest.wasm", b"rubbish");
+    let app = app.function_json("rubbish", r#"{"bindings": [{"type": "httpTrigger"}], "scriptFile": "guest.wasm"}"#);
+    let explain = |function: Option<&str>| {
+        let mut command = flexwasm();
+        command.current_dir(app.path()).arg("explain").args(function);
+        output(command)
+    };
+
+    let (status, stdout, stderr) = explain(Some("env"));
+    assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
+    let has = |asked: &str, got: &str| stdout.lines().any(|line| line.contains(asked) && line.ends_with(got));
+    for (asked, got) in [
+        ("function env:", "a guest of WASI 0.2"),
+        ("wasi:cli/environment@0.2", " AzureWebJobsStorage (grants.env)"),
+        ("wasi:filesystem/preopens@0.2", " /env/data (grants.dirs)"),
+        ("wasi:sockets/tcp@0.2", " nothing: raw sockets are always denied"),
+        ("wasi:cli/stdout@0.2", " lines in the host's log, 64KiB for each request"),
+        ("limits.timeout", " 220s"),
+    ] {
+        assert!(has(asked, got), "{asked:?} … {got:?} is not in\n{stdout}");
+    }
+    assert!(!stdout.contains(SECRET) && !stdout.contains("function trap"));
+
+    let (status, stdout, stderr) = explain(None);
+    assert_eq!(status.code(), Some(1));
+    assert!(stdout.contains("function env:") && stdout.contains("function trap:"), "{stdout}");
+    assert!(stderr.contains("function rubbish: ") && stderr.contains("is not a WebAssembly component"), "{stderr}");
+    let (status, _, stderr) = explain(Some("absent"));
+    assert_eq!(status.code(), Some(1));
+    assert!(stderr.contains("there is no function absent: name one of env, rubbish, trap"), "{stderr}");
+}
+
+#[test]
 fn check_tells_what_is_set_without_secrets() {
     let app = App::new(r#"{"pool": {"size": 5}}"#).routed(
         "counter",
@@ -114,9 +151,9 @@ fn check_tells_what_is_set_without_secrets() {
     let (status, stdout, stderr) = output(command);
     assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
     for line in [
-        "pool.size                5",
-        "  route                  /api/c/{id}",
-        "  limits.memory          32MiB",
+        "pool.size                    5",
+        "  route                      /api/c/{id}",
+        "  limits.memory              32MiB",
         "everything is in order",
     ] {
         assert!(stdout.contains(line), "{line:?} is not in\n{stdout}");

@@ -1,6 +1,6 @@
 //! What happens before the first request: phases, and guests that are not there yet.
 
-use crate::support::{App, Client, Host, PATIENCE, eventually, flexwasm, guests, start};
+use crate::support::{App, Client, Host, PATIENCE, component, eventually, flexwasm, guests};
 use flexwasm::app;
 use flexwasm::config::{self, Circumstances, Config};
 use flexwasm::observe::machine::Machine;
@@ -26,7 +26,7 @@ fn a_guest_that_loads_slowly_delays_nobody_else() {
         r#""authLevel": "anonymous""#,
         r#"{"limits": {"timeout": "3s"}}"#,
     );
-    let app = app.file("slow/guest.wasm", &start("(loop (br 0))"));
+    let app = app.file("slow/guest.wasm", &component("start", "(loop (br 0))"));
     let mut config = config(&app);
     config.ready_within = Duration::ZERO;
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -47,7 +47,7 @@ fn a_guest_that_loads_slowly_delays_nobody_else() {
 #[test]
 fn the_process_ends_when_the_last_guest_turns_out_to_be_broken() {
     let app = App::new(r#"{"limits": {"timeout": "500ms"}}"#).function("only", guests::COUNTER);
-    let app = app.file("only/guest.wasm", &start("(loop (br 0))"));
+    let app = app.file("only/guest.wasm", &component("start", "(loop (br 0))"));
     let mut config = config(&app);
     config.ready_within = Duration::ZERO;
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -56,7 +56,7 @@ fn the_process_ends_when_the_last_guest_turns_out_to_be_broken() {
         tokio::time::timeout(PATIENCE, host.run()).await.unwrap()
     });
     let why = ended.unwrap_err();
-    assert!(why.contains("function only: ") && why.contains("its start functions did not end within"), "{why}");
+    assert!(why.contains("function only: ") && why.contains("its start functions did not end, limits.timeout of 500ms reached"), "{why}");
 }
 
 #[test]

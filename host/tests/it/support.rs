@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, PipeReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -125,10 +125,10 @@ pub fn flexwasm() -> Command {
     command
 }
 
-/// A component whose start function does something bad.
-pub fn start(instructions: &str) -> Vec<u8> {
-    let text = fs::read_to_string(repository().join("host/tests/wat/start.wat")).unwrap();
-    wat::parse_str(text.replace("(; start ;)", instructions)).unwrap()
+/// A component with something bad in a `place` of `component.wat`: `start`, `handle` or `more`.
+pub fn component(place: &str, instructions: &str) -> Vec<u8> {
+    let text = fs::read_to_string(repository().join("host/tests/wat/component.wat")).unwrap();
+    wat::parse_str(text.replace(&format!("(; {place} ;)"), instructions)).unwrap()
 }
 
 /// What a command that is expected to end said.
@@ -198,6 +198,16 @@ impl Host {
         let (stdout, out) = Lines::follow(child.stdout.take().unwrap());
         let (stderr, err) = Lines::follow(child.stderr.take().unwrap());
         Self { child, port, stdout, stderr, readers: vec![out, err] }
+    }
+
+    /// Starts a command whose standard output nobody reads; its end is kept open for as long as the answer's second half.
+    pub fn unread(mut command: Command, port: u16) -> (Self, PipeReader) {
+        let (unread, stdout) = std::io::pipe().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        // The command holds the writing end too.
+        drop(command);
+        let (stderr, reader) = Lines::follow(child.stderr.take().unwrap());
+        (Self { child, port, stdout: Arc::default(), stderr, readers: vec![reader] }, unread)
     }
 
     /// Starts a command that prints its URL, such as `flexwasm serve`.

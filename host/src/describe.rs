@@ -1,0 +1,133 @@
+//! What is configured, and what a guest asks for and gets, in words for a person. Names of granted variables, never values.
+
+use crate::config::function_json::Trigger;
+use crate::config::units::{spell_duration, spell_size};
+use crate::config::{Config, Function};
+use crate::guest::compiled;
+use crate::guest::interfaces::Interfaces;
+use crate::guest::{self, LoadError};
+use std::fmt::Write as _;
+
+/// The effective settings, as `flexwasm check` prints them.
+pub fn settings(config: &Config) -> String {
+    let mut rows = vec![
+        ("pool.size", config.pool_size.to_string()),
+        ("queue.length", config.queue_length.to_string()),
+        ("queue.timeout", spell_duration(config.queue_timeout)),
+        ("limits.totalMemory", spell_size(config.total_memory)),
+        ("limits.coreInstances", config.core_instances.to_string()),
+        ("limits.requestHead", spell_size(config.request_head)),
+        ("drain.timeout", spell_duration(config.drain_timeout)),
+        ("headers", format!("{:?}", config.headers).to_lowercase()),
+        ("log.level", config.log_level.to_string().to_lowercase()),
+    ];
+    for function in &config.functions {
+        rows.push(("", String::new()));
+        rows.push(("function", function.name.to_string()));
+        match &function.trigger {
+            Trigger::Http { route, methods, keyed } => {
+                let methods = methods.as_ref().map_or("any".to_owned(), |methods| format!("{methods:?}"));
+                let path = [config.route_prefix.as_str(), &route.to_string()].join("/");
+                rows.push(("  route", format!("/{}", path.trim_matches('/'))));
+                rows.push(("  methods", methods));
+                rows.push(("  function key", if *keyed { "needed" } else { "not needed" }.to_owned()));
+            }
+            Trigger::Envelope => rows.push(("  trigger", "JSON envelope: answered with 501".to_owned())),
+        }
+        rows.push(("  guest", function.guest.display().to_string()));
+        rows.extend(limits(function));
+        rows.push(("  grants.env", format!("{:?}", variables(function))));
+        rows.push(("  grants.dirs", format!("{:?}", folders(function))));
+    }
+    table(&rows)
+}
+
+/// What the guest of a function asks for, what it gets, and what its limits are. It is not run.
+///
+/// # Errors
+/// [`LoadError`], if its file is no component.
+pub fn guest(function: &Function) -> Result<String, LoadError> {
+    let wasm = guest::read(&function.guest)?;
+    let Interfaces { mut imports, wasi } = Interfaces::of(&wasm);
+    imports.sort();
+    let digest = guest::hexadecimal(&compiled::digest(&wasm));
+    let mut text = format!("function {}: a guest of {wasi}\n", function.name);
+    let file = format!("{} ({:.1} MB)", function.guest.display(), wasm.len() as f64 / 1e6);
+    text += &table(&[("  guest", file), ("  sha256", digest)]);
+    text += "\n  asks for, and gets\n";
+    let gets: Vec<(String, String)> =
+        imports.into_iter().map(|import| (format!("    {import}"), gets(function, &import))).collect();
+    text += &table(&gets);
+    text += "\n  limits\n";
+    let indented = limits(function).map(|(key, value)| (format!("  {key}"), value));
+    text += &table(&indented);
+    Ok(text)
+}
+
+/// What a guest of `function` gets when it asks for `import`.
+fn gets(function: &Function, import: &str) -> String {
+    let granted = |key: &str, names: Vec<&str>| match &names[..] {
+        [] => format!("nothing: {key} is empty"),
+        names => format!("{} ({key})", names.join(", ")),
+    };
+    let interface = import.split('@').next().unwrap_or_default();
+    let (package, name) = interface.split_once('/').unwrap_or((interface, ""));
+    match (package, name) {
+        ("flexwasm:host", "diagnostics") => "which process, thread, instance and machine it runs on".to_owned(),
+        ("wasi:cli", "environment") => granted("grants.env", variables(function)),
+        ("wasi:cli", "exit") => "its invocation ends, with status 500".to_owned(),
+        ("wasi:cli", "stdout" | "stderr") => {
+            format!("lines in the host's log, {} for each request", spell_size(function.limits.log))
+        }
+        ("wasi:cli", "stdin") => "nothing: it is empty".to_owned(),
+        ("wasi:cli", name) if name.starts_with("terminal-") => "nothing: there is no terminal".to_owned(),
+        ("wasi:filesystem", "preopens") => granted("grants.dirs", folders(function)),
+        ("wasi:filesystem", _) => "what grants.dirs names, for reading".to_owned(),
+        ("wasi:sockets", _) => "nothing: raw sockets are always denied".to_owned(),
+        ("wasi:http", "outgoing-handler" | "client") => "nothing: outgoing requests are denied".to_owned(),
+        ("wasi:http" | "wasi:io", _) => "its own requests, answers and streams".to_owned(),
+        ("wasi:clocks", _) => "the time".to_owned(),
+        ("wasi:random", _) => format!("random numbers, {} in one call", spell_size(function.limits.random)),
+        _ => "NOTHING: flexwasm has no such interface, so the guest cannot be loaded".to_owned(),
+    }
+}
+
+fn variables(function: &Function) -> Vec<&str> {
+    function.env.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+fn folders(function: &Function) -> Vec<&str> {
+    function.dirs.iter().map(|dir| dir.guest_path.as_str()).collect()
+}
+
+fn limits(function: &Function) -> [(&'static str, String); 16] {
+    let (limits, reuse) = (&function.limits, &function.reuse);
+    [
+        ("  pool.reuse", reuse.requests.to_string()),
+        ("  pool.concurrentPerInstance", reuse.concurrent.to_string()),
+        ("  pool.idleTimeout", spell_duration(reuse.idle_timeout)),
+        ("  limits.timeout", spell_duration(limits.timeout)),
+        ("  limits.cpu", spell_duration(limits.cpu)),
+        ("  limits.memory", spell_size(limits.memory)),
+        ("  limits.tableElements", limits.table_elements.to_string()),
+        ("  limits.handles", limits.handles.to_string()),
+        ("  limits.hostCall", spell_size(limits.host_call)),
+        ("  limits.random", spell_size(limits.random)),
+        ("  limits.requestBody", spell_size(limits.request_body)),
+        ("  limits.responseHeaders", limits.response_headers.to_string()),
+        ("  limits.responseHead", spell_size(limits.response_head)),
+        ("  limits.responseBody", limits.response_body.map_or("none".to_owned(), spell_size)),
+        ("  limits.log", spell_size(limits.log)),
+        ("  limits.logRate", spell_size(limits.log_rate)),
+    ]
+}
+
+/// Two columns, a line each.
+fn table(rows: &[(impl AsRef<str>, String)]) -> String {
+    let width = rows.iter().map(|(key, _)| key.as_ref().len()).max().unwrap_or(0);
+    rows.iter().fold(String::new(), |mut text, (key, value)| {
+        let line = format!("{:width$} {value}", key.as_ref());
+        writeln!(text, "{}", line.trim_end()).expect("a string takes every line");
+        text
+    })
+}

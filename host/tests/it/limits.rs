@@ -1,0 +1,256 @@
+//! Each limit at its value and one beyond, and that its neighbours do not notice.
+
+use crate::support::{App, Host, component, flexwasm, get, guests, output};
+use bytes::Bytes;
+use flexwasm::config::settings::{Limits, Reuse};
+use flexwasm::engine::{Size, Wasi};
+use flexwasm::engines::Engines;
+use flexwasm::guest::{Guest, Pre};
+use flexwasm::observe::machine::Machine;
+use flexwasm::pool::{self, Call, Fault, Pool};
+use flexwasm::sandbox::{Policy, Rate};
+use http_body_util::Empty;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+use wasmtime::component::Component;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+/// A limit of processor time that is small beside one of waiting.
+const BUSY: &str = r#"{"pool": {"size": 4}, "limits": {"cpu": "300ms", "timeout": "200s"}}"#;
+
+/// Whether the last invocation was ended by this limit.
+fn ended_by(host: &Host, limit: &str) {
+    let line = host.closing_line("faulted");
+    assert!(line.contains(&format!("was ended: limits.{limit} reached")), "{line}");
+}
+
+#[test]
+fn a_guest_that_computes_too_long_is_ended_and_one_that_sleeps_is_not() {
+    let app = App::new(BUSY).function("spin", guests::SPIN).function("sleep", guests::SLEEP);
+    let host = app.start();
+    let mut neighbour = host.connect();
+    neighbour.write(get("/api/sleep?ms=1500"));
+    let answer = host.get("/api/spin");
+    assert_eq!((answer.status, answer.reason().as_str()), (500, "guest-failed"));
+    ended_by(&host, "cpu of 300ms");
+    assert_eq!(neighbour.response(false).text(), "slept");
+}
+
+#[test]
+fn a_guest_that_computes_and_sleeps_in_turns_pays_for_the_one_only() {
+    let host = App::new(BUSY).function("compute", guests::COMPUTE).start();
+    assert_eq!(host.get("/api/compute?compute=1&sleep=100&rounds=6").text(), "computed");
+    assert_eq!(host.get("/api/compute?compute=5&sleep=5").status, 500);
+    ended_by(&host, "cpu of 300ms");
+}
+
+#[test]
+fn a_guest_that_writes_without_end_pays_for_it() {
+    let host = App::new(BUSY).function("stream", guests::STREAM).start();
+    assert!(!host.get("/api/stream").complete);
+    ended_by(&host, "cpu of 300ms");
+}
+
+#[test]
+fn each_request_to_an_instance_has_all_the_time() {
+    let settings = r#"{"pool": {"reuse": 100}, "limits": {"cpu": "1s"}}"#;
+    let host = App::new(settings).function("compute", guests::COMPUTE).start();
+    for _ in 0..4 {
+        let answer = host.get("/api/compute?compute=400&rounds=1");
+        assert_eq!((answer.text().as_str(), answer.instance()["id"].as_str()), ("computed", "1"));
+    }
+}
+
+#[test]
+fn a_0_3_guest_that_computes_too_long_is_ended_before_and_in_its_answer() {
+    let app = App::new(BUSY).function("spin", guests::P3_SPIN).function("sleep", guests::P3_COUNTER);
+    for target in ["/api/spin", "/api/spin?after=1"] {
+        let host = app.start();
+        let answer = host.get(target);
+        assert!(answer.status == 500 || !answer.complete, "{target}");
+        ended_by(&host, "cpu of 300ms");
+        assert_eq!(host.get("/api/sleep?ms=600").text(), "1");
+    }
+}
+
+#[test]
+fn requests_that_share_an_instance_share_its_time() {
+    let settings = r#"{"pool": {"size": 4, "reuse": 9, "concurrentPerInstance": 2}, "limits": {"cpu": "300ms"}}"#;
+    let host = App::new(settings).function("spin", guests::P3_SPIN).function("sleep", guests::P3_COUNTER).start();
+    let mut beside = host.connect();
+    beside.write(get("/api/spin"));
+    assert_eq!(host.get("/api/spin").status, 500);
+    assert_eq!(beside.response(false).status, 500);
+    ended_by(&host, "cpu of 300ms");
+    assert_eq!(host.get("/api/sleep?ms=600").text(), "1");
+}
+
+/// A component that was not tried out, as if its start function had been good then.
+async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
+    let size = Size { slots: 1, core_instances: 2, table_elements: 20_000, total_memory: 1 << 30 };
+    let engines = Engines::new(size);
+    let linked = engines.get(Wasi::P2).await.unwrap();
+    let component = Component::new(&linked.engine.wasm, component("start", start)).unwrap();
+    let pre = ProxyPre::new(linked.linker.instantiate_pre(&component).unwrap()).unwrap();
+    let policy = Policy {
+        function: "start".into(),
+        log_rate: Rate::new(limits.log_rate),
+        limits,
+        reuse: Reuse::default(),
+        env: Vec::new(),
+        dirs: Vec::new(),
+        machine: Arc::new(Machine::read(None)),
+    };
+    Arc::new(Guest {
+        policy: Arc::new(policy),
+        pre: Pre::P2(pre),
+        digest: "none".into(),
+        generation: 1,
+        initial_memory: 64 << 10,
+        engine: linked.engine.clone(),
+    })
+}
+
+/// Lets a request run into a start function, for no longer than `most`; the slot is free afterwards.
+async fn start(instructions: &str, limits: Limits, most: Duration) -> Option<Fault> {
+    let guest = untried(instructions, limits).await;
+    let size = pool::Size { slots: 1, queue_length: 0, queue_timeout: most, total_memory: 1 << 30 };
+    let pool = Pool::new(size);
+    let lease = pool.admit(&guest, Instant::now() + most).await.unwrap();
+    let call = Call {
+        request: http::Request::new(Empty::<Bytes>::new()),
+        scheme: http::uri::Scheme::HTTP,
+        authority: "a".parse().unwrap(),
+        id: "id".into(),
+    };
+    let ended = timeout(most, lease.invoke(call)).await;
+    assert_eq!(pool.occupancy().busy, 0);
+    ended.ok().map(|result| result.err().unwrap())
+}
+
+#[tokio::test]
+async fn a_start_function_of_a_request_has_limits_too() {
+    let limits = Limits { cpu: Duration::from_millis(200), ..Limits::default() };
+    let fault = start("(loop (br 0))", limits.clone(), Duration::from_secs(200)).await;
+    let words = "could not be instantiated: limits.cpu of 200ms reached, in start: ";
+    assert!(fault.as_ref().unwrap().to_string().starts_with(words), "{fault:?}");
+    let fault = start("unreachable", limits, Duration::from_secs(200)).await;
+    let words = "could not be instantiated: reached code that must not run";
+    assert!(fault.as_ref().unwrap().to_string().starts_with(words), "{fault:?}");
+}
+
+#[tokio::test]
+async fn a_start_function_that_computes_ends_with_whoever_waits_for_it() {
+    assert_eq!(start("(loop (br 0))", Limits::default(), Duration::from_millis(100)).await, None);
+}
+
+#[test]
+fn handles_are_counted() {
+    let most = |handles: u32| {
+        let settings = format!(r#"{{"limits": {{"handles": {handles}}}}}"#);
+        let host = App::new(&settings).function("counter", guests::COUNTER).start();
+        let fits = |count: &u32| host.get(&format!("/api/counter?hoard={count}")).status == 200;
+        let most = (0..=handles).take_while(fits).last().unwrap();
+        ended_by(&host, &format!("handles of {handles}"));
+        most
+    };
+    assert_eq!(most(24), most(16) + 8);
+}
+
+#[test]
+fn what_one_call_may_take_and_ask_for() {
+    let settings = r#"{"limits": {"hostCall": "8KiB", "random": "1KiB"}}"#;
+    let host = App::new(settings).function("ask", guests::ASK).start();
+    assert_eq!(host.get("/api/ask?bytes=8192&random=1024").text(), "1024");
+    assert_eq!(host.get("/api/ask?bytes=8193").status, 500);
+    host.line(&["was ended: limits.hostCall of 8KiB reached, in ", ": raise it, or let the guest hand over less"]);
+    assert_eq!(host.get("/api/ask?random=1025").status, 500);
+    host.line(&["was ended: limits.random of 1KiB reached, in ", ": raise it, or let the guest ask for fewer"]);
+}
+
+#[test]
+fn the_head_of_an_answer_has_so_many_lines_and_bytes() {
+    let settings = r#"{"limits": {"responseHeaders": 20, "responseHead": "1KiB"}}"#;
+    let host = App::new(settings).function("headers", guests::HEADERS).start();
+    for (fits, beyond, limit) in [
+        ("count=20&length=20", "count=21&length=20", "responseHeaders of 20"),
+        ("count=16&length=64", "count=1&length=1025", "responseHead of 1KiB"),
+        // wasmtime itself has had enough.
+        ("count=1&length=1024", "count=20&length=2000", "responseHead of 1KiB"),
+    ] {
+        assert_eq!(host.get(&format!("/api/headers?{fits}")).status, 200, "{fits}");
+        assert_eq!(host.get(&format!("/api/headers?{beyond}")).status, 500, "{beyond}");
+        host.line(&[&format!("was ended: limits.{limit} reached")]);
+    }
+}
+
+#[test]
+fn the_head_of_a_request_has_so_many_bytes() {
+    let host = App::new(r#"{"limits": {"requestHead": "2KiB"}}"#).function("counter", guests::COUNTER).start();
+    let empty = get("/api/counter").replacen("\r\n", "\r\nX: \r\n", 1).len();
+    for (length, status) in [(2048, 200), (2049, 431)] {
+        let request = get("/api/counter").replacen("\r\n", &format!("\r\nX: {}\r\n", "x".repeat(length - empty)), 1);
+        assert_eq!(request.len(), length);
+        assert_eq!(host.connect().ask(request).status, status, "{length}");
+    }
+}
+
+#[test]
+fn a_component_has_so_many_core_instances() {
+    let more = "(core instance (instantiate $empty))";
+    let check = |count: usize| {
+        let app = App::new(r#"{"limits": {"coreInstances": 3}}"#).function("only", guests::COUNTER);
+        let app = app.file("only/guest.wasm", &component("more", &more.repeat(count - 1)));
+        let mut command = flexwasm();
+        command.arg("check").arg(app.path());
+        output(command)
+    };
+    assert_eq!(check(3).0.code(), Some(0));
+    let (status, _, stderr) = check(4);
+    assert_eq!(status.code(), Some(1));
+    assert!(stderr.contains("contains 4 core module instances"), "{stderr}");
+    assert!(stderr.contains("raise limits.coreInstances in host.json"), "{stderr}");
+}
+
+#[test]
+fn a_flood_of_short_requests_does_not_fill_the_log() {
+    let settings = r#"{"limits": {"logRate": "16KiB"}}"#;
+    let app = App::new(settings).function("flood", guests::PRINT).function("other", guests::PRINT);
+    let mut host = app.start();
+    for _ in 0..20 {
+        assert_eq!(host.get("/api/flood?bytes=4000").text(), "printed");
+    }
+    let line =
+        host.line(&["WARN guest: ", "function=flood", "output beyond limits.logRate (16KiB per second) was dropped: "]);
+    let dropped = line.split("dropped: ").nth(1).unwrap().split(' ').next().unwrap();
+    // Of eighty thousand bytes and what belongs to them.
+    assert!((60_000..80_000).contains(&dropped.parse::<u64>().unwrap()), "{line}");
+    assert_eq!(host.get("/api/other?bytes=4000").text(), "printed");
+    host.line(&["guest: function=other", "yyyy"]);
+    host.signal("TERM");
+    assert_eq!(host.exit_code(), 0);
+    assert!(!host.stdout().iter().any(|line| line.contains("function=other") && line.contains("limits.logRate")));
+}
+
+#[test]
+fn a_limit_that_cannot_work_is_refused() {
+    for (key, value, words) in [
+        ("cpu", "0s", "write a whole number above 0 with a unit"),
+        ("handles", "15", "must be a whole number from 16 to 100000"),
+        ("hostCall", "4095B", "must be a size from 4KiB to 1GiB"),
+        ("random", "31B", "must be a size from 32B to 16MiB"),
+        ("responseHeaders", "0", "must be a whole number from 1 to 10000"),
+        ("responseHead", "2MiB", "must be a size from 1KiB to 1MiB"),
+        ("logRate", "15KiB", "must be a size from 16KiB to 1GiB"),
+        ("coreInstances", "0", "must be a whole number from 1 to 1000"),
+        ("requestHead", "257KiB", "must be a size from 1KiB to 256KiB"),
+    ] {
+        let app = App::new("{}").function("counter", guests::COUNTER);
+        let mut command = flexwasm();
+        command.arg("check").arg(app.path()).env(format!("flexwasm__limits__{key}"), value);
+        let (status, _, stderr) = output(command);
+        assert_eq!(status.code(), Some(1), "{key}");
+        assert!(stderr.contains(&format!("flexwasm__limits__{key}: {words}")), "{stderr}");
+    }
+}
