@@ -56,7 +56,11 @@ fn the_process_ends_when_the_last_guest_turns_out_to_be_broken() {
         tokio::time::timeout(PATIENCE, host.run()).await.unwrap()
     });
     let why = ended.unwrap_err();
-    assert!(why.contains("function only: ") && why.contains("its start functions did not end, limits.timeout of 500ms reached"), "{why}");
+    assert!(
+        why.contains("function only: ")
+            && why.contains("its start functions did not end, limits.timeout of 500ms reached"),
+        "{why}"
+    );
 }
 
 #[test]

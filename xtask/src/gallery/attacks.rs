@@ -49,7 +49,7 @@ pub const ALL: &[Attack] = &[
     // Where a limit ends the guest, that is right too.
     Attack { expected: &[Whole(200), Whole(500)], ..telling("fans_out", "500 requests at once to the host itself") },
     endless("floods_calls", "calls the host for ever, as often as it can", &[Whole(504)]),
-    endless("hands_lists", "hands the host lists of 20,000 entries, for ever", &[Whole(504)]),
+    endless("hands_lists", "hands the host lists of 5,000 entries, for ever", &[Whole(504)]),
     endless("polls_clock", "polls 450 timers at once, for ever", &[Whole(504)]),
     attack("hoards_timers", "starts timers and lets go of none", &[Whole(500)]),
     attack("wants_random", "wants 16 EiB of random bytes", &[Whole(500)]),
