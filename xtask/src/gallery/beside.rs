@@ -68,7 +68,8 @@ fn run(address: SocketAddr, attack: Option<&Attack>, window: Window) -> Result<S
                 seen.attacked(attack, &call);
             }
         }
-        let more = time_left || seen.latencies.len() < window.samples || !attackers.iter().all(Caller::is_idle);
+        let more =
+            time_left || seen.latencies.len() + seen.failed < window.samples || !attackers.iter().all(Caller::is_idle);
         if innocent.is_idle() {
             if !more {
                 break;

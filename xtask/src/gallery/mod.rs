@@ -174,9 +174,13 @@ impl Row {
         Ok(Self { attack, quiet, during, peak, up: host.is_up() })
     }
 
-    /// The 99th percentile of innocent requests before and during the attack, in milliseconds.
+    /// The 99th percentile of innocent requests before and during the attack, in milliseconds; without end where none of them
+    /// was answered.
     fn p99_ms(&self) -> [f64; 2] {
-        [&self.quiet, &self.during].map(|seen| percentile(&seen.latencies, 99) / 1e3)
+        [&self.quiet, &self.during].map(|Seen { latencies, .. }| match &latencies[..] {
+            [] => f64::INFINITY,
+            latencies => percentile(latencies, 99) / 1e3,
+        })
     }
 
     /// The most that innocent requests may take during the attack, in milliseconds (p99).
