@@ -1,11 +1,18 @@
 //! The project's own commands. `cargo xtask run` starts the demonstration, `cargo xtask test` runs every check; both do
 //! all set-up that they need.
 
+mod app;
 mod bench;
 mod burst;
+mod client;
+mod gallery;
 mod javascript;
+mod machine;
 mod process;
+mod server;
 mod setup;
+mod stats;
+mod table;
 mod test;
 
 use anyhow::{Context as _, Result, bail};
@@ -36,6 +43,8 @@ enum Task {
     Burst(burst::Arguments),
     /// How long a 12 MB JavaScript guest takes to be ready: compiled, and from the cache
     Javascript,
+    /// Hostile guests, each against a host that others use at the same time, into docs/
+    Gallery(gallery::Arguments),
     /// Speed and memory beside raw hyper and beside wasmtime serve, into docs/
     Bench(bench::Arguments),
 }
@@ -46,6 +55,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Burst(arguments) => burst::run(&arguments),
         Task::Javascript => javascript::run(),
+        Task::Gallery(arguments) => gallery::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     };
     match result {
@@ -60,11 +70,7 @@ fn main() -> ExitCode {
 fn run(arguments: &[String]) -> Result<()> {
     setup::wasm_target()?;
     let root = root();
-    println!("building the guest");
-    execute(
-        cargo(&["build", "--profile", "guest", "--target", setup::TARGET, "--package", "flexwasm-guest"])
-            .args(["--target-dir", setup::GUESTS]),
-    )?;
+    setup::build_guests(&["flexwasm-guest"])?;
     let built = root.join(setup::GUESTS).join(setup::TARGET).join("guest/flexwasm_guest.wasm");
     place(&built, &root.join("http_trigger/guest.wasm"))?;
     println!("building the host (the first time this takes some minutes: it compiles wasmtime)");

@@ -56,3 +56,9 @@ pub fn spawn_on(processors: &[usize], command: &mut Command) -> Result<Child> {
     let program = Path::new(command.get_program());
     child.with_context(|| format!("cannot start {}", program.display()))
 }
+
+/// Lets the peak of a process's resident memory, `VmHWM`, begin anew.
+pub fn reset_peak(process: u32) -> Result<()> {
+    let file = format!("/proc/{process}/clear_refs");
+    fs::write(&file, "5").with_context(|| format!("cannot write {file}"))
+}

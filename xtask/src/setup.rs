@@ -25,6 +25,24 @@ pub fn wasm_target() -> Result<()> {
     })
 }
 
+/// Builds the guests of these packages.
+pub fn build_guests(packages: &[&str]) -> Result<()> {
+    println!("building the guests");
+    let mut build = crate::cargo(&["build", "--profile", "guest", "--target", TARGET, "--target-dir", GUESTS]);
+    crate::execute(build.args(packages.iter().flat_map(|package| ["--package", package])))
+}
+
+/// Builds the host, and what it is compared with: the development build, else what ships.
+pub fn build_servers(development: bool) -> Result<()> {
+    // Together, so that the dependencies have the features that the tests have built them with.
+    let mut servers = crate::cargo(&["build", "--package", "flexwasm", "--package", "bench-raw"]);
+    if !development {
+        println!("building the servers for release (the first time this takes many minutes)");
+        servers.arg("--release");
+    }
+    crate::execute(&mut servers)
+}
+
 /// Fails with the line that installs what is missing.
 pub fn tools(tools: &[&str]) -> Result<()> {
     let missing: Vec<&str> = tools.iter().copied().filter(|tool| !is_on_path(tool)).collect();

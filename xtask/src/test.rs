@@ -13,13 +13,14 @@ pub fn run() -> Result<()> {
     setup::wasm_target()?;
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     let mut shellcheck = Command::new("shellcheck");
-    let steps: [(&str, &mut Command); 7] = [
+    let steps: [(&str, &mut Command); 8] = [
         ("formatting", &mut cargo(&["fmt", "--all", "--check"])),
         ("shell scripts", shellcheck.args(SCRIPTS).current_dir(crate::root())),
         ("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         // One package, so that its dependencies have the features that `cargo xtask run` has built them with.
         ("tests", &mut cargo(&["test", "--package", "flexwasm"])),
         ("tests of these commands", &mut cargo(&["test", "--package", "xtask"])),
+        ("hostile guests, a smoke run", &mut cargo(&["xtask", "gallery", "--smoke"])),
         ("benchmarks, a smoke run", &mut cargo(&["xtask", "bench", "--smoke"])),
         ("documentation", docs.env("RUSTDOCFLAGS", "-D warnings")),
     ];

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use tokio::task::coop::unconstrained;
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 use wasmtime_wasi_http::p2::bindings::http::types;
@@ -180,7 +181,8 @@ impl Lease {
             {
                 ended = Some(result?);
             }
-            let head = if head.is_terminated() { Poll::Pending } else { Pin::new(&mut head).poll(cx) };
+            // Outside of tokio's budget: a guest that has used it up would look as if it had not answered.
+            let head = if head.is_terminated() { Poll::Pending } else { pin!(unconstrained(&mut head)).poll(cx) };
             match head {
                 Poll::Ready(Ok(head)) => Poll::Ready(head),
                 // Dropped unset, or never set: only once the guest has returned is it clear that no trap explains it.
@@ -369,7 +371,9 @@ impl ReplyBody {
     fn guest_returned(&mut self, instance: Instance) -> Result<(), Fault> {
         let mut cx = Context::from_waker(Waker::noop());
         while !self.finished {
-            match Pin::new(&mut self.written).poll_frame(&mut cx) {
+            // Outside of tokio's budget: with none left, a finished body would look unfinished.
+            let mut frame = pin!(unconstrained(std::future::poll_fn(|cx| Pin::new(&mut self.written).poll_frame(cx))));
+            match frame.as_mut().poll(&mut cx) {
                 Poll::Ready(Some(Ok(frame))) => self.ahead.push_back(frame),
                 Poll::Ready(None) => self.finished = true,
                 // Nobody is left to write more.

@@ -160,6 +160,18 @@ fn a_truncated_answer_without_framing_is_reset() {
 }
 
 #[test]
+fn an_answer_counts_however_often_its_guest_has_waited_before() {
+    let app = App::new("{}").function("due", guests::DUE);
+    let host = app.start();
+    let mut client = host.connect();
+    // tokio gives a task 128 steps, after which its channels look empty.
+    for times in 0..300 {
+        let answer = client.get(&format!("/api/due?times={times}"));
+        assert_eq!((answer.status, answer.text().as_str()), (200, "waited"), "after {times} times");
+    }
+}
+
+#[test]
 fn an_unfinished_body_is_not_a_clean_end() {
     let app = beside("unfinished", guests::UNFINISHED);
     let host = app.start();

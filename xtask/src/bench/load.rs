@@ -1,15 +1,12 @@
 //! Load: a closed loop on each connection, from one thread that never sleeps.
-//!
-//! A client that waits for answers in the kernel has to be woken for each of them, and the waking is charged to the server: 5 of
-//! 30 µs on a virtual machine, and only while the server is slower than the client, so that the faster of two servers looks better
-//! than it is. This client reads its sockets in turn until an answer is there.
 
-use super::servers::{BODY, Cores, Running};
+use crate::client::{Arrived, Client};
 use crate::process;
-use anyhow::{Context as _, Result, ensure};
+use crate::server::{BODY, Cores, Running};
+use crate::stats::percentile;
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,11 +41,10 @@ pub fn run(server: &Running, cores: Cores, connections: u32, length: Duration) -
     let spent = process::cpu_time(server.process())? - before;
     let requests = latencies.len() as f64;
     latencies.sort_unstable();
-    let percentile = |share: usize| latencies[latencies.len() * share / 100].as_nanos() as f64 / 1e3;
     Ok(Window {
         requests_per_second: requests / took.as_secs_f64(),
-        p50_us: percentile(50),
-        p99_us: percentile(99),
+        p50_us: percentile(&latencies, 50),
+        p99_us: percentile(&latencies, 99),
         cpu_us: spent as f64 / 1e3 / requests,
         rss_kib: process::status(server.process(), "VmRSS") as f64,
     })
@@ -66,7 +62,7 @@ fn ask(address: SocketAddr, connections: u32, length: Duration) -> Result<(Vec<D
     let mut open = clients.len();
     while open > 0 {
         for client in clients.iter_mut().filter(|client| client.asked.is_some()) {
-            let Some(latency) = client.answered()? else { continue };
+            let Some(latency) = answered(client)? else { continue };
             latencies.push(latency);
             if begun.elapsed() < length {
                 client.send(&request)?;
@@ -79,41 +75,18 @@ fn ask(address: SocketAddr, connections: u32, length: Duration) -> Result<(Vec<D
     Ok((latencies, begun.elapsed()))
 }
 
-struct Client {
-    stream: TcpStream,
-    answer: Vec<u8>,
-    /// When the request left that is not answered yet.
-    asked: Option<Instant>,
-}
-
-impl Client {
-    fn connect(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address).context("cannot connect")?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        Ok(Self { stream, answer: Vec::new(), asked: None })
+/// How long the answer took, if all of it is there.
+fn answered(client: &mut Client) -> Result<Option<Duration>> {
+    match client.receive().context("cannot read an answer")? {
+        Arrived::Nothing => return Ok(None),
+        Arrived::Bytes => {}
+        Arrived::End => bail!("the server closed a connection"),
     }
-
-    fn send(&mut self, request: &str) -> Result<()> {
-        self.asked = Some(Instant::now());
-        self.stream.write_all(request.as_bytes()).context("cannot send a request")
+    if !is_whole(&client.received)? {
+        return Ok(None);
     }
-
-    /// How long the answer took, if all of it is there.
-    fn answered(&mut self) -> Result<Option<Duration>> {
-        let mut buffer = [0; 4096];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => anyhow::bail!("the server closed a connection"),
-            Ok(read) => self.answer.extend_from_slice(&buffer[..read]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(error).context("cannot read an answer"),
-        }
-        if !is_whole(&self.answer)? {
-            return Ok(None);
-        }
-        self.answer.clear();
-        Ok(self.asked.take().map(|asked| asked.elapsed()))
-    }
+    client.received.clear();
+    Ok(client.asked.take().map(|asked| asked.elapsed()))
 }
 
 /// Whether `answer` is all of the one answer that is right.

@@ -7,26 +7,24 @@
 mod cold;
 mod document;
 mod load;
-mod machine;
 mod neighbours;
 mod report;
 mod servers;
 mod sleepers;
-mod stats;
 mod svg;
 
+use crate::machine::Machine;
+use crate::server::{self, Cores, PEER, Program, Running};
+use crate::stats::Spread;
 use crate::{cargo, execute, process, setup};
 use anyhow::{Context as _, Result, bail};
 use load::Window;
-use machine::Machine;
 use serde::Serialize;
-use servers::{Cores, Program, Running, Server};
-use stats::Spread;
+use servers::Server;
 use std::fs;
 use std::time::Duration;
 
-/// The peer, below the project's folder.
-const PEER: &str = "target/peer/bin/wasmtime";
+/// The version of `wasmtime serve` that is the peer.
 const PEER_VERSION: &str = "48.0.8";
 
 /// Connections of the two scenarios.
@@ -118,7 +116,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 impl Row {
     /// Starts a server, sees that it answers right, and notes what it says of itself.
     fn start(server: &'static Server, cores: Cores, smoke: bool) -> Result<(Self, Running)> {
-        let address = servers::free_address()?;
+        let address = server::free_address()?;
         let mut command = server.command(address, smoke);
         let said = tempfile::NamedTempFile::new()?;
         command.stdout(said.reopen()?);
@@ -151,20 +149,9 @@ impl Row {
 }
 
 fn build(smoke: bool) -> Result<()> {
-    println!("building the guests");
-    execute(
-        cargo(&["build", "--profile", "guest", "--target", setup::TARGET, "--target-dir", setup::GUESTS])
-            .args(["--package", "bench-guest", "--package", "bench-guest-p3", "--package", "flexwasm-guest"])
-            .args(["--package", "test-guests", "--bin", "spin", "--lib"]),
-    )?;
-    // Together, so that the dependencies have the features that the tests have built them with.
-    let mut servers = cargo(&["build", "--package", "flexwasm", "--package", "bench-raw"]);
-    if !smoke {
-        println!("building the servers for release (the first time this takes many minutes)");
-        servers.arg("--release");
-    }
-    execute(&mut servers)?;
-    for guest in [servers::GUEST, servers::GUEST_P3, sleepers::GUEST, neighbours::SPIN] {
+    setup::build_guests(&["bench-guest", "bench-guest-p3", "flexwasm-guest", "test-guests"])?;
+    setup::build_servers(smoke)?;
+    for guest in [server::GUEST, servers::GUEST_P3, sleepers::GUEST, neighbours::SPIN] {
         execute(Program::Flexwasm.command(smoke).args(["compile", guest]))?;
     }
     let peer = crate::root().join(PEER);

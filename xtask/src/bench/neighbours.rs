@@ -1,13 +1,14 @@
 //! A short request while other guests compute: does it have to wait for them?
 
 use super::load::{self, Window};
-use super::servers::{self, Cores, GUEST, Program, Running};
-use crate::process;
+use crate::server::{self, Cores, GUEST, Program, Running};
+use crate::{app, process};
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Never answers, always computes. Below the project's folder.
@@ -31,7 +32,7 @@ pub struct Neighbours {
 pub fn measure(cores: Cores, smoke: bool) -> Result<Neighbours> {
     println!("one connection beside {SPINNERS} guests that spin");
     let app = app()?;
-    let address = servers::free_address()?;
+    let address = server::free_address()?;
     let mut command = Program::Flexwasm.command(smoke);
     command.current_dir(app.path()).args(["--listen", &address.to_string()]);
     let running = Running::start(command, address, "/", &[cores.server])?;
@@ -50,18 +51,10 @@ fn app() -> Result<tempfile::TempDir> {
     let host = r#"{ "version": "2.0", "extensions": { "http": { "routePrefix": "" } } }"#;
     fs::write(app.path().join("host.json"), host)?;
     for (name, route, guest) in [("quick", "/", GUEST), ("spin", "spin", SPIN)] {
-        let folder = app.path().join(name);
-        fs::create_dir(&folder)?;
-        let trigger = serde_json::json!({ "scriptFile": "guest.wasm", "bindings": [
-            { "type": "httpTrigger", "direction": "in", "name": "req", "authLevel": "anonymous", "route": route },
-            { "type": "http", "direction": "out", "name": "res" },
-        ]});
-        fs::write(folder.join("function.json"), trigger.to_string())?;
-        for kind in ["wasm", "cwasm"] {
-            let file = crate::root().join(guest).with_extension(kind);
-            fs::copy(&file, folder.join("guest").with_extension(kind))
-                .with_context(|| format!("cannot copy {}", file.display()))?;
-        }
+        app::add_function(app.path(), name, route, &app::read(guest)?, &serde_json::json!({}))?;
+        let compiled = Path::new(guest).with_extension("cwasm");
+        fs::copy(crate::root().join(&compiled), app.path().join(name).join("guest.cwasm"))
+            .with_context(|| format!("cannot copy {}", compiled.display()))?;
     }
     Ok(app)
 }

@@ -1,8 +1,8 @@
 //! The chart: requests per second of each server, with the spread of the rounds.
 
-use super::servers::Program;
-use super::stats::Spread;
 use super::{Results, report};
+use crate::server::Program;
+use crate::stats::Spread;
 use std::fmt::Write as _;
 
 const BAR: usize = 18;

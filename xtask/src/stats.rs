@@ -1,6 +1,7 @@
-//! The arithmetic of the report.
+//! The arithmetic of the reports.
 
 use serde::Serialize;
+use std::time::Duration;
 
 /// A figure over several rounds: its median, and the quartiles, between which half of the values lie.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -20,6 +21,11 @@ impl Spread {
         let at = |quarter: usize| f64::midpoint(sorted[last * quarter / 4], sorted[(last * quarter).div_ceil(4)]);
         Some(Self { median: at(2), low: at(1), high: at(3) })
     }
+}
+
+/// The latency, in microseconds, that `share` of a hundred stay below. `sorted` is not empty.
+pub fn percentile(sorted: &[Duration], share: usize) -> f64 {
+    sorted[sorted.len() * share / 100].as_nanos() as f64 / 1e3
 }
 
 #[cfg(test)]

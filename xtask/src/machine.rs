@@ -1,8 +1,8 @@
 //! Where and when figures were taken.
 
 use serde::Serialize;
-use std::fs;
 use std::process::Command;
+use std::{fmt, fs};
 
 #[derive(Serialize)]
 pub struct Machine {
@@ -13,6 +13,18 @@ pub struct Machine {
     pub rustc: String,
     /// UTC, such as 2026-11-22.
     pub date: String,
+}
+
+impl fmt::Display for Machine {
+    /// A table in Markdown.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { processor, processors, memory_gb, kernel, rustc, date } = self;
+        write!(
+            out,
+            "| machine | |\n|---|---|\n| processor | {processors} × {processor} |\n| memory | {memory_gb} GB |\n"
+        )?;
+        write!(out, "| kernel | {kernel} |\n| compiler | {rustc} |\n| date | {date} |\n")
+    }
 }
 
 impl Machine {

@@ -1,0 +1,56 @@
+//! A connection whose answers are read without waiting for them.
+//!
+//! A client that waits for answers in the kernel has to be woken for each of them, and the waking is charged to the server: 5 of
+//! 30 µs on a virtual machine, and only while the server is slower than the client, so that the faster of two servers looks better
+//! than it is. Whoever measures reads its sockets in turn until an answer is there.
+
+use anyhow::{Context as _, Result};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
+
+/// See the module's documentation.
+pub struct Client {
+    stream: TcpStream,
+    /// What has arrived and nobody has taken yet.
+    pub received: Vec<u8>,
+    /// When the request left that is not answered yet.
+    pub asked: Option<Instant>,
+}
+
+/// What a look at the socket found.
+pub enum Arrived {
+    Nothing,
+    /// They are in [`Client::received`].
+    Bytes,
+    /// The server has closed the connection.
+    End,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).context("cannot connect")?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, received: Vec::new(), asked: None })
+    }
+
+    pub fn send(&mut self, request: &str) -> Result<()> {
+        self.asked = Some(Instant::now());
+        self.stream.write_all(request.as_bytes()).context("cannot send a request")
+    }
+
+    /// Looks once.
+    pub fn receive(&mut self) -> io::Result<Arrived> {
+        let mut buffer = [0; 4096];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => Ok(Arrived::End),
+            Ok(read) => {
+                self.received.extend_from_slice(&buffer[..read]);
+                Ok(Arrived::Bytes)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Arrived::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+}
