@@ -10,7 +10,7 @@
 use crate::app::{App, Checked};
 use crate::config::section::{Problem, Problems};
 use crate::config::settings::{HostPatch, MAX_CONCURRENT, MAX_POOL_SIZE, MAX_REUSE};
-use crate::config::{self, AppSettings, Circumstances, Config, Function};
+use crate::config::{self, AppSettings, Circumstances, Config, Function, Grants};
 use crate::describe;
 use crate::engine::code::{self, Processors};
 use crate::guest::interfaces::Interfaces;
@@ -77,6 +77,10 @@ enum Command {
         /// A folder below the working directory that the guest may read, as /FOLDER; may be repeated
         #[arg(long, value_name = "FOLDER")]
         dir: Vec<String>,
+        /// A server that the guest may send requests to, as scheme://host[:port]; `*.` in front of the host means what is below it;
+        /// may be repeated
+        #[arg(long, value_name = "SERVER")]
+        allow_host: Vec<String>,
     },
     /// Validate an app without serving it: configuration, routes, guests and the compiled files beside them
     Check {
@@ -165,6 +169,7 @@ fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<Exi
             log_level,
             env,
             dir,
+            allow_host,
         }) => {
             let mut host = HostPatch { pool_size: pool, log_level, ..HostPatch::default() };
             host.function.reuse = reuse;
@@ -182,8 +187,14 @@ fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<Exi
                 }
                 Vec::new()
             });
+            let hosts = config::hosts::parse(&allow_host).unwrap_or_else(|refused| {
+                for (entry, remedy) in refused {
+                    problems.add("command line", "--allow-host", Some(&entry.into()), remedy);
+                }
+                Vec::new()
+            });
             if problems.0.is_empty() {
-                Ok((config::serve(guest, &host, env, dirs, &given), Purpose::Serve))
+                Ok((config::serve(guest, &host, Grants { env, dirs, hosts }, &given), Purpose::Serve))
             } else {
                 Err(problems.0)
             }

@@ -38,6 +38,7 @@ pub fn settings(config: &Config) -> String {
         rows.extend(limits(function));
         rows.push(("  grants.env", format!("{:?}", variables(function))));
         rows.push(("  grants.dirs", format!("{:?}", folders(function))));
+        rows.push(("  grants.hosts", format!("{:?}", servers(function))));
     }
     table(&rows)
 }
@@ -66,7 +67,7 @@ pub fn guest(function: &Function) -> Result<String, LoadError> {
 
 /// What a guest of `function` gets when it asks for `import`.
 fn gets(function: &Function, import: &str) -> String {
-    let granted = |key: &str, names: Vec<&str>| match &names[..] {
+    let granted = |key: &str, names: Vec<String>| match &names[..] {
         [] => format!("nothing: {key} is empty"),
         names => format!("{} ({key})", names.join(", ")),
     };
@@ -84,7 +85,7 @@ fn gets(function: &Function, import: &str) -> String {
         ("wasi:filesystem", "preopens") => granted("grants.dirs", folders(function)),
         ("wasi:filesystem", _) => "what grants.dirs names, for reading".to_owned(),
         ("wasi:sockets", _) => "nothing: raw sockets are always denied".to_owned(),
-        ("wasi:http", "outgoing-handler" | "client") => "nothing: outgoing requests are denied".to_owned(),
+        ("wasi:http", "outgoing-handler" | "client") => granted("grants.hosts", servers(function)),
         ("wasi:http" | "wasi:io", _) => "its own requests, answers and streams".to_owned(),
         ("wasi:clocks", _) => "the time".to_owned(),
         ("wasi:random", _) => format!("random numbers, {} in one call", spell_size(function.limits.random)),
@@ -92,15 +93,19 @@ fn gets(function: &Function, import: &str) -> String {
     }
 }
 
-fn variables(function: &Function) -> Vec<&str> {
-    function.env.iter().map(|(name, _)| name.as_str()).collect()
+fn variables(function: &Function) -> Vec<String> {
+    function.grants.env.iter().map(|(name, _)| name.clone()).collect()
 }
 
-fn folders(function: &Function) -> Vec<&str> {
-    function.dirs.iter().map(|dir| dir.guest_path.as_str()).collect()
+fn folders(function: &Function) -> Vec<String> {
+    function.grants.dirs.iter().map(|dir| dir.guest_path.clone()).collect()
 }
 
-fn limits(function: &Function) -> [(&'static str, String); 16] {
+fn servers(function: &Function) -> Vec<String> {
+    function.grants.hosts.iter().map(ToString::to_string).collect()
+}
+
+fn limits(function: &Function) -> [(&'static str, String); 18] {
     let (limits, reuse) = (&function.limits, &function.reuse);
     [
         ("  pool.reuse", reuse.requests.to_string()),
@@ -119,6 +124,8 @@ fn limits(function: &Function) -> [(&'static str, String); 16] {
         ("  limits.responseBody", limits.response_body.map_or("none".to_owned(), spell_size)),
         ("  limits.log", spell_size(limits.log)),
         ("  limits.logRate", spell_size(limits.log_rate)),
+        ("  limits.outgoing", limits.outgoing.to_string()),
+        ("  limits.outgoingConcurrent", limits.outgoing_concurrent.to_string()),
     ]
 }
 

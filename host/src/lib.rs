@@ -16,6 +16,7 @@
 //! | [`explain`] | why a call into a guest failed, in words |
 //! | [`engines`] | an engine and a linker for each version of WASI |
 //! | [`sandbox`] | limits and grants of one store |
+//! | [`outgoing`] | requests that guests send, and the connections for them |
 //! | [`engine`] | wasmtime's settings and pooling numbers, the epoch |
 //! | [`bindings`] | generated from `wit/` |
 //! | [`config`] | `host.json`, `function.json`, app settings |
@@ -35,6 +36,7 @@ pub mod guest;
 pub mod http;
 pub mod loading;
 pub mod observe;
+pub mod outgoing;
 pub mod pool;
 pub mod protocol;
 pub mod sandbox;

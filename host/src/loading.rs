@@ -12,9 +12,10 @@ use crate::guest::Loader;
 use crate::guest::compiler::Compiler;
 use crate::http::service::{Guests, Loaded};
 use crate::observe::machine::Machine;
+use crate::outgoing::Client;
 use crate::sandbox::{Policy, Rate};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// Guests on their way.
@@ -110,9 +111,10 @@ async fn load(loader: Arc<Loader>, function: Function, machine: Arc<Machine>) ->
         log_rate: Rate::new(function.limits.log_rate),
         limits: function.limits,
         reuse: function.reuse,
-        env: function.env,
-        dirs: function.dirs,
+        client: Client::for_grants(&function.grants.hosts),
+        grants: function.grants,
         machine,
+        made: Instant::now(),
     };
     let loaded = loader.load(&function.guest, Arc::new(policy)).await;
     loaded.map(Arc::new).map_err(|error| error.to_string())

@@ -6,6 +6,7 @@
 pub mod dirs;
 pub mod function_json;
 pub mod host_json;
+pub mod hosts;
 #[cfg(test)]
 mod properties;
 pub mod route;
@@ -16,6 +17,7 @@ pub mod units;
 use dirs::Folder;
 use function_json::{FunctionFile, Trigger};
 use host_json::AzureHost;
+use hosts::Grant;
 use section::{Problems, Section};
 use serde_json::Value;
 use settings::{Headers, HostPatch, Limits, Reuse};
@@ -108,10 +110,19 @@ pub struct Function {
     pub limits: Limits,
     /// How many requests an instance may serve.
     pub reuse: Reuse,
-    /// Environment variables of the guest.
+    /// What its guest may use.
+    pub grants: Grants,
+}
+
+/// What a guest may use beyond its own request: nothing by default.
+#[derive(Debug, Default, Clone)]
+pub struct Grants {
+    /// Environment variables.
     pub env: Vec<(String, String)>,
-    /// Folders that the guest may read.
+    /// Folders to read.
     pub dirs: Vec<Folder>,
+    /// Servers to send requests to.
+    pub hosts: Vec<Grant>,
 }
 
 /// What the command line and the machine contribute.
@@ -192,6 +203,14 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             }
             Vec::new()
         });
+        let hosts = hosts::parse(&patch.hosts.unwrap_or_default()).unwrap_or_else(|refused| {
+            for (entry, remedy) in refused {
+                // One that holds a password is not repeated.
+                let shown = Value::from(entry.clone());
+                problems.add(&file, "grants.hosts", Some(&shown).filter(|_| !entry.contains('@')), remedy);
+            }
+            Vec::new()
+        });
         // Without a forwarding flag the Functions host wraps every request in a JSON envelope.
         let trigger = if role == Role::CustomHandler && !azure.raw_http { Trigger::Envelope } else { trigger };
         functions.push(Function {
@@ -200,8 +219,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             trigger,
             limits,
             reuse,
-            env,
-            dirs,
+            grants: Grants { env, dirs, hosts },
         });
     }
     if functions.is_empty() && problems.0.is_empty() {
@@ -225,16 +243,10 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
 }
 
 /// The configuration of `flexwasm serve`: one component, every path, no files.
-pub fn serve(
-    guest: PathBuf,
-    host: &HostPatch,
-    env: Vec<(String, String)>,
-    dirs: Vec<Folder>,
-    given: &Circumstances,
-) -> Config {
+pub fn serve(guest: PathBuf, host: &HostPatch, grants: Grants, given: &Circumstances) -> Config {
     let (limits, reuse) = (host.function.limits(), host.function.reuse());
     let trigger = Trigger::Http { route: route::Template::everything(), methods: None, keyed: false };
-    let function = Function { name: "serve".into(), trigger, guest, limits, reuse, env, dirs };
+    let function = Function { name: "serve".into(), trigger, guest, limits, reuse, grants };
     let default_size = default_pool_size(given.machine_memory);
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
     resolve(Role::Serve, listen, host, default_size, given, String::new(), vec![function])

@@ -22,7 +22,7 @@ pub const HOST_KEYS: [&str; 9] = [
 ];
 
 /// Keys that `function.json` may override.
-pub const FUNCTION_KEYS: [&str; 18] = [
+pub const FUNCTION_KEYS: [&str; 21] = [
     "pool.reuse",
     "pool.concurrentPerInstance",
     "pool.idleTimeout",
@@ -39,8 +39,11 @@ pub const FUNCTION_KEYS: [&str; 18] = [
     "limits.responseBody",
     "limits.log",
     "limits.logRate",
+    "limits.outgoing",
+    "limits.outgoingConcurrent",
     "grants.env",
     "grants.dirs",
+    "grants.hosts",
 ];
 
 /// The largest pool that any machine has room for, by its address space; what this one has room for is checked at the start.
@@ -78,6 +81,10 @@ pub struct Limits {
     pub log: u64,
     /// Bytes of the log that all invocations of the function together may write in a second.
     pub log_rate: u64,
+    /// Requests that one invocation may send.
+    pub outgoing: u32,
+    /// Of these, under way at the same time.
+    pub outgoing_concurrent: u32,
 }
 
 impl Default for Limits {
@@ -96,6 +103,8 @@ impl Default for Limits {
             response_body: None,
             log: 64 << 10,
             log_rate: 1 << 20,
+            outgoing: 1000,
+            outgoing_concurrent: 32,
         }
     }
 }
@@ -169,10 +178,14 @@ pub struct FunctionPatch {
     response_body: Option<u64>,
     log: Option<u64>,
     log_rate: Option<u64>,
+    outgoing: Option<u32>,
+    outgoing_concurrent: Option<u32>,
     /// App settings by name that the guest may see.
     pub env: Option<Vec<String>>,
     /// Folders of the app that the guest may read.
     pub dirs: Option<Vec<String>>,
+    /// Servers that the guest may send requests to.
+    pub hosts: Option<Vec<String>>,
 }
 
 impl FunctionPatch {
@@ -198,6 +211,9 @@ impl FunctionPatch {
             log: section.take("limits.log", size),
             // The longest line takes more than half of the least.
             log_rate: section.take("limits.logRate", |value| size_within(value, 16 << 10, 1 << 30)),
+            outgoing: section.take("limits.outgoing", |value| count(value, 1, 1_000_000)),
+            outgoing_concurrent: section.take("limits.outgoingConcurrent", |value| count(value, 1, 1000)),
+            hosts: section.take("grants.hosts", |value| list(value, "servers, such as [\"https://api.example.com\"]")),
             env: section.take("grants.env", |value| list(value, "app setting names, such as [\"GREETING\"]")),
             dirs: section
                 .take("grants.dirs", |value| list(value, "folders in the app, such as [\"http_trigger/data\"]")),
@@ -223,8 +239,11 @@ impl FunctionPatch {
             response_body: self.response_body.or(weaker.response_body),
             log: self.log.or(weaker.log),
             log_rate: self.log_rate.or(weaker.log_rate),
+            outgoing: self.outgoing.or(weaker.outgoing),
+            outgoing_concurrent: self.outgoing_concurrent.or(weaker.outgoing_concurrent),
             env: self.env.clone().or_else(|| weaker.env.clone()),
             dirs: self.dirs.clone().or_else(|| weaker.dirs.clone()),
+            hosts: self.hosts.clone().or_else(|| weaker.hosts.clone()),
         }
     }
 
@@ -255,6 +274,8 @@ impl FunctionPatch {
             response_body: self.response_body.or(default.response_body),
             log: self.log.unwrap_or(default.log),
             log_rate: self.log_rate.unwrap_or(default.log_rate),
+            outgoing: self.outgoing.unwrap_or(default.outgoing),
+            outgoing_concurrent: self.outgoing_concurrent.unwrap_or(default.outgoing_concurrent),
         }
     }
 }

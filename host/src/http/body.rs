@@ -107,8 +107,6 @@ pub struct GuestBody {
     closing: Option<Closing>,
     /// `limits.responseBody`.
     limit: Option<u64>,
-    /// Bytes that it still allows.
-    left: Option<u64>,
     /// Bytes that the announced `Content-Length` still expects.
     expected: Option<u64>,
     complete: bool,
@@ -147,7 +145,6 @@ impl ResponseBody {
             tasks: sending.tasks,
             closing: Some(sending.closing),
             limit: sending.limit,
-            left: sending.limit,
             expected: sending.length,
             complete: sending.bodiless || sending.length == Some(0),
         }))
@@ -161,19 +158,14 @@ impl GuestBody {
         match &result {
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                self.left = match self.left.map(|left| left.checked_sub(length)) {
-                    None => None,
-                    Some(Some(left)) => Some(left),
-                    Some(None) => {
-                        return Poll::Ready(Some(Err(
-                            self.fail(Hit::ResponseBody(self.limit.unwrap_or_default()).into())
-                        )));
-                    }
-                };
+                let sent = self.closing.as_ref().expect("until dropped").sent + length;
+                if let Some(limit) = self.limit.filter(|limit| sent > *limit) {
+                    return Poll::Ready(Some(Err(self.fail(Hit::ResponseBody(limit).into()))));
+                }
                 self.expected = self.expected.map(|expected| expected.saturating_sub(length));
                 // hyper drops a body that has sent what it announced, or says that nothing follows.
                 self.complete = self.expected == Some(0) || reply.is_end_stream();
-                self.closing.as_mut().expect("until dropped").sent += length;
+                self.closing.as_mut().expect("until dropped").sent = sent;
             }
             Some(Err(fault)) => drop(self.fail(fault.clone())),
             None if self.expected.is_some_and(|expected| expected > 0) => {

@@ -4,8 +4,9 @@
 use super::Fault;
 use super::run::{Instance, Run};
 use crate::engine::Ticking;
+use crate::outgoing::Nobody;
+use crate::sandbox::Sandbox;
 use crate::sandbox::cpu::metered;
-use crate::sandbox::{Denied, Sandbox};
 use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http_body::{Body, Frame, SizeHint};
@@ -71,7 +72,7 @@ impl Asked {
         let bodies = Arc::new(Bodies::default());
         let (head, body) = request.into_parts();
         let body = Counted { body, _bodies: Arc::clone(&bodies) };
-        let headers = FieldMap::new_immutable(&mut Denied, head.headers);
+        let headers = FieldMap::new_immutable(&mut Nobody, head.headers);
         let path = head.uri.into_parts().path_and_query;
         let (scheme, authority) = (Some(scheme), Some(authority));
         Self { request: Request::new(head.method, scheme, authority, path, headers, None, body).0, bodies }

@@ -87,11 +87,11 @@ mod tests {
     use super::*;
     use crate::config::route::Template;
     use crate::config::settings::{HostPatch, Limits, Reuse};
-    use crate::config::{Circumstances, serve};
+    use crate::config::{Circumstances, Grants, serve};
 
     fn router(prefix: &str, routes: &[(&str, &str, &[Method])]) -> (Router, Vec<Function>) {
         let given = Circumstances { machine_memory: 1 << 30, listen: None, cache_folders: Vec::new() };
-        let mut config = serve("x.wasm".into(), &HostPatch::default(), Vec::new(), Vec::new(), &given);
+        let mut config = serve("x.wasm".into(), &HostPatch::default(), Grants::default(), &given);
         config.route_prefix = prefix.to_owned();
         config.functions = routes
             .iter()
@@ -108,8 +108,7 @@ mod tests {
                 guest: "x.wasm".into(),
                 limits: Limits::default(),
                 reuse: Reuse::default(),
-                env: Vec::new(),
-                dirs: Vec::new(),
+                grants: Grants::default(),
             })
             .collect();
         (Router::new(&config), config.functions)

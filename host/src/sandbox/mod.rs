@@ -1,7 +1,7 @@
 //! The data of one store: what a guest may use, and what it is told.
 //!
-//! A guest gets nothing that was not granted: no environment beyond `grants.env`, no files beyond `grants.dirs`, no sockets,
-//! no outgoing requests. WASI interfaces that need a grant are linked all the same, because the standard libraries of several
+//! A guest gets nothing that was not granted: no environment beyond `grants.env`, no files beyond `grants.dirs`, no
+//! requests to servers beyond `grants.hosts`, and no sockets. WASI interfaces that need a grant are linked all the same, because the standard libraries of several
 //! languages import them; they answer with a denial.
 
 pub mod cpu;
@@ -10,22 +10,23 @@ pub mod limits;
 mod stdio;
 
 use crate::bindings::flexwasm::host::diagnostics;
+use crate::config::Grants;
 use crate::config::dirs::Folder;
 use crate::config::settings::{Limits, Reuse};
 use crate::engine::Wasi;
 use crate::observe::machine::Machine;
+use crate::outgoing::{Client, Sender};
 use cpu::Meter;
 use limits::{Limiter, Reservation};
 use std::sync::Arc;
+use std::time::Instant;
 use stdio::Output;
 pub use stdio::Rate;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::bindings::wasi::io;
 
-/// Bytes that a guest's outgoing bodies take in one write.
-const CHUNK_BYTES: usize = 64 << 10;
 /// What wasmtime adds to the bytes of each header field when it counts a set of them.
 const FIELD_OVERHEAD: usize = size_of::<http::HeaderName>() + size_of::<http::HeaderValue>();
 
@@ -40,12 +41,14 @@ pub struct Policy {
     pub log_rate: Rate,
     /// How many requests an instance may serve.
     pub reuse: Reuse,
-    /// Environment variables of the guest.
-    pub env: Vec<(String, String)>,
-    /// Folders that the guest may read.
-    pub dirs: Vec<Folder>,
+    /// What the guest may use.
+    pub grants: Grants,
+    /// Sends its requests, if it may send any.
+    pub client: Option<Arc<Client>>,
     /// Facts for the guest.
     pub machine: Arc<Machine>,
+    /// When this was made: what the clocks of its instances count from.
+    pub made: Instant,
 }
 
 impl Policy {
@@ -84,9 +87,9 @@ impl System {
         let output = Output::new(policy, invocation);
         let [stdout, stderr] = output.streams();
         let mut wasi = WasiCtx::builder();
-        wasi.envs(&policy.env).stdout(stdout).stderr(stderr);
+        wasi.envs(&policy.grants.env).stdout(stdout).stderr(stderr);
         wasi.allow_tcp(false).allow_udp(false).max_random_size(policy.limits.random);
-        for Folder { path, guest_path } in &policy.dirs {
+        for Folder { path, guest_path } in &policy.grants.dirs {
             // It was there when the configuration was read. Links in it that lead out of it are refused when they are opened.
             if let Err(error) = wasi.preopened_dir(path, guest_path, FsPerms::ReadOnly) {
                 tracing::warn!(function = %policy.function, folder = guest_path, %error, "a granted folder cannot be opened");
@@ -120,15 +123,13 @@ pub struct Sandbox {
     system: Option<Box<System>>,
     http: WasiHttpCtx,
     table: ResourceTable,
-    hooks: Denied,
+    /// Knows whose instance it is, and sends its requests.
+    sender: Sender,
     /// Counts memory and tables.
     pub limiter: Limiter,
     /// Counts the time on a thread.
     pub cpu: Arc<Meter>,
-    policy: Arc<Policy>,
     identity: Identity,
-    /// None where several requests share the instance.
-    invocation: Option<Arc<str>>,
 }
 
 impl Sandbox {
@@ -144,13 +145,13 @@ impl Sandbox {
         let mut table = ResourceTable::new();
         table.set_max_capacity(policy.handles());
         let limiter = Limiter::new(&policy.limits, reservation);
-        let cpu = Meter::new(policy.limits.cpu);
-        Self { system: None, http, table, hooks: Denied, limiter, cpu, policy, identity, invocation }
+        let cpu = Meter::new(policy.limits.cpu, policy.made);
+        Self { system: None, http, table, limiter, cpu, identity, sender: Sender::new(policy, invocation) }
     }
 
     /// What stays the same for every invocation of the function.
     pub fn policy(&self) -> &Policy {
-        &self.policy
+        &self.sender.policy
     }
 
     /// Which instance this is.
@@ -166,7 +167,7 @@ impl Sandbox {
         }
         self.limiter.begin();
         self.cpu.begin();
-        self.invocation = invocation;
+        self.sender.begin(invocation);
     }
 
     /// The instance has been given a request beside those that it is answering, and time to answer it.
@@ -238,46 +239,23 @@ impl HasData for Table {
 
 impl WasiView for Sandbox {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let system = self.system.get_or_insert_with(|| Box::new(System::new(&self.policy, self.invocation.clone())));
+        let system = self
+            .system
+            .get_or_insert_with(|| Box::new(System::new(&self.sender.policy, self.sender.invocation.clone())));
         WasiCtxView { ctx: &mut system.wasi, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for Sandbox {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
-    }
-}
-
-/// Outgoing requests: every one is denied.
-pub struct Denied;
-
-type Pending<T> = Box<dyn Future<Output = T> + Send>;
-type Sent = (http::Response<WasiBody>, Pending<Result<(), wasmtime_wasi_http::Error>>);
-
-impl WasiHttpHooks for Denied {
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        CHUNK_BYTES
-    }
-
-    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        CHUNK_BYTES
-    }
-
-    fn send_request(
-        &mut self,
-        _: http::Request<WasiBody>,
-        _: Option<RequestOptions>,
-        _: Pending<Result<(), wasmtime_wasi_http::Error>>,
-    ) -> Pending<wasmtime_wasi_http::Result<Sent>> {
-        Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.sender }
     }
 }
 
 impl diagnostics::Host for Sandbox {
     fn describe(&mut self) -> diagnostics::Description {
         let thread = self.current_thread();
-        let machine = &self.policy.machine;
+        let machine = &self.sender.policy.machine;
         diagnostics::Description {
             process: diagnostics::Process { id: machine.process_id, thread },
             instance: diagnostics::Instance {
@@ -289,8 +267,8 @@ impl diagnostics::Host for Sandbox {
                 digest: self.identity.digest.to_string(),
             },
             invocation: diagnostics::Invocation {
-                id: self.invocation.as_deref().map(str::to_owned),
-                timeout_ms: u64::try_from(self.policy.limits.timeout.as_millis()).unwrap_or(u64::MAX),
+                id: self.sender.invocation.as_deref().map(str::to_owned),
+                timeout_ms: u64::try_from(self.sender.policy.limits.timeout.as_millis()).unwrap_or(u64::MAX),
             },
             machine: diagnostics::Machine {
                 azure_instance: machine.azure_instance.clone(),

@@ -41,7 +41,7 @@ pub struct Rate {
 struct Window {
     began: Instant,
     left: u64,
-    /// Bytes of text that were dropped and not told of.
+    /// Bytes of escaped text that were dropped and not told of.
     dropped: u64,
     /// Somebody is going to tell.
     telling: bool,
@@ -53,7 +53,7 @@ impl Rate {
         Self { limit, window: Mutex::new(Window { began: Instant::now(), left: limit, dropped: 0, telling: false }) }
     }
 
-    /// Takes a record whose text has `length` bytes.
+    /// Takes a record whose escaped text has `length` bytes.
     ///
     /// # Errors
     /// It has to be dropped; if it is the first since that was last told, it is to be told in so much time.
@@ -92,7 +92,7 @@ impl Rate {
 }
 
 impl Policy {
-    /// Whether the log takes a record of `length` bytes from this function now. When it first does not, a task that lives for
+    /// Whether the log takes a record whose escaped text has `length` bytes from this function now. When it first does not, a task that lives for
     /// the rest of the second tells how much was dropped.
     fn may_log(self: &Arc<Self>, length: usize) -> bool {
         let Err(first) = self.log_rate.take(Instant::now(), length) else { return true };
@@ -198,10 +198,11 @@ impl Log {
 
     fn end_line(&mut self, index: usize) {
         let (stream, line) = &mut self.lines[index];
-        let text = String::from_utf8_lossy(line.trim_ascii_end());
-        if !text.is_empty() && self.policy.may_log(text.len()) {
-            // Debug formatting quotes the text and escapes every control character in it.
-            tracing::info!(target: "guest", function = %self.policy.function, id = self.invocation.as_ref().map(tracing::field::display), stream, text = ?text);
+        let said = line.trim_ascii_end();
+        // Debug formatting quotes the text and escapes every control character in it, which can make it much longer.
+        let text = format!("{:?}", String::from_utf8_lossy(said));
+        if !said.is_empty() && self.policy.may_log(text.len()) {
+            tracing::info!(target: "guest", function = %self.policy.function, id = self.invocation.as_ref().map(tracing::field::display), stream, text = %text);
         }
         line.clear();
     }

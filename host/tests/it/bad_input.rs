@@ -2,7 +2,7 @@
 
 use crate::support::{App, component, flexwasm, get, guests, output};
 use flexwasm::config::settings::HostPatch;
-use flexwasm::config::{Circumstances, serve};
+use flexwasm::config::{Circumstances, Grants, serve};
 use flexwasm::observe::machine::Machine;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -85,7 +85,7 @@ fn settings_that_contradict_each_other() {
         "two",
         guests::COUNTER,
         r#""route": "SAME/{b}""#,
-        r#"{"grants": {"env": ["MISSING"], "dirs": ["two", "two/none"]}}"#,
+        r#"{"grants": {"env": ["MISSING"], "dirs": ["two", "two/none"], "hosts": ["a.example", "https://me:hush@b.example"]}}"#,
     );
     let mut command = flexwasm();
     command.arg("check").arg(app.path()).env("AzureFunctionsJobHost__functionTimeout", "never");
@@ -103,6 +103,8 @@ fn settings_that_contradict_each_other() {
             "one/function.json: limits.timeout: is 10s, but must be below functionTimeout (10s)",
             r#"two/function.json: grants.env = "MISSING": there is no app setting of this name: set it, or remove the grant"#,
             r#"two/function.json: grants.dirs = "two/none": cannot be read (No such file or directory"#,
+            r#"two/function.json: grants.hosts = "a.example": write scheme://host or scheme://host:port"#,
+            "two/function.json: grants.hosts: must not hold a user or password",
             r#"two/function.json: bindings.route = "SAME/{b}": answers the same paths and methods as function one"#,
         ],
     );
@@ -280,7 +282,7 @@ fn a_length_beside_chunks_never_hides_a_second_request() {
 fn slow_heads_are_cut_off() {
     let listen = Some("127.0.0.1:0".parse().unwrap());
     let given = Circumstances { machine_memory: 1 << 30, listen, cache_folders: Vec::new() };
-    let mut config = serve(guests::COUNTER.into(), &HostPatch::default(), Vec::new(), Vec::new(), &given);
+    let mut config = serve(guests::COUNTER.into(), &HostPatch::default(), Grants::default(), &given);
     config.compiler = env!("CARGO_BIN_EXE_flexwasm").into();
     config.head_timeout = Duration::from_millis(300);
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -11,6 +11,7 @@ mod demonstration;
 mod faults;
 mod forwarding;
 mod limits;
+mod outgoing;
 mod overload;
 mod proxying;
 mod reuse;

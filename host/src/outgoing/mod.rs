@@ -1,0 +1,220 @@
+//! Requests that guests send: what is granted, how many, and over which connections.
+//!
+//! | limit | what it counts |
+//! |---|---|
+//! | `grants.hosts` | scheme, name and port; denied otherwise |
+//! | a granted name | must not resolve to an address of private use, unless that very address is granted |
+//! | `limits.outgoing` | requests of one invocation |
+//! | `limits.outgoingConcurrent` | of these, under way at the same time, until the answer's body is read or dropped |
+
+mod addresses;
+mod client;
+mod tls;
+
+pub use client::Client;
+
+use crate::config::hosts::{Name, Target, default_port};
+use crate::config::settings::Limits;
+use crate::sandbox::Policy;
+use crate::sandbox::hit::Hit;
+use bytes::Bytes;
+use client::Failure;
+use http::header::{HOST, HeaderValue};
+use http::uri::{PathAndQuery, Scheme, Uri};
+use http::{Method, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+/// Bytes that an outgoing body takes in one write, in either direction.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Who sends the requests of one instance, and what WASI asks of us for them.
+pub struct Sender {
+    /// Of the function.
+    pub policy: Arc<Policy>,
+    /// The invocation; none where several requests share the instance.
+    pub invocation: Option<Arc<str>>,
+    /// Of this invocation, once it has tried to send a request.
+    tally: Option<Arc<Tally>>,
+}
+
+/// What one invocation has sent.
+#[derive(Default)]
+struct Tally {
+    sent: AtomicU32,
+    under_way: AtomicU32,
+    /// The log has a line about it already: a guest could flood the log with its tries.
+    told: AtomicBool,
+}
+
+/// A request under way. It is over when this is dropped.
+struct UnderWay(Arc<Tally>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Tally {
+    /// Counts a request, if it may be sent.
+    fn admit(self: &Arc<Self>, limits: &Limits) -> Result<UnderWay, Hit> {
+        let below = |counter: &AtomicU32, limit: u32| {
+            let add = |count: u32| (count < limit).then_some(count + 1);
+            counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).is_ok()
+        };
+        if !below(&self.under_way, limits.outgoing_concurrent) {
+            return Err(Hit::OutgoingConcurrent(limits.outgoing_concurrent));
+        }
+        let under_way = UnderWay(Arc::clone(self));
+        if below(&self.sent, limits.outgoing) { Ok(under_way) } else { Err(Hit::Outgoing(limits.outgoing)) }
+    }
+}
+
+impl Sender {
+    /// Begins with `invocation`.
+    pub fn new(policy: Arc<Policy>, invocation: Option<Arc<str>>) -> Self {
+        Self { policy, invocation, tally: None }
+    }
+
+    /// Another invocation has begun: it may send as many requests as the first.
+    pub fn begin(&mut self, invocation: Option<Arc<str>>) {
+        self.invocation = invocation;
+        self.tally = None;
+    }
+
+    /// Says why a request is not sent, once for each invocation.
+    fn teller(&self, tally: &Arc<Tally>) -> impl FnOnce(fmt::Arguments<'_>) + Send + use<> {
+        let (policy, invocation, tally) = (Arc::clone(&self.policy), self.invocation.clone(), Arc::clone(tally));
+        move |why| {
+            if !tally.told.swap(true, Ordering::Relaxed) {
+                let id = invocation.as_ref().map(tracing::field::display);
+                tracing::warn!(function = %policy.function, id, "a request of the guest was not sent: {why}");
+            }
+        }
+    }
+}
+
+type Pending<T> = Box<dyn Future<Output = T> + Send>;
+type Sent = (Response<WasiBody>, Pending<Result<(), Error>>);
+
+impl WasiHttpHooks for Sender {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Pending<Result<(), Error>>,
+    ) -> Pending<Result<Sent, Error>> {
+        let (target, request) = match prepare(request) {
+            Ok(prepared) => prepared,
+            Err(error) => return failed(error),
+        };
+        let tally = Arc::clone(self.tally.get_or_insert_default());
+        let tell = self.teller(&tally);
+        let Some(client) = self.policy.client.clone().filter(|client| client.allows(&target)) else {
+            tell(format_args!("grants.hosts does not name {target}"));
+            return failed(Error::HttpRequestDenied);
+        };
+        let under_way = match tally.admit(&self.policy.limits) {
+            Ok(under_way) => under_way,
+            Err(hit) => {
+                tell(format_args!("{}", hit.explained()));
+                return failed(Error::ConnectionLimitReached);
+            }
+        };
+        Box::new(async move {
+            let name = target.to_string();
+            let response = match client.send(target, request, options.unwrap_or_default()).await {
+                Ok(response) => response,
+                Err(Failure::Private(address)) => {
+                    tell(format_args!(
+                        "{name} resolves to {address}, an address of private use: if it is meant, let grants.hosts name that address too"
+                    ));
+                    return Err(Error::DestinationIpProhibited);
+                }
+                Err(Failure::Http(error)) => return Err(error),
+            };
+            let response = response.map(|body| Counted { body, _under_way: under_way }.boxed_unsync());
+            let done: Pending<Result<(), Error>> = Box::new(async { Ok(()) });
+            Ok((response, done))
+        })
+    }
+}
+
+fn failed(error: Error) -> Pending<Result<Sent, Error>> {
+    Box::new(async { Err(error) })
+}
+
+/// Reads where a request goes, and makes it one that can be sent there.
+fn prepare(mut request: Request<WasiBody>) -> Result<(Target, Request<WasiBody>), Error> {
+    if request.method() == Method::CONNECT {
+        return Err(Error::HttpRequestMethodInvalid);
+    }
+    let uri = request.uri();
+    let tls = uri.scheme() == Some(&Scheme::HTTPS);
+    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
+    let authority = authority.ok_or(Error::HttpRequestUriInvalid)?;
+    let name = Name::parse(authority.host()).ok_or(Error::HttpRequestUriInvalid)?;
+    let port = match (authority.port_u16(), authority.port()) {
+        (Some(port), _) => port,
+        (None, None) => default_port(tls),
+        (None, Some(_)) => return Err(Error::HttpRequestUriInvalid),
+    };
+    let target = Target { tls, name, port };
+    let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+    let host = HeaderValue::try_from(target.authority()).expect("a host name is a header value");
+    request.headers_mut().insert(HOST, host);
+    Ok((target, request))
+}
+
+/// A body that counts as under way until it is dropped.
+struct Counted<B> {
+    body: B,
+    _under_way: UnderWay,
+}
+
+impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Counted<B> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What WASI asks for where there is no instance yet: the default answers, and nothing is sent.
+pub struct Nobody;
+
+impl WasiHttpHooks for Nobody {
+    fn send_request(
+        &mut self,
+        _: Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Pending<Result<(), Error>>,
+    ) -> Pending<Result<Sent, Error>> {
+        failed(Error::HttpRequestDenied)
+    }
+}

@@ -1,0 +1,27 @@
+//! Sends its request on to the URL in `x-url`, and answers with what comes back, streaming in both directions.
+
+use p3_test_guests::bindings::wasi::http0_3_0::types::Scheme;
+use p3_test_guests::{ErrorCode, Request, Response, client, consume, fields, respond, wit_future};
+
+async fn handle(request: Request) -> Result<Response, ErrorCode> {
+    let url = request.get_headers().get("x-url").into_iter().next().expect("a URL");
+    let url = String::from_utf8(url).expect("a URL");
+    let (authority, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a URL");
+    let method = request.get_method();
+    let (contents, trailers) = consume(request);
+    let (out, _) = Request::new(fields(&[]), Some(contents), trailers, None);
+    out.set_method(&method).expect("a valid method");
+    out.set_scheme(Some(&Scheme::Http)).expect("a valid scheme");
+    out.set_authority(Some(authority)).expect("a valid authority");
+    out.set_path_with_query(Some(&format!("/{path}"))).expect("a valid path");
+    let answer = match client::send(out).await {
+        Ok(answer) => answer,
+        Err(code) => return Ok(respond(format!("{code:?}"))),
+    };
+    let (read, done) = wit_future::new(|| Ok(()));
+    drop(read);
+    let (contents, trailers) = Response::consume_body(answer, done);
+    Ok(Response::new(fields(&[]), Some(contents), trailers).0)
+}
+
+p3_test_guests::guest!(handle);
