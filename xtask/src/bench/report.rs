@@ -145,12 +145,13 @@ fn sleepers(results: &Results) -> Table {
 }
 
 fn neighbours(results: &Results) -> Table {
-    let super::neighbours::Neighbours { spinners, window } = &results.neighbours;
+    let super::neighbours::Neighbours { spinners, windows } = &results.neighbours;
+    let figure = |figure: fn(&Window) -> f64| spelled(Spread::of(windows.iter().map(figure)), 0);
     let row = vec![
         format!("{spinners}"),
-        format!("{:.0}", window.p50_us),
-        format!("{:.0}", window.p99_us),
-        format!("{:.0}", window.requests_per_second),
+        figure(|window| window.p50_us),
+        figure(|window| window.p99_us),
+        figure(|window| window.requests_per_second),
     ];
     Table {
         title: "A short request beside guests that compute",
