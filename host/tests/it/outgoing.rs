@@ -279,7 +279,11 @@ fn serve_takes_hosts_and_refuses_what_is_none() {
     assert_eq!(answer.text(), "fine");
     let (status, _, stderr) = crate::support::output(serve("example.com"));
     assert_eq!(status.code(), Some(1));
-    assert!(stderr.contains(r#"command line: --allow-host = "example.com": write scheme://host"#), "{stderr}");
+    assert!(stderr.contains(r#"command line: --allow-host = "example.com": is not scheme://host"#), "{stderr}");
+    assert!(stderr.contains(r#"write "https://example.com""#), "{stderr}");
+    let (_, _, stderr) = crate::support::output(serve("https://me:hush@example.com/?hush"));
+    assert!(stderr.contains(r#"--allow-host = "https://example.com": must not hold a user"#), "{stderr}");
+    assert!(!stderr.contains("hush"), "{stderr}");
 }
 
 #[test]
