@@ -8,6 +8,7 @@
 //! | 143 | a second signal cut the draining short |
 
 use crate::app::{App, Checked};
+use crate::config::hosts::Refused;
 use crate::config::section::{Problem, Problems};
 use crate::config::settings::{HostPatch, MAX_CONCURRENT, MAX_POOL_SIZE, MAX_REUSE};
 use crate::config::{self, AppSettings, Circumstances, Config, Function, Grants};
@@ -188,8 +189,8 @@ fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<Exi
                 Vec::new()
             });
             let hosts = config::hosts::parse(&allow_host).unwrap_or_else(|refused| {
-                for (entry, remedy) in refused {
-                    problems.add("command line", "--allow-host", Some(&entry.into()), remedy);
+                for Refused { shown, remedy, .. } in refused {
+                    problems.add("command line", "--allow-host", Some(&shown.into()), remedy);
                 }
                 Vec::new()
             });

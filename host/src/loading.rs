@@ -12,7 +12,7 @@ use crate::guest::Loader;
 use crate::guest::compiler::Compiler;
 use crate::http::service::{Guests, Loaded};
 use crate::observe::machine::Machine;
-use crate::outgoing::Client;
+use crate::outgoing::{Client, Trust};
 use crate::sandbox::{Policy, Rate};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ impl Loading {
     /// When the process has no room for the pool, whatever the guests are.
     pub fn start(config: &Config, machine: &Arc<Machine>) -> Result<Self, String> {
         room::check(config.pool_size, &[Wasi::P2])?;
-        let loader = Arc::new(loader(config));
+        let (loader, trust) = (Arc::new(loader(config)), Arc::<Trust>::default());
         let names =
             config.functions.iter().map(|function| format!("function {}: {}", function.name, function.guest.display()));
         let names: Vec<_> = names.collect();
@@ -45,7 +45,7 @@ impl Loading {
                 continue;
             }
             let (guests, name) = (Arc::clone(&guests), names[index].clone());
-            let load = load(Arc::clone(&loader), function.clone(), Arc::clone(machine));
+            let load = load(Arc::clone(&loader), function.clone(), Arc::clone(machine), Arc::clone(&trust));
             tasks.spawn(async move {
                 let loaded = load.await;
                 if let Err(why) = &loaded {
@@ -105,13 +105,13 @@ fn loader(config: &Config) -> Loader {
     Loader { engines, compiler, total_memory: config.total_memory }
 }
 
-async fn load(loader: Arc<Loader>, function: Function, machine: Arc<Machine>) -> Loaded {
+async fn load(loader: Arc<Loader>, function: Function, machine: Arc<Machine>, trust: Arc<Trust>) -> Loaded {
     let policy = Policy {
         function: function.name,
         log_rate: Rate::new(function.limits.log_rate),
         limits: function.limits,
         reuse: function.reuse,
-        client: Client::for_grants(&function.grants.hosts),
+        client: Client::for_grants(&function.grants.hosts, &trust),
         grants: function.grants,
         machine,
         made: Instant::now(),

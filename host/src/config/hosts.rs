@@ -1,7 +1,7 @@
 //! `grants.hosts`: where a guest may send requests to.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A server that a request names, or a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,6 +21,10 @@ impl Name {
         }
         if let Ok(address) = text.parse() {
             return Some(Self::Address(IpAddr::V4(address)));
+        }
+        if !text.is_ascii() {
+            // As browsers and certificates spell it, whatever its script.
+            return idna::domain_to_ascii(text).ok().filter(|name| name.is_ascii()).and_then(|name| Self::parse(&name));
         }
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         let label = |label: &str| {
@@ -106,26 +110,24 @@ impl Grant {
     /// Reads `scheme://host[:port]`; the host may begin with `*.` for what is below it.
     ///
     /// # Errors
-    /// What to write instead, for a person.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        const FORM: &str = "write scheme://host or scheme://host:port, such as \"https://api.example.com\"";
-        let Some((scheme, rest)) = text.split_once("://") else { return Err(FORM.to_owned()) };
+    /// What is wrong, for a person; without a word of the entry, which may hold a secret.
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        const FORM: &str = "is not scheme://host or scheme://host:port";
+        let (scheme, rest) = text.split_once("://").ok_or(FORM)?;
         if rest.contains('@') {
-            return Err(
-                "must not hold a user or password: grant the host alone, and send them from an app setting".to_owned()
-            );
+            return Err("must not hold a user or password: grant the host alone, and send them from an app setting");
         }
         if rest.contains(['/', '?', '#']) {
-            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            return Err(format!("a grant is for a whole host, not for a path: write \"{scheme}://{host}\""));
+            return Err("is for a part of a server, but a grant is for all of it");
         }
         let (subdomains, plain) = match rest.strip_prefix("*.") {
             Some(domain) => (true, format!("{scheme}://{domain}")),
             None => (false, text.to_owned()),
         };
         let target = Target::parse(&plain).ok_or(FORM)?;
-        match (&target.name, subdomains) {
-            (Name::Address(_), true) => Err("an address has no subdomains: name each address alone".to_owned()),
+        match target.name {
+            Name::Address(_) if subdomains => Err("means what is below an address, but an address has no subdomains"),
+            Name::Address(address) if !is_of_one_machine(address) => Err("names no server: nothing can be sent there"),
             _ => Ok(Self { target, subdomains }),
         }
     }
@@ -161,24 +163,66 @@ impl fmt::Display for Grant {
     }
 }
 
+/// Whether a connection can lead to one machine there.
+fn is_of_one_machine(address: IpAddr) -> bool {
+    let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    !(address.is_unspecified() || address.is_multicast() || broadcast)
+}
+
+/// An entry that cannot be granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its scheme and host. What stands around them may be a secret.
+    pub shown: String,
+    /// What is wrong, and what to write instead.
+    pub remedy: String,
+    /// The same by its place in the list, without a word of the entry.
+    pub discreet: String,
+}
+
+impl Refused {
+    /// One that cannot be read.
+    fn malformed(place: usize, entry: &str, why: &str) -> Self {
+        let (scheme, rest) = entry.split_once("://").unwrap_or(("", entry));
+        let host = rest.split(['/', '?', '#']).next().and_then(|authority| authority.rsplit('@').next());
+        let (scheme, host) = (Some(scheme).filter(|scheme| !scheme.is_empty()), host.unwrap_or_default());
+        let shown = scheme.map_or(host.to_owned(), |scheme| format!("{scheme}://{host}"));
+        let discreet = format!("{why}: write it like \"https://api.example.com\"");
+        let remedy = match Grant::parse(&format!("{}://{host}", scheme.unwrap_or("https"))) {
+            Ok(grant) => format!("{why}: write \"{grant}\""),
+            Err(_) => discreet.clone(),
+        };
+        Self { shown, remedy, discreet: format!("entry {place} {discreet}") }
+    }
+
+    /// One that says nothing that `other` does not say.
+    fn covered(place: usize, grant: &Grant, other: usize) -> Self {
+        let remedy = format!("is granted by entry {other} already: remove it");
+        Self { shown: grant.to_string(), discreet: format!("entry {place} {remedy}"), remedy }
+    }
+}
+
 /// Reads the whole list.
 ///
 /// # Errors
-/// Each entry that cannot be granted, with what to write instead.
-pub fn parse(entries: &[String]) -> Result<Vec<Grant>, Vec<(String, String)>> {
-    let (mut grants, mut problems) = (Vec::<Grant>::new(), Vec::new());
-    for entry in entries {
-        match Grant::parse(entry) {
-            Ok(grant) => match grants.iter().find(|other| other.covers(&grant) || grant.covers(other)) {
-                Some(other) => {
-                    problems.push((entry.clone(), format!("overlaps with \"{other}\": remove the narrower one")))
-                }
-                None => grants.push(grant),
-            },
-            Err(remedy) => problems.push((entry.clone(), remedy)),
-        }
-    }
-    if problems.is_empty() { Ok(grants) } else { Err(problems) }
+/// Each entry that cannot be granted.
+pub fn parse(entries: &[String]) -> Result<Vec<Grant>, Vec<Refused>> {
+    let read: Vec<_> = entries.iter().map(|entry| Grant::parse(entry)).collect();
+    let refused = |(at, entry): (usize, &String)| {
+        let grant = match &read[at] {
+            Ok(grant) => grant,
+            Err(why) => return Some(Refused::malformed(at + 1, entry, why)),
+        };
+        // Of two that say the same, the first stays.
+        let covers = |(other, wider): &(usize, &Result<Grant, _>)| {
+            let wider = wider.as_ref().is_ok_and(|wider| wider.covers(grant) && (*other < at || !grant.covers(wider)));
+            wider && *other != at
+        };
+        let (other, _) = read.iter().enumerate().find(covers)?;
+        Some(Refused::covered(at + 1, grant, other + 1))
+    };
+    let refused: Vec<_> = entries.iter().enumerate().filter_map(refused).collect();
+    if refused.is_empty() { Ok(read.into_iter().filter_map(Result::ok).collect()) } else { Err(refused) }
 }
 
 #[cfg(test)]
@@ -209,43 +253,69 @@ mod tests {
 
     #[test]
     fn what_is_no_grant_is_told_what_to_write() {
-        for (entry, words) in [
-            ("", "write scheme://host"),
-            ("*", "write scheme://host"),
-            ("a.example", "write scheme://host"),
-            ("ftp://a.example", "write scheme://host"),
-            ("https://*", "write scheme://host"),
-            ("https://a.*.example", "write scheme://host"),
-            ("https://a.example:0", "write scheme://host"),
-            ("https://a.example:+1", "write scheme://host"),
-            ("https://a.example:", "write scheme://host"),
-            ("https://a example", "write scheme://host"),
-            ("https://bücher.example", "write scheme://host"),
+        const LIKE: &str = "write it like \"https://api.example.com\"";
+        for (entry, shown, words) in [
+            ("", "", LIKE),
+            ("*", "*", LIKE),
+            ("a.example", "a.example", "write \"https://a.example\""),
+            ("ftp://a.example", "ftp://a.example", LIKE),
+            ("https://*", "https://*", LIKE),
+            ("https://*.", "https://*.", LIKE),
+            ("https://a.*.example", "https://a.*.example", LIKE),
+            ("https://a.example:0", "https://a.example:0", LIKE),
+            ("https://a.example:+1", "https://a.example:+1", LIKE),
+            ("https://a.example:", "https://a.example:", LIKE),
+            ("https://a.example:65536", "https://a.example:65536", LIKE),
+            ("https://a example", "https://a example", LIKE),
+            ("https://[fe80::1%eth0]", "https://[fe80::1%eth0]", LIKE),
             // What a resolver takes for an address.
-            ("http://127.1", "write scheme://host"),
-            ("http://0x7f000001", "write scheme://host"),
-            ("http://2130706433", "write scheme://host"),
-            ("https://user:secret@a.example", "must not hold a user"),
-            ("https://a.example/", "write \"https://a.example\""),
-            ("https://a.example:1?x", "write \"https://a.example:1\""),
-            ("https://*.127.0.0.1", "an address has no subdomains"),
+            ("http://127.1", "http://127.1", LIKE),
+            ("http://0x7f000001", "http://0x7f000001", LIKE),
+            ("http://2130706433", "http://2130706433", LIKE),
+            ("https://user:secret@a.example", "https://a.example", "must not hold a user"),
+            ("user:secret@a.example", "a.example", "write \"https://a.example\""),
+            ("HTTPS://A.example/secret", "HTTPS://A.example", "write \"https://a.example\""),
+            ("https://a.example:1?secret", "https://a.example:1", "write \"https://a.example:1\""),
+            ("https://*.127.0.0.1", "https://*.127.0.0.1", "an address has no subdomains"),
+            ("http://0.0.0.0", "http://0.0.0.0", "names no server"),
+            ("http://[::]:81", "http://[::]:81", "names no server"),
+            ("http://224.0.0.1", "http://224.0.0.1", "names no server"),
+            ("http://255.255.255.255", "http://255.255.255.255", "names no server"),
         ] {
-            let remedy = Grant::parse(entry).expect_err(entry);
-            assert!(remedy.contains(words), "{entry:?}: {remedy}");
+            let refused = parse(&[entry.to_owned()]).expect_err(entry);
+            assert_eq!(refused[0].shown, shown, "{entry:?}");
+            assert!(refused[0].remedy.contains(words), "{refused:?}");
+            assert!(refused[0].discreet.starts_with("entry 1 ") && refused[0].discreet.ends_with(LIKE), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_every_script_are_granted_as_the_network_spells_them() {
+        for (entry, spelled) in [
+            ("https://B\u{fc}cher.example", "https://xn--bcher-kva.example"),
+            ("https://*.\u{4f8b}\u{3048}.jp:81", "https://*.xn--r8jz45g.jp:81"),
+            // Full-width digits are digits.
+            ("http://\u{ff11}27.0.0.1", "http://127.0.0.1"),
+        ] {
+            assert_eq!(Grant::parse(entry).expect("a grant").to_string(), spelled);
+        }
+        for entry in ["http://\u{ff11}27.1", "https://\u{2100}.example", "https://\u{ad}"] {
+            assert!(Grant::parse(entry).is_err(), "{entry}");
         }
     }
 
     #[test]
     fn nothing_is_granted_twice() {
-        for (first, second) in [
-            ("https://a.example", "https://A.example:443"),
-            ("https://*.a.example", "https://x.a.example"),
-            ("https://x.a.example", "https://*.a.example"),
-            ("https://*.a.example", "https://*.x.a.example"),
+        for (first, second, superfluous) in [
+            ("https://a.example", "https://A.example:443", 2),
+            ("https://*.a.example", "https://x.a.example", 2),
+            ("https://x.a.example", "https://*.a.example", 1),
+            ("https://*.a.example", "https://*.x.a.example", 2),
         ] {
             let found = parse(&[first.to_owned(), second.to_owned()]).expect_err(second);
             assert_eq!(found.len(), 1);
-            assert!(found[0].1.starts_with("overlaps with"), "{found:?}");
+            let words = format!("entry {superfluous} is granted by entry {} already: remove it", 3 - superfluous);
+            assert_eq!(found[0].discreet, words);
         }
         let apart = ["https://a.example", "http://a.example", "https://a.example:81", "https://*.a.example"];
         assert_eq!(parse(&apart.map(str::to_owned)).expect("they differ").len(), apart.len());

@@ -203,14 +203,6 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             }
             Vec::new()
         });
-        let hosts = hosts::parse(&patch.hosts.unwrap_or_default()).unwrap_or_else(|refused| {
-            for (entry, remedy) in refused {
-                // One that holds a password is not repeated.
-                let shown = Value::from(entry.clone());
-                problems.add(&file, "grants.hosts", Some(&shown).filter(|_| !entry.contains('@')), remedy);
-            }
-            Vec::new()
-        });
         // Without a forwarding flag the Functions host wraps every request in a JSON envelope.
         let trigger = if role == Role::CustomHandler && !azure.raw_http { Trigger::Envelope } else { trigger };
         functions.push(Function {
@@ -219,7 +211,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             trigger,
             limits,
             reuse,
-            grants: Grants { env, dirs, hosts },
+            grants: Grants { env, dirs, hosts: patch.hosts.unwrap_or_default() },
         });
     }
     if functions.is_empty() && problems.0.is_empty() {

@@ -3,6 +3,7 @@
 //! Every mistake is collected, none is fatal here: a person who starts the host sees all of them at once. A key that
 //! nobody took is a mistake too, because a misspelt limit must not look like a limit.
 
+use super::hosts::{self, Grant, Refused};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -94,6 +95,28 @@ impl<'a> Section<'a> {
         let (spelled, value) = self.entries.remove(key)?;
         let shown = (self.file != APP_SETTINGS).then_some(&value);
         read(&value).map_err(|remedy| self.problems.add(&self.file, &spelled, shown, remedy)).ok()
+    }
+
+    /// Takes a list of servers, and notes each entry that cannot be granted. What holds a secret by mistake is not repeated.
+    pub fn take_hosts(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&Value) -> Result<Vec<String>, String>,
+    ) -> Option<Vec<Grant>> {
+        let (spelled, value) = self.entries.remove(key)?;
+        let entries = read(&value).map_err(|remedy| self.problems.add(&self.file, &spelled, None, remedy)).ok()?;
+        let refused = match hosts::parse(&entries) {
+            Ok(grants) => return Some(grants),
+            Err(refused) => refused,
+        };
+        for Refused { shown, remedy, discreet } in refused {
+            if self.file == APP_SETTINGS {
+                self.problems.add(&self.file, &spelled, None, discreet);
+            } else {
+                self.problems.add(&self.file, &spelled, Some(&shown.into()), remedy);
+            }
+        }
+        None
     }
 
     /// Ends the reading: what is left over is unknown. `elsewhere` lists keys that exist but do not belong here.

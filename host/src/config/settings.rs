@@ -2,6 +2,7 @@
 //!
 //! This file is the complete list of keys, defaults and ranges; the README's table is checked against it by a test.
 
+use super::hosts::Grant;
 use super::section::Section;
 use super::units;
 use serde_json::Value;
@@ -185,7 +186,7 @@ pub struct FunctionPatch {
     /// Folders of the app that the guest may read.
     pub dirs: Option<Vec<String>>,
     /// Servers that the guest may send requests to.
-    pub hosts: Option<Vec<String>>,
+    pub hosts: Option<Vec<Grant>>,
 }
 
 impl FunctionPatch {
@@ -213,7 +214,8 @@ impl FunctionPatch {
             log_rate: section.take("limits.logRate", |value| size_within(value, 16 << 10, 1 << 30)),
             outgoing: section.take("limits.outgoing", |value| count(value, 1, 1_000_000)),
             outgoing_concurrent: section.take("limits.outgoingConcurrent", |value| count(value, 1, 1000)),
-            hosts: section.take("grants.hosts", |value| list(value, "servers, such as [\"https://api.example.com\"]")),
+            hosts: section
+                .take_hosts("grants.hosts", |value| list(value, "servers, such as [\"https://api.example.com\"]")),
             env: section.take("grants.env", |value| list(value, "app setting names, such as [\"GREETING\"]")),
             dirs: section
                 .take("grants.dirs", |value| list(value, "folders in the app, such as [\"http_trigger/data\"]")),

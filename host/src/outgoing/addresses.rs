@@ -35,7 +35,12 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, ..] = address.segments();
+    let [a, b, .., high, low] = address.segments();
+    // In a network without IPv4 this is how every IPv4 address is reached (RFC 6052).
+    if address.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
+        let ([c, d], [e, f]) = (high.to_be_bytes(), low.to_be_bytes());
+        return is_public_v4(Ipv4Addr::new(c, d, e, f));
+    }
     // Only 2000::/3 is given out. Of it: 2001::/23 (Teredo and other protocols), documentation, 6to4.
     let global = a & 0xe000 == 0x2000;
     let protocols = a == 0x2001 && b < 0x200;
@@ -56,6 +61,8 @@ mod tests {
             "172.15.0.1",
             "172.32.0.1",
             "192.0.1.1",
+            "64:ff9b::101:101",
+            "::ffff:1.1.1.1",
             "2606:4700::1111",
             "2a00::1",
         ] {
@@ -89,6 +96,7 @@ mod tests {
             "::ffff:169.254.169.254",
             "::127.0.0.1",
             "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
             "64:ff9b:1::1",
             "100::1",
             "2001::1",

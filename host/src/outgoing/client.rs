@@ -2,36 +2,46 @@
 //!
 //! A request is sent on a connection that is keyed by the *address* that was checked, beside scheme, name and port: a name
 //! that resolves to something else the next time gets no old connection. Redirects are the guest's business.
+//!
+//! Every failure is given the name that `wasi:http` has for it. What WASI would name itself, it would also log, for each
+//! request and without saying whose it was.
 
 use super::addresses::is_public;
-use super::tls;
+use super::tls::Trust;
+use super::upload::Upload;
 use crate::config::hosts::{Grant, Name, Target};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-/// Connections of a function, idle ones included; who needs one more waits for it as long as for a connection.
-const OPEN: usize = 64;
-/// Idle ones of them.
+/// Connections of a function that are in use at the same time. Who needs one more waits for it as long as for a connection.
+const IN_USE: usize = 48;
+/// Idle ones beside them.
 const IDLE: usize = 16;
 /// How long a connection stays idle: shorter than what servers grant.
 const IDLE_TIME: Duration = Duration::from_secs(30);
+/// How long one may take to become idle after its answer, because its request has not left yet.
+const SETTLE: Duration = Duration::from_secs(1);
+/// Names that are looked up at the same time.
+const LOOK_UPS: usize = 8;
 /// For a connection, with everything that it takes: a place, the name's addresses, TCP, TLS.
 const CONNECT: Duration = Duration::from_secs(10);
 /// For the head of an answer, and between two pieces of its body.
@@ -43,16 +53,32 @@ const HEAD: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Client {
     grants: Vec<Grant>,
-    open: Arc<Semaphore>,
+    trust: Arc<Trust>,
+    places: Arc<Semaphore>,
+    look_ups: Arc<Semaphore>,
     idle: Mutex<Idle>,
 }
 
 #[derive(Debug, Default)]
 struct Idle {
-    connections: HashMap<Key, Vec<(Connection, Instant)>>,
-    count: usize,
+    /// The one that has been idle for longest is the first.
+    kept: Vec<Kept>,
     /// A task closes those that have been idle for too long.
     watched: bool,
+}
+
+#[derive(Debug)]
+struct Kept {
+    key: Key,
+    connection: Connection,
+    since: Instant,
+}
+
+impl Kept {
+    /// Whether a request may be sent on it.
+    fn is_good(&self) -> bool {
+        self.since.elapsed() < IDLE_TIME && self.connection.sender.is_ready()
+    }
 }
 
 /// What two requests must have in common to share a connection.
@@ -63,7 +89,6 @@ type Key = (Target, SocketAddr);
 struct Connection {
     sender: SendRequest<WasiBody>,
     _driver: AbortOnDropHandle<()>,
-    _place: OwnedSemaphorePermit,
 }
 
 /// Why there is no answer.
@@ -82,8 +107,14 @@ impl<E: Into<Error>> From<E> for Failure {
 
 impl Client {
     /// A client, if anything is granted.
-    pub fn for_grants(grants: &[Grant]) -> Option<Arc<Self>> {
-        let client = || Self { grants: grants.to_vec(), open: Arc::new(Semaphore::new(OPEN)), idle: Mutex::default() };
+    pub fn for_grants(grants: &[Grant], trust: &Arc<Trust>) -> Option<Arc<Self>> {
+        let client = || Self {
+            grants: grants.to_vec(),
+            trust: Arc::clone(trust),
+            places: Arc::new(Semaphore::new(IN_USE)),
+            look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
+            idle: Mutex::default(),
+        };
         (!grants.is_empty()).then(|| Arc::new(client()))
     }
 
@@ -92,7 +123,8 @@ impl Client {
         self.grants.iter().any(|grant| grant.allows(target))
     }
 
-    /// Sends a request to a granted target and waits for the head of the answer. Its URI is a path, its `Host` is set.
+    /// Sends a request to a granted target and waits for the head of the answer. Its URI is a path, its `Host` is set. Its
+    /// body does not end cleanly any more once it is `cut`.
     ///
     /// Dropping the future, or the body before its end, closes the connection.
     ///
@@ -101,30 +133,34 @@ impl Client {
     pub async fn send(
         self: &Arc<Self>,
         target: Target,
-        mut request: Request<WasiBody>,
+        request: Request<WasiBody>,
         options: RequestOptions,
+        cut: Arc<AtomicBool>,
     ) -> Result<Response<ResponseBody>, Failure> {
-        let connect_limit = options.connect_timeout.unwrap_or(CONNECT);
-        let first_byte = options.first_byte_timeout.unwrap_or(SILENCE);
-        let addresses = timeout(connect_limit, self.resolve(&target)).await.map_err(|_| Error::DnsTimeout)??;
+        let connect_by = Instant::now() + options.connect_timeout.unwrap_or(CONNECT);
+        let place = timeout_at(connect_by, place(&self.places)).await.map_err(|_| Error::ConnectionTimeout)?;
+        let addresses = timeout_at(connect_by, self.resolve(&target)).await.map_err(|_| Error::DnsTimeout)??;
+        let moved = Arc::<AtomicBool>::default();
+        let mut request = request.map(|body| Upload { body, cut, moved: Arc::clone(&moved) }.boxed_unsync());
         let (key, connection, response) = loop {
             let taken = addresses.iter().find_map(|address| self.take(&(target.clone(), *address)));
             let reused = taken.is_some();
             let (key, mut connection) = match taken {
                 Some(taken) => taken,
                 None => {
-                    let connected = timeout(connect_limit, self.connect(&target, &addresses)).await;
+                    let connected = timeout_at(connect_by, self.connect(&target, &addresses)).await;
                     connected.map_err(|_| Error::ConnectionTimeout)??
                 }
             };
-            match timeout(first_byte, connection.sender.try_send_request(request)).await {
-                Ok(Ok(response)) => break (key, connection, response),
+            let answer = connection.sender.try_send_request(request);
+            match patiently(options.first_byte_timeout.unwrap_or(SILENCE), &moved, answer).await {
+                Some(Ok(response)) => break (key, connection, response),
                 // Nothing of it has left: the server has closed the connection that was kept.
-                Ok(Err(mut error)) => match error.take_message().filter(|_| reused) {
+                Some(Err(mut error)) => match error.take_message().filter(|_| reused) {
                     Some(unsent) => request = unsent,
-                    None => return Err(error.into_error().into()),
+                    None => return Err(broken(&error.into_error()).into()),
                 },
-                Err(_) => return Err(Error::ConnectionReadTimeout.into()),
+                None => return Err(Error::ConnectionReadTimeout.into()),
             }
         };
         let between = options.between_bytes_timeout.unwrap_or(SILENCE);
@@ -132,7 +168,7 @@ impl Client {
             incoming,
             between,
             silence: Box::pin(sleep(between)),
-            open: Some((key, connection)),
+            open: Some((key, connection, place)),
             client: Arc::downgrade(self),
         }))
     }
@@ -143,9 +179,17 @@ impl Client {
             Name::Address(address) => return Ok(vec![SocketAddr::new(*address, target.port)]),
             Name::Host(name) => name,
         };
-        let failed = |_| Error::DnsError { rcode: None, info_code: None };
-        let found: Vec<SocketAddr> =
-            tokio::net::lookup_host((name.as_str(), target.port)).await.map_err(failed)?.collect();
+        let look_up = place(&self.look_ups).await;
+        let (name, port) = (name.clone(), target.port);
+        // Nobody can call the resolver back. It keeps its place until it has answered, whoever has stopped waiting: else a
+        // guest with short time-outs could take all threads that the host has for such work.
+        let resolving = tokio::task::spawn_blocking(move || {
+            let found = (name.as_str(), port).to_socket_addrs().map(Vec::from_iter);
+            drop(look_up);
+            found
+        });
+        let found = resolving.await.map_err(io::Error::other).flatten();
+        let found = found.map_err(|_| Error::DnsError { rcode: None, info_code: None })?;
         let (allowed, private): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| {
             is_public(address.ip()) || self.allows(&Target { name: Name::Address(address.ip()), ..target.clone() })
         });
@@ -158,28 +202,26 @@ impl Client {
 
     /// Connects to the first address that answers.
     async fn connect(&self, target: &Target, addresses: &[SocketAddr]) -> Result<(Key, Connection), Error> {
-        let place = Arc::clone(&self.open).acquire_owned().await.expect("the semaphore is never closed");
         let mut last = Error::DestinationNotFound;
         for address in addresses {
             match TcpStream::connect(address).await {
                 Ok(stream) => {
                     // A stream that is gone already fails below.
                     let _ = stream.set_nodelay(true);
-                    let (sender, driver) = if target.tls {
+                    let connection = if target.tls {
                         let server = match &target.name {
                             Name::Host(name) => {
                                 ServerName::try_from(name.clone()).map_err(|_| Error::HttpRequestUriInvalid)?
                             }
                             Name::Address(address) => ServerName::from(*address),
                         };
-                        handshake(tls::connect(stream, server).await.map_err(Error::Tls)?).await?
+                        handshake(self.trust.connect(stream, server).await?).await?
                     } else {
                         handshake(stream).await?
                     };
-                    let connection = Connection { sender, _driver: driver, _place: place };
                     return Ok(((target.clone(), *address), connection));
                 }
-                Err(error) => last = Error::Connect(error),
+                Err(error) => last = unreachable(&error),
             }
         }
         Err(last)
@@ -189,63 +231,102 @@ impl Client {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An idle connection that is still good.
+    /// An idle connection that is still good, the one used last first.
     fn take(&self, key: &Key) -> Option<(Key, Connection)> {
         let mut idle = self.idle();
-        let kept = idle.connections.get_mut(key)?;
-        let mut looked_at = 0;
-        let found =
-            std::iter::from_fn(|| kept.pop()).inspect(|_| looked_at += 1).find(|(kept, _)| kept.sender.is_ready());
-        if kept.is_empty() {
-            idle.connections.remove(key);
+        loop {
+            let at = idle.kept.iter().rposition(|kept| kept.key == *key)?;
+            let kept = idle.kept.remove(at);
+            if kept.is_good() {
+                return Some((kept.key, kept.connection));
+            }
         }
-        idle.count -= looked_at;
-        found.map(|(connection, _)| (key.clone(), connection))
     }
 
     /// Keeps a connection whose answer was read to the end.
     fn keep(self: &Arc<Self>, key: Key, connection: Connection) {
         let mut idle = self.idle();
-        if connection.sender.is_closed() || idle.count >= IDLE {
-            return;
+        if idle.kept.len() == IDLE {
+            idle.kept.remove(0);
         }
-        idle.connections.entry(key).or_default().push((connection, Instant::now()));
-        idle.count += 1;
+        idle.kept.push(Kept { key, connection, since: Instant::now() });
         if !std::mem::replace(&mut idle.watched, true) {
             tokio::spawn(watch(Arc::downgrade(self)));
         }
     }
 
-    /// Closes what has been idle for too long. Answers whether anything is left.
-    fn sweep(&self) -> bool {
+    /// Closes what has been idle for too long. Answers when to look again, if anything is left.
+    fn sweep(&self) -> Option<Instant> {
         let mut idle = self.idle();
-        idle.connections.retain(|_, kept| {
-            kept.retain(|(connection, since)| since.elapsed() < IDLE_TIME && !connection.sender.is_closed());
-            !kept.is_empty()
-        });
-        idle.count = idle.connections.values().map(Vec::len).sum();
-        idle.watched = idle.count > 0;
-        idle.watched
+        idle.kept.retain(Kept::is_good);
+        idle.watched = !idle.kept.is_empty();
+        idle.kept.first().map(|kept| kept.since + IDLE_TIME)
     }
 }
 
 /// Sweeps as long as a connection is idle and anybody has the client.
 async fn watch(client: Weak<Client>) {
+    let mut next = Instant::now() + IDLE_TIME;
     loop {
-        sleep(IDLE_TIME / 2).await;
-        if !client.upgrade().is_some_and(|client| client.sweep()) {
-            return;
+        sleep_until(next).await;
+        match client.upgrade().and_then(|client| client.sweep()) {
+            Some(again) => next = again,
+            None => return,
         }
     }
 }
 
-async fn handshake(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-) -> Result<(SendRequest<WasiBody>, AbortOnDropHandle<()>), Error> {
-    let (sender, connection) = http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await?;
+/// Waits for one of a number of places.
+async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed")
+}
+
+/// Waits for an answer, but no longer than `limit` after the last piece of the request has `moved`; at the most twice as
+/// long. None when there is none.
+async fn patiently<T>(limit: Duration, moved: &AtomicBool, answer: impl Future<Output = T>) -> Option<T> {
+    let mut answer = pin!(answer);
+    loop {
+        match timeout(limit, answer.as_mut()).await {
+            Ok(answer) => return Some(answer),
+            Err(_) if moved.swap(false, Ordering::Relaxed) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Why nobody could be reached, as `wasi:http` names it.
+fn unreachable(error: &io::Error) -> Error {
+    use io::ErrorKind::{
+        AddrNotAvailable, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
+    };
+    match error.kind() {
+        ConnectionRefused => Error::ConnectionRefused,
+        ConnectionReset => Error::ConnectionTerminated,
+        TimedOut => Error::ConnectionTimeout,
+        AddrNotAvailable | HostUnreachable | NetworkUnreachable => Error::DestinationIpUnroutable,
+        _ => Error::DestinationUnavailable,
+    }
+}
+
+/// Why an exchange did not end well, as `wasi:http` names it.
+fn broken(error: &hyper::Error) -> Error {
+    if error.is_user() {
+        Error::InternalError(Some("the request's body was not finished".to_owned()))
+    } else if error.is_parse_too_large() {
+        Error::HttpResponseHeaderSectionSize(None)
+    } else if error.is_parse() {
+        Error::HttpProtocolError
+    } else {
+        Error::HttpResponseIncomplete
+    }
+}
+
+async fn handshake(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Connection, Error> {
+    let handshake = http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(|error| broken(&error))?;
     // What ends it is told to whoever waits for an answer.
     let driver = tokio::spawn(async move { drop(connection.await) });
-    Ok((sender, AbortOnDropHandle::new(driver)))
+    Ok(Connection { sender, _driver: AbortOnDropHandle::new(driver) })
 }
 
 /// The body of an answer. Read to its end, it leaves its connection to the next request; dropped before, it closes it.
@@ -253,15 +334,26 @@ pub struct ResponseBody {
     incoming: Incoming,
     between: Duration,
     silence: Pin<Box<Sleep>>,
-    open: Option<(Key, Connection)>,
+    open: Option<(Key, Connection, OwnedSemaphorePermit)>,
     client: Weak<Client>,
 }
 
 impl ResponseBody {
+    /// Leaves the connection to the next request, as soon as it is ready for one.
     fn end(&mut self) {
-        if let (Some((key, connection)), Some(client)) = (self.open.take(), self.client.upgrade()) {
-            client.keep(key, connection);
+        let (Some((key, mut connection, place)), Some(client)) = (self.open.take(), self.client.upgrade()) else {
+            return;
+        };
+        if connection.sender.is_ready() {
+            return client.keep(key, connection);
         }
+        // Its end has yet to be noted, or the server has answered before it had the whole request.
+        tokio::spawn(async move {
+            if matches!(timeout(SETTLE, connection.sender.ready()).await, Ok(Ok(()))) {
+                client.keep(key, connection);
+            }
+            drop(place);
+        });
     }
 }
 
@@ -281,7 +373,7 @@ impl Body for ResponseBody {
             Some(Err(_)) => this.open = None,
             None => this.end(),
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| broken(&error))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -299,5 +391,21 @@ impl Drop for ResponseBody {
         if self.incoming.is_end_stream() {
             self.end();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, poll_fn};
+
+    #[tokio::test]
+    async fn patience_begins_anew_as_long_as_the_request_moves() {
+        let moved = AtomicBool::new(true);
+        let limit = Duration::from_millis(1);
+        // Answered in the second span, which there is only because of what moved in the first.
+        let answer = poll_fn(|_| if moved.load(Ordering::Relaxed) { Poll::Pending } else { Poll::Ready(()) });
+        assert_eq!(patiently(limit, &moved, answer).await, Some(()));
+        assert_eq!(patiently(limit, &moved, pending::<()>()).await, None);
     }
 }

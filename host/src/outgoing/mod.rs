@@ -10,8 +10,11 @@
 mod addresses;
 mod client;
 mod tls;
+mod upload;
 
 pub use client::Client;
+pub use tls::Trust;
+pub use upload::Cut;
 
 use crate::config::hosts::{Name, Target, default_port};
 use crate::config::settings::Limits;
@@ -27,7 +30,7 @@ use http_body_util::BodyExt as _;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -42,6 +45,8 @@ pub struct Sender {
     pub invocation: Option<Arc<str>>,
     /// Of this invocation, once it has tried to send a request.
     tally: Option<Arc<Tally>>,
+    /// Whether the instance is gone; where it may send requests.
+    cut: Option<Arc<AtomicBool>>,
 }
 
 /// What one invocation has sent.
@@ -49,8 +54,17 @@ pub struct Sender {
 struct Tally {
     sent: AtomicU32,
     under_way: AtomicU32,
-    /// The log has a line about it already: a guest could flood the log with its tries.
-    told: AtomicBool,
+    /// What the log has a line about already, a bit for each [`About`]: a guest could flood the log with its tries.
+    told: AtomicU8,
+}
+
+/// Why a request is not sent.
+#[derive(Clone, Copy)]
+enum About {
+    Grants = 1,
+    Address = 2,
+    Limit = 4,
+    ConcurrentLimit = 8,
 }
 
 /// A request under way. It is over when this is dropped.
@@ -63,6 +77,11 @@ impl Drop for UnderWay {
 }
 
 impl Tally {
+    /// Whether nothing has been said about it yet.
+    fn is_news(&self, about: About) -> bool {
+        self.told.fetch_or(about as u8, Ordering::Relaxed) & about as u8 == 0
+    }
+
     /// Counts a request, if it may be sent.
     fn admit(self: &Arc<Self>, limits: &Limits) -> Result<UnderWay, Hit> {
         let below = |counter: &AtomicU32, limit: u32| {
@@ -80,7 +99,18 @@ impl Tally {
 impl Sender {
     /// Begins with `invocation`.
     pub fn new(policy: Arc<Policy>, invocation: Option<Arc<str>>) -> Self {
-        Self { policy, invocation, tally: None }
+        let cut = policy.client.is_some().then(Arc::default);
+        Self { policy, invocation, tally: None, cut }
+    }
+
+    /// What has to be dropped before the instance's store.
+    pub fn cut(&self) -> Cut {
+        Cut(self.cut.clone())
+    }
+
+    /// Whether a request of this invocation is under way.
+    pub fn is_busy(&self) -> bool {
+        self.tally.as_ref().is_some_and(|tally| tally.under_way.load(Ordering::Acquire) > 0)
     }
 
     /// Another invocation has begun: it may send as many requests as the first.
@@ -89,11 +119,11 @@ impl Sender {
         self.tally = None;
     }
 
-    /// Says why a request is not sent, once for each invocation.
-    fn teller(&self, tally: &Arc<Tally>) -> impl FnOnce(fmt::Arguments<'_>) + Send + use<> {
+    /// Says why a request is not sent, once for each reason.
+    fn teller(&self, tally: &Arc<Tally>) -> impl FnOnce(About, fmt::Arguments<'_>) + Send + use<> {
         let (policy, invocation, tally) = (Arc::clone(&self.policy), self.invocation.clone(), Arc::clone(tally));
-        move |why| {
-            if !tally.told.swap(true, Ordering::Relaxed) {
+        move |about, why| {
+            if tally.is_news(about) {
                 let id = invocation.as_ref().map(tracing::field::display);
                 tracing::warn!(function = %policy.function, id, "a request of the guest was not sent: {why}");
             }
@@ -125,25 +155,30 @@ impl WasiHttpHooks for Sender {
         };
         let tally = Arc::clone(self.tally.get_or_insert_default());
         let tell = self.teller(&tally);
-        let Some(client) = self.policy.client.clone().filter(|client| client.allows(&target)) else {
-            tell(format_args!("grants.hosts does not name {target}"));
+        let granted = self.policy.client.clone().filter(|client| client.allows(&target));
+        let Some((client, cut)) = granted.zip(self.cut.clone()) else {
+            tell(About::Grants, format_args!("grants.hosts does not name {target}"));
             return failed(Error::HttpRequestDenied);
         };
         let under_way = match tally.admit(&self.policy.limits) {
             Ok(under_way) => under_way,
             Err(hit) => {
-                tell(format_args!("{}", hit.explained()));
+                let about = if matches!(hit, Hit::Outgoing(_)) { About::Limit } else { About::ConcurrentLimit };
+                tell(about, format_args!("{}", hit.explained()));
                 return failed(Error::ConnectionLimitReached);
             }
         };
         Box::new(async move {
             let name = target.to_string();
-            let response = match client.send(target, request, options.unwrap_or_default()).await {
+            let response = match client.send(target, request, options.unwrap_or_default(), cut).await {
                 Ok(response) => response,
                 Err(Failure::Private(address)) => {
-                    tell(format_args!(
-                        "{name} resolves to {address}, an address of private use: if it is meant, let grants.hosts name that address too"
-                    ));
+                    tell(
+                        About::Address,
+                        format_args!(
+                            "{name} resolves to {address}, an address of private use: if it is meant, let grants.hosts name that address too"
+                        ),
+                    );
                     return Err(Error::DestinationIpProhibited);
                 }
                 Err(Failure::Http(error)) => return Err(error),
@@ -216,5 +251,17 @@ impl WasiHttpHooks for Nobody {
         _: Pending<Result<(), Error>>,
     ) -> Pending<Result<Sent, Error>> {
         failed(Error::HttpRequestDenied)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_told_once() {
+        let tally = Tally::default();
+        let told = [About::Grants, About::Limit, About::Grants, About::Limit].map(|about| tally.is_news(about));
+        assert_eq!(told, [true, true, false, false]);
     }
 }

@@ -3,26 +3,27 @@
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use wasmtime_wasi_http::Error;
 
-/// Encrypts a connection to the server of this name or address, and verifies that it is that server.
-///
-/// # Errors
-/// When the certificate is not trusted or for another server, or the other side speaks something else.
-pub async fn connect(stream: TcpStream, server: ServerName<'static>) -> io::Result<TlsStream<TcpStream>> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    let config = match CONFIG.get() {
-        Some(config) => config,
-        // Reading the certificates takes some ten milliseconds of files: only hosts that need them do.
-        None => {
-            let read = tokio::task::spawn_blocking(config).await.map_err(io::Error::other)??;
-            CONFIG.get_or_init(|| read)
-        }
-    };
-    TlsConnector::from(Arc::clone(config)).connect(server, stream).await
+/// Whom the host trusts. Read when the first guest needs it: it takes some ten milliseconds of files.
+#[derive(Debug, Default)]
+pub struct Trust(OnceCell<Arc<ClientConfig>>);
+
+impl Trust {
+    /// Encrypts a connection to the server of this name or address, and verifies that it is that server.
+    ///
+    /// # Errors
+    /// When the certificate is not trusted or for another server, or the other side speaks something else.
+    pub async fn connect(&self, stream: TcpStream, server: ServerName<'static>) -> Result<TlsStream<TcpStream>, Error> {
+        let read = async || tokio::task::spawn_blocking(config).await.map_err(io::Error::other)?;
+        let config = self.0.get_or_try_init(read).await.map_err(|error| explain(&error))?;
+        TlsConnector::from(Arc::clone(config)).connect(server, stream).await.map_err(|error| explain(&error))
+    }
 }
 
 /// Certificates come from where OpenSSL would look for them: `SSL_CERT_FILE`, `SSL_CERT_DIR`, else the system's folder.
@@ -42,4 +43,16 @@ fn config() -> io::Result<Arc<ClientConfig>> {
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = versions.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// What went wrong, as `wasi:http` names it.
+fn explain(error: &io::Error) -> Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
+        Some(rustls::Error::AlertReceived(alert)) => {
+            Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
+        }
+        Some(_) => Error::TlsProtocolError,
+        None => Error::ConnectionTerminated,
+    }
 }

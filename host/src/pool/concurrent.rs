@@ -41,7 +41,12 @@ pub fn call(mut instance: Instance, handler: handler::Guest, asked: Asked, ticki
             poll_fn(|cx| {
                 ready!(accessor.poll_no_interesting_tasks(cx));
                 // Whoever reads the answer drives this as well, so nobody has to be woken.
-                if bodies.are_passed_on() { Poll::Pending } else { Poll::Ready(()) }
+                let passed_on = || accessor.with(|mut access| access.get().awaits_answer());
+                if bodies.are_passed_on() || !bodies.have_ended() && passed_on() {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(())
+                }
             })
             .await;
             wasmtime::error::Ok(())
@@ -113,7 +118,12 @@ struct Bodies {
 impl Bodies {
     /// Whether the request's body still exists, perhaps as that of an answer that has not ended. Asked by the third owner.
     fn are_passed_on(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) > 2 && !self.ended.load(Ordering::Acquire)
+        Arc::strong_count(self) > 2 && !self.have_ended()
+    }
+
+    /// Whether the answer's has been read to its end.
+    fn have_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 }
 

@@ -13,6 +13,7 @@ use super::fault::Fault;
 use super::shared::{self, Seat};
 use crate::engine::{FIRST_YIELD, TICK, Ticking};
 use crate::guest::{Guest, Handler, chain};
+use crate::outgoing::Cut;
 use crate::sandbox::cpu::metered;
 use crate::sandbox::{Identity, Sandbox};
 use bytes::{Bytes, BytesMut};
@@ -66,6 +67,8 @@ pub struct Timings {
 
 /// A store with an instance of a guest in it.
 pub struct Instance {
+    /// Dropped before the store.
+    _cut: Cut,
     pub(super) store: Store<Sandbox>,
     handler: Handler,
     /// What the guest held after its first request.
@@ -129,10 +132,10 @@ impl Prepared {
 }
 
 async fn instantiate(guest: &Guest, mut store: Store<Sandbox>) -> Result<Instance, Fault> {
-    let meter = Arc::clone(&store.data().cpu);
+    let (meter, cut) = (Arc::clone(&store.data().cpu), store.data().cut());
     let instantiated = metered(meter, pin!(guest.pre.instantiate(&mut store))).await;
     match instantiated {
-        Ok(handler) => Ok(Instance { store, handler, held: None }),
+        Ok(handler) => Ok(Instance { _cut: cut, store, handler, held: None }),
         Err(error) => Err(Fault::of_start(&store, &error)),
     }
 }

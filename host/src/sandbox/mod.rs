@@ -15,7 +15,7 @@ use crate::config::dirs::Folder;
 use crate::config::settings::{Limits, Reuse};
 use crate::engine::Wasi;
 use crate::observe::machine::Machine;
-use crate::outgoing::{Client, Sender};
+use crate::outgoing::{Client, Cut, Sender};
 use cpu::Meter;
 use limits::{Limiter, Reservation};
 use std::sync::Arc;
@@ -183,23 +183,35 @@ impl Sandbox {
         }
     }
 
-    /// Whether the guest still holds a part of a request or an answer. A body's stream is never without its body.
+    /// What has to be dropped before the store.
+    pub fn cut(&self) -> Cut {
+        self.sender.cut()
+    }
+
+    /// Whether a request of the guest is under way. The body of its answer may be that of the guest's own.
+    pub fn awaits_answer(&self) -> bool {
+        self.sender.is_busy()
+    }
+
+    /// Whether the guest still holds a part of a request or an answer, or waits for one. A body's stream is never without
+    /// its body.
     pub fn holds_exchange(&mut self) -> bool {
         use wasmtime_wasi_http::p2::{body, types};
         use wasmtime_wasi_http::p3;
-        self.table.iter_mut().any(|entry| {
-            entry.is::<p3::Request>()
-                || entry.is::<p3::Response>()
-                || entry.is::<types::HostIncomingRequest>()
-                || entry.is::<body::HostIncomingBody>()
-                || entry.is::<body::HostFutureTrailers>()
-                || entry.is::<types::HostResponseOutparam>()
-                || entry.is::<types::HostOutgoingResponse>()
-                || entry.is::<body::HostOutgoingBody>()
-                || entry.is::<types::HostOutgoingRequest>()
-                || entry.is::<types::HostFutureIncomingResponse>()
-                || entry.is::<types::HostIncomingResponse>()
-        })
+        self.awaits_answer()
+            || self.table.iter_mut().any(|entry| {
+                entry.is::<p3::Request>()
+                    || entry.is::<p3::Response>()
+                    || entry.is::<types::HostIncomingRequest>()
+                    || entry.is::<body::HostIncomingBody>()
+                    || entry.is::<body::HostFutureTrailers>()
+                    || entry.is::<types::HostResponseOutparam>()
+                    || entry.is::<types::HostOutgoingResponse>()
+                    || entry.is::<body::HostOutgoingBody>()
+                    || entry.is::<types::HostOutgoingRequest>()
+                    || entry.is::<types::HostFutureIncomingResponse>()
+                    || entry.is::<types::HostIncomingResponse>()
+            })
     }
 
     /// Resources that the guest holds.

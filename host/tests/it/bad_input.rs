@@ -90,9 +90,14 @@ fn settings_that_contradict_each_other() {
     let mut command = flexwasm();
     command.arg("check").arg(app.path()).env("AzureFunctionsJobHost__functionTimeout", "never");
     command.env("FLEXWASM__POOL__SIZE", "7");
+    command.env("flexwasm__grants__hosts", r#"["https://a.example", "https://me:hush@b.example/?hush", "hush"]"#);
+    let complaint_of_settings = complaint_of(command);
+    assert!(!complaint_of_settings.contains("hush"), "{complaint_of_settings}");
     says(
-        &complaint_of(command),
+        &complaint_of_settings,
         &[
+            "app settings: flexwasm__grants__hosts: entry 2 must not hold a user or password",
+            "app settings: flexwasm__grants__hosts: entry 3 is not scheme://host or scheme://host:port: write it like",
             "app settings: AzureFunctionsJobHost__functionTimeout: must be \"hh:mm:ss\"",
             "app settings: FLEXWASM__POOL__SIZE: unknown key; did you mean pool.size?",
         ],
@@ -103,8 +108,8 @@ fn settings_that_contradict_each_other() {
             "one/function.json: limits.timeout: is 10s, but must be below functionTimeout (10s)",
             r#"two/function.json: grants.env = "MISSING": there is no app setting of this name: set it, or remove the grant"#,
             r#"two/function.json: grants.dirs = "two/none": cannot be read (No such file or directory"#,
-            r#"two/function.json: grants.hosts = "a.example": write scheme://host or scheme://host:port"#,
-            "two/function.json: grants.hosts: must not hold a user or password",
+            r#"two/function.json: flexwasm.grants.hosts = "a.example": is not scheme://host or scheme://host:port: write "https://a.example""#,
+            r#"two/function.json: flexwasm.grants.hosts = "https://b.example": must not hold a user or password"#,
             r#"two/function.json: bindings.route = "SAME/{b}": answers the same paths and methods as function one"#,
         ],
     );

@@ -12,6 +12,7 @@ use std::time::Duration;
 struct Upstream {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
     /// Gets a message when a client leaves an exchange that is not over.
     left: mpsc::Receiver<()>,
 }
@@ -28,23 +29,24 @@ impl Upstream {
     {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let connections = Arc::new(AtomicUsize::new(0));
+        let [connections, requests] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
         let (leaving, left) = mpsc::channel();
-        let count = Arc::clone(&connections);
+        let (count, asked) = (Arc::clone(&connections), Arc::clone(&requests));
         let prepare = Arc::new(prepare);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 count.fetch_add(1, Ordering::SeqCst);
-                let (leaving, prepare) = (leaving.clone(), Arc::clone(&prepare));
+                let (leaving, prepare, asked) = (leaving.clone(), Arc::clone(&prepare), Arc::clone(&asked));
                 thread::spawn(move || {
                     let (mut reader, mut writer) = prepare(stream);
                     while let Some(head) = head(&mut reader) {
+                        asked.fetch_add(1, Ordering::SeqCst);
                         answer(&head, &mut reader, &mut writer, &leaving);
                     }
                 });
             }
         });
-        Self { address, connections, left }
+        Self { address, connections, requests, left }
     }
 
     fn url(&self, path: &str) -> String {
@@ -53,6 +55,11 @@ impl Upstream {
 
     fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Requests whose head has arrived.
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 }
 
@@ -99,6 +106,14 @@ fn answer(head: &[String], reader: &mut impl std::io::BufRead, writer: &mut impl
             }
             let _ = leaving.send(());
         }
+        "/store" => {
+            while let Some(text) = chunk() {
+                if text.is_empty() {
+                    return say(&whole("stored"));
+                }
+            }
+            let _ = leaving.send(());
+        }
         "/silent" | "/stall" => {
             if path == "/stall" {
                 say("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc");
@@ -109,6 +124,11 @@ fn answer(head: &[String], reader: &mut impl std::io::BufRead, writer: &mut impl
         _ => {
             while chunked && chunk().is_some_and(|text| !text.is_empty()) {}
             match path {
+                "/late" => {
+                    say("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n");
+                    thread::sleep(Duration::from_millis(100));
+                    say("fine");
+                }
                 "/redirect" => say("HTTP/1.1 302 Found\r\nlocation: /ok\r\ncontent-length: 0\r\n\r\n"),
                 "/host" => say(&whole(head.iter().find(|line| line.to_lowercase().starts_with("host:")).unwrap())),
                 _ => say(&whole("fine")),
@@ -137,6 +157,9 @@ fn a_granted_server_is_reached_and_its_connection_kept() {
     for function in ["fetch", "p3", "fetch", "p3"] {
         let answer = ask(&host, function, &upstream.url("/ok"), "");
         assert_eq!((answer.status, answer.text().as_str()), (200, "fine"), "{function}");
+    }
+    for function in ["fetch", "p3"] {
+        assert_eq!(ask(&host, function, &upstream.url("/late"), "").text(), "fine", "{function}");
     }
     // A function has its own.
     assert_eq!(upstream.connections(), 2);
@@ -210,9 +233,9 @@ fn a_client_that_leaves_takes_the_requests_of_its_guest_along() {
     let host = app(&[&format!("http://{}", upstream.address)], "").start();
     for (function, path) in [("fetch", "/silent"), ("fetch", "/stall"), ("p3", "/silent"), ("p3", "/stall")] {
         let mut client = host.connect();
-        let before = upstream.connections();
+        let before = upstream.requests();
         client.write(format!("GET /api/{function} HTTP/1.1\r\nHost: a\r\nx-url: {}\r\n\r\n", upstream.url(path)));
-        crate::support::eventually("the guest has connected", || upstream.connections() > before);
+        crate::support::eventually("the guest has asked", || upstream.requests() > before);
         drop(client);
         upstream.left.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|_| panic!("{function} {path}"));
     }
@@ -232,6 +255,10 @@ fn bodies_stream_in_both_directions() {
     assert_eq!(client.chunk().unwrap(), b"again");
     client.write("0\r\n\r\n");
     assert!(client.last_chunk_and_trailers().is_empty());
+    // One that copies its body piece by piece.
+    let request =
+        format!("POST /api/p3 HTTP/1.1\r\nHost: a\r\nx-url: {url}\r\nx-copy: 1\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(Client::connect(host.port).ask(request).text(), "hello");
     // That of 0.2 sends all, then reads.
     let body = "x".repeat(300_000);
     let request =
@@ -279,39 +306,105 @@ fn serve_takes_hosts_and_refuses_what_is_none() {
     assert_eq!(answer.text(), "fine");
     let (status, _, stderr) = crate::support::output(serve("example.com"));
     assert_eq!(status.code(), Some(1));
-    assert!(stderr.contains(r#"command line: --allow-host = "example.com": write scheme://host"#), "{stderr}");
+    assert!(stderr.contains(r#"command line: --allow-host = "example.com": is not scheme://host"#), "{stderr}");
+    assert!(stderr.contains(r#"write "https://example.com""#), "{stderr}");
+    let (_, _, stderr) = crate::support::output(serve("https://me:hush@example.com/?hush"));
+    assert!(stderr.contains(r#"--allow-host = "https://example.com": must not hold a user"#), "{stderr}");
+    assert!(!stderr.contains("hush"), "{stderr}");
 }
 
-#[test]
-fn an_encrypted_server_has_to_be_the_one_that_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    let trusted = folder.path().join("trusted.pem");
-    std::fs::write(&trusted, authority.cert.pem()).unwrap();
+/// An encrypted server with a certificate of its own for these names, which is added to `trusted`.
+fn encrypted(names: &[&str], trusted: &mut String) -> Upstream {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let authority = rcgen::generate_simple_self_signed(names).unwrap();
+    trusted.push_str(&authority.cert.pem());
     let key = rustls::pki_types::PrivateKeyDer::try_from(authority.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = config.with_no_client_auth().with_single_cert(vec![authority.cert.der().clone()], key).unwrap();
     let config = Arc::new(config);
-    let upstream = Upstream::over(move |stream| {
+    Upstream::over(move |stream| {
         let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
         let stream = Arc::new(std::sync::Mutex::new(rustls::StreamOwned::new(connection, stream)));
         (BufReader::new(Locked(Arc::clone(&stream))), Locked(stream))
-    });
+    })
+}
+
+#[test]
+fn an_encrypted_server_has_to_be_the_one_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pem = String::new();
+    let upstream = encrypted(&["localhost", "127.0.0.1"], &mut pem);
+    let named_otherwise = encrypted(&["localhost"], &mut pem);
+    let stranger = encrypted(&["127.0.0.1"], &mut String::new());
+    let trusted = folder.path().join("trusted.pem");
+    std::fs::write(&trusted, &pem).unwrap();
     let port = upstream.address.port();
     let url = format!("https://127.0.0.1:{port}/ok");
     let named = format!("https://localhost:{port}/ok");
-    let app = app(&[&format!("https://127.0.0.1:{port}"), &format!("https://localhost:{port}")], "");
+    let others = [&named_otherwise, &stranger].map(|other| format!("https://{}", other.address));
+    let own = [format!("https://127.0.0.1:{port}"), format!("https://localhost:{port}")];
+    let app = app(&[&own[0], &own[1], &others[0], &others[1]], "");
 
     let host = app.start_with(&[("SSL_CERT_FILE", trusted.to_str().unwrap()), ("SSL_CERT_DIR", "")]);
     for url in [&url, &named, &url] {
         assert_eq!(ask(&host, "fetch", url, "").text(), "fine", "{url}");
     }
+    for other in others {
+        assert_eq!(ask(&host, "fetch", &format!("{other}/ok"), "").text(), "ErrorCode::TlsCertificateError");
+    }
     // One that nobody trusts.
     let host = app.start_with(&[("SSL_CERT_DIR", folder.path().join("none").to_str().unwrap())]);
     let answer = ask(&host, "fetch", &url, "");
-    assert_eq!((answer.status, answer.text().as_str()), (502, "ErrorCode::TlsProtocolError"));
+    assert_eq!((answer.status, answer.text().as_str()), (502, "ErrorCode::TlsCertificateError"));
     host.line(&[" ERROR ", "the system trusts no certificate"]);
+}
+
+#[test]
+fn who_cannot_be_reached_is_named_to_the_guest_and_does_not_fill_the_log() {
+    // Its backlog takes connections, and nobody ever says a word.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mute = mute.local_addr().unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let host = app(&[&format!("https://{mute}"), &format!("http://{nobody}")], "").start();
+    let answer = ask(&host, "fetch", &format!("http://{nobody}/"), "x-times: 2\r\n");
+    assert_eq!(answer.text(), "ErrorCode::ConnectionRefused ErrorCode::ConnectionRefused");
+    let answer = ask(&host, "fetch", &format!("https://{mute}/"), "x-connect-ms: 50\r\n");
+    assert_eq!(answer.text(), "ErrorCode::ConnectionTimeout");
+    // Who sends a user and password along is not understood.
+    let answer = ask(&host, "fetch", &format!("http://me:hush@{nobody}/"), "");
+    assert_eq!(answer.text(), "ErrorCode::HttpRequestUriInvalid");
+    host.closing_line("answered");
+    let warnings: Vec<_> = host.stdout().into_iter().filter(|line| !line.contains(" INFO ")).collect();
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn an_upload_that_is_cut_off_does_not_look_whole() {
+    let upstream = Upstream::start();
+    let host = app(&[&format!("http://{}", upstream.address)], r#", "limits": {"timeout": "500ms"}"#).start();
+    for (function, more, path) in [
+        ("fetch", "", "/echo"),
+        ("p3", "x-copy: 1\r\n", "/echo"),
+        ("fetch", "", "/store"),
+        ("p3", "x-copy: 1\r\n", "/store"),
+    ] {
+        let url = upstream.url(path);
+        let clients = (0..20).map(|_| {
+            let mut client = host.connect();
+            client.write(format!(
+                "POST /api/{function} HTTP/1.1\r\nHost: a\r\nx-url: {url}\r\n{more}Transfer-Encoding: chunked\r\n\r\n"
+            ));
+            client.write("5\r\nhello\r\n");
+            client
+        });
+        // The guests wait for the rest until their time is over; then the server must not see an end.
+        let clients: Vec<_> = clients.collect();
+        for _ in &clients {
+            let left = upstream.left.recv_timeout(Duration::from_secs(10));
+            left.unwrap_or_else(|_| panic!("{function} {path}: half of a body looked whole"));
+        }
+    }
 }
 
 /// Both halves of an encrypted stream; they are used by turns.

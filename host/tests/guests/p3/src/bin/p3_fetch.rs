@@ -1,14 +1,26 @@
-//! Sends its request on to the URL in `x-url`, and answers with what comes back, streaming in both directions.
+//! Sends its request on to the URL in `x-url`, and answers with what comes back, streaming in both directions. With `x-copy` it
+//! moves the request's body itself; else it hands it on.
 
 use p3_test_guests::bindings::wasi::http0_3_0::types::Scheme;
-use p3_test_guests::{ErrorCode, Request, Response, client, consume, fields, respond, wit_future};
+use p3_test_guests::bindings::wit_stream;
+use p3_test_guests::{ErrorCode, Request, Response, client, consume, copy, fields, respond, spawn_local, wit_future};
 
 async fn handle(request: Request) -> Result<Response, ErrorCode> {
     let url = request.get_headers().get("x-url").into_iter().next().expect("a URL");
     let url = String::from_utf8(url).expect("a URL");
     let (authority, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a URL");
     let method = request.get_method();
-    let (contents, trailers) = consume(request);
+    let copies = request.get_headers().has("x-copy");
+    let (mut contents, mut trailers) = consume(request);
+    if copies {
+        let ((mut to, copied), (end, ending)) = (wit_stream::new(), wit_future::new(|| Ok(None)));
+        let (from, all) = (std::mem::replace(&mut contents, copied), std::mem::replace(&mut trailers, ending));
+        spawn_local(async move {
+            copy(from, &mut to).await;
+            drop(to);
+            let _ = end.write(all.await).await;
+        });
+    }
     let (out, _) = Request::new(fields(&[]), Some(contents), trailers, None);
     out.set_method(&method).expect("a valid method");
     out.set_scheme(Some(&Scheme::Http)).expect("a valid scheme");
