@@ -31,7 +31,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// Bytes that an outgoing body takes in one write, in either direction.
@@ -183,7 +183,7 @@ impl WasiHttpHooks for Sender {
                 }
                 Err(Failure::Http(error)) => return Err(error),
             };
-            let response = response.map(|body| Counted { body, _under_way: under_way }.boxed_unsync());
+            let response = response.map(|body| Counted { body, under_way: Some(under_way) }.boxed_unsync());
             let done: Pending<Result<(), Error>> = Box::new(async { Ok(()) });
             Ok((response, done))
         })
@@ -217,10 +217,10 @@ fn prepare(mut request: Request<WasiBody>) -> Result<(Target, Request<WasiBody>)
     Ok((target, request))
 }
 
-/// A body that counts as under way until it is dropped.
+/// A body that counts as under way until it is read or dropped.
 struct Counted<B> {
     body: B,
-    _under_way: UnderWay,
+    under_way: Option<UnderWay>,
 }
 
 impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Counted<B> {
@@ -228,7 +228,11 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Counted<B> {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.under_way = None;
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
