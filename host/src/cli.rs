@@ -78,8 +78,8 @@ enum Command {
         /// A folder below the working directory that the guest may read, as /FOLDER; may be repeated
         #[arg(long, value_name = "FOLDER")]
         dir: Vec<String>,
-        /// A server that the guest may send requests to, as scheme://host[:port]; `*.` in front of the host means what is below it;
-        /// may be repeated
+        /// A server that the guest may send requests to, as scheme://host or scheme://host:port; `*.` in front of the host
+        /// means what is below it; may be repeated
         #[arg(long, value_name = "SERVER")]
         allow_host: Vec<String>,
     },
