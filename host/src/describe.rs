@@ -1,6 +1,7 @@
 //! What is configured, and what a guest asks for and gets, in words for a person. Names of granted variables, never values.
 
 use crate::config::function_json::Trigger;
+use crate::config::source::GuestSettings;
 use crate::config::units::{spell_duration, spell_size};
 use crate::config::{Config, Function};
 use crate::guest::compiled;
@@ -35,6 +36,7 @@ pub fn settings(config: &Config) -> String {
             Trigger::Envelope => rows.push(("  trigger", "JSON envelope: answered with 501".to_owned())),
         }
         rows.push(("  guest", function.guest.display().to_string()));
+        rows.extend(source(function));
         rows.extend(limits(function));
         rows.push(("  grants.env", format!("{:?}", variables(function))));
         rows.push(("  grants.dirs", format!("{:?}", folders(function))));
@@ -103,6 +105,24 @@ fn folders(function: &Function) -> Vec<String> {
 
 fn servers(function: &Function) -> Vec<String> {
     function.grants.hosts.iter().map(ToString::to_string).collect()
+}
+
+/// Where the guest comes from, without what may be secret.
+fn source(function: &Function) -> [(&'static str, String); 8] {
+    let GuestSettings { source, sha256, max_size, poll, smoke } = &function.guest_settings;
+    let none = || "none".to_owned();
+    let credentials = source.as_ref().and_then(|remote| remote.credentials.as_ref());
+    let secret = credentials.map_or_else(none, |_| "set, not shown".to_owned());
+    [
+        ("  guest.source", source.as_ref().map_or_else(|| "the file itself".to_owned(), ToString::to_string)),
+        ("  guest.username", secret.clone()),
+        ("  guest.password", secret),
+        ("  guest.sha256", sha256.as_ref().map_or_else(none, guest::hexadecimal)),
+        ("  guest.maxSize", spell_size(*max_size)),
+        ("  guest.poll", spell_duration(*poll)),
+        ("  guest.smoke.path", smoke.as_ref().map_or_else(none, |smoke| smoke.path.to_string())),
+        ("  guest.smoke.status", smoke.as_ref().map_or_else(none, |smoke| smoke.status.as_u16().to_string())),
+    ]
 }
 
 fn limits(function: &Function) -> [(&'static str, String); 18] {

@@ -1,8 +1,10 @@
 //! `function.json`: one function's trigger, route, guest and overrides.
 
+use super::AppSettings;
 use super::route::Template;
 use super::section::{Problems, Section};
 use super::settings::{FUNCTION_KEYS, FunctionPatch, HOST_KEYS};
+use super::source::{GUEST_KEYS, GuestSettings};
 use http::Method;
 use serde_json::Value;
 
@@ -13,8 +15,10 @@ pub struct FunctionFile {
     pub trigger: Trigger,
     /// The guest's file as written, relative to the function's folder.
     pub script_file: String,
-    /// Our section.
+    /// Our section, but for `guest`.
     pub patch: FunctionPatch,
+    /// Where the guest comes from.
+    pub guest_settings: GuestSettings,
 }
 
 /// How the Functions host calls a function.
@@ -36,7 +40,13 @@ pub enum Trigger {
 
 impl FunctionFile {
     /// Reads one document; None when it is so wrong that nothing of it can be used, with the mistakes noted.
-    pub fn read(name: &str, file: &str, document: &Value, problems: &mut Problems) -> Option<Self> {
+    pub fn read(
+        name: &str,
+        file: &str,
+        document: &Value,
+        settings: &AppSettings,
+        problems: &mut Problems,
+    ) -> Option<Self> {
         let trigger = trigger(name, file, document, problems);
         let script_file = match document.get("scriptFile") {
             Some(Value::String(path)) if !path.is_empty() => Some(path.clone()),
@@ -52,8 +62,10 @@ impl FunctionFile {
         };
         let mut section = Section::of_file(file, document, problems);
         let patch = FunctionPatch::read(&mut section);
-        section.finish(&FUNCTION_KEYS, &HOST_KEYS);
-        Some(Self { trigger: trigger?, script_file: script_file?, patch })
+        let guest_settings = GuestSettings::read(&mut section, settings);
+        let elsewhere = "applies to the whole host: move it to the flexwasm section of host.json";
+        section.finish(&[&FUNCTION_KEYS[..], &GUEST_KEYS[..]].concat(), (&HOST_KEYS, elsewhere));
+        Some(Self { trigger: trigger?, script_file: script_file?, patch, guest_settings })
     }
 }
 

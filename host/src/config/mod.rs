@@ -12,6 +12,7 @@ mod properties;
 pub mod route;
 pub mod section;
 pub mod settings;
+pub mod source;
 pub mod units;
 
 use dirs::Folder;
@@ -21,6 +22,7 @@ use hosts::Grant;
 use section::{Problems, Section};
 use serde_json::Value;
 use settings::{Headers, HostPatch, Limits, Reuse};
+use source::GuestSettings;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -106,6 +108,8 @@ pub struct Function {
     pub trigger: Trigger,
     /// The guest's file.
     pub guest: PathBuf,
+    /// Where else it comes from, and what it takes to be published.
+    pub guest_settings: GuestSettings,
     /// What one invocation may use.
     pub limits: Limits,
     /// How many requests an instance may serve.
@@ -166,8 +170,8 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
     for name in function_names(root, &mut problems) {
         let file = format!("{name}/function.json");
         let Some(document) = read_json(root, Path::new(&file), &mut problems) else { continue };
-        let Some(FunctionFile { trigger, script_file, patch }) =
-            FunctionFile::read(&name, &file, &document, &mut problems)
+        let Some(FunctionFile { trigger, script_file, patch, guest_settings }) =
+            FunctionFile::read(&name, &file, &document, &settings, &mut problems)
         else {
             continue;
         };
@@ -207,6 +211,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         let trigger = if role == Role::CustomHandler && !azure.raw_http { Trigger::Envelope } else { trigger };
         functions.push(Function {
             guest: root.join(&name).join(script_file),
+            guest_settings,
             name: name.into(),
             trigger,
             limits,
@@ -238,7 +243,8 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
 pub fn serve(guest: PathBuf, host: &HostPatch, grants: Grants, given: &Circumstances) -> Config {
     let (limits, reuse) = (host.function.limits(), host.function.reuse());
     let trigger = Trigger::Http { route: route::Template::everything(), methods: None, keyed: false };
-    let function = Function { name: "serve".into(), trigger, guest, limits, reuse, grants };
+    let guest_settings = GuestSettings::default();
+    let function = Function { name: "serve".into(), trigger, guest, guest_settings, limits, reuse, grants };
     let default_size = default_pool_size(given.machine_memory);
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
     resolve(Role::Serve, listen, host, default_size, given, String::new(), vec![function])

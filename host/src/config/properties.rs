@@ -6,7 +6,8 @@ use super::host_json::AzureHost;
 use super::route::Template;
 use super::section::{Problems, Section};
 use super::settings::{FUNCTION_KEYS, FunctionPatch, HOST_KEYS, HostPatch};
-use super::units;
+use super::source::{GUEST_KEYS, GuestSettings, Place};
+use super::{AppSettings, units};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -17,6 +18,11 @@ use std::time::Duration;
 
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// App settings of which one is what `%SECRET%` means.
+fn settings() -> AppSettings {
+    [("SECRET".to_owned(), "AccountKey".to_owned())].into()
 }
 
 /// Numbers with units, right and wrong, and anything else.
@@ -89,9 +95,9 @@ fn key() -> impl Strategy<Value = String> {
     prop_oneof![3 => proptest::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => any::<String>()]
 }
 
-/// A `flexwasm` section with some of the keys; nearly every value fits its key.
-fn section() -> impl Strategy<Value = Value> {
-    let keys = [&HOST_KEYS[..], &FUNCTION_KEYS[..]].concat();
+/// A `flexwasm` section with some of these keys; nearly every value fits its key.
+fn section(keys: [&[&'static str]; 2]) -> impl Strategy<Value = Value> {
+    let keys = keys.concat();
     let entry = proptest::sample::select(keys)
         .prop_flat_map(|key| (Just(key), prop_oneof![30 => fitting(key), 1 => any_json()]));
     vec(entry, 0..12).prop_map(|entries| {
@@ -112,6 +118,14 @@ fn fitting(key: &str) -> BoxedStrategy<Value> {
     match key {
         "headers" => word(&["full", "id", "off"]),
         "log.level" => word(&["error", "warn", "info", "debug"]),
+        "guest.source" => source().prop_map(Value::from).boxed(),
+        "guest.username" => "[a-z%:]{0,4}".prop_map(Value::from).boxed(),
+        "guest.password" => word(&["%SECRET%"]),
+        "guest.sha256" => "[0-9a-fA-F]{64}".prop_map(Value::from).boxed(),
+        "guest.poll" => (1..100_u32).prop_map(|n| json!(format!("{n}s"))).boxed(),
+        "guest.maxSize" => (64..256_u32).prop_map(|n| json!(format!("{n}KiB"))).boxed(),
+        "guest.smoke.path" => "/[a-z/?#%]{0,6}".prop_map(Value::from).boxed(),
+        "guest.smoke.status" => (200..600_u32).prop_map(Value::from).boxed(),
         "grants.env" => vec("[A-Z]{1,4}", 0..3).prop_map(Value::from).boxed(),
         key if ["imeout", "cpu"].iter().any(|end| key.ends_with(end)) => {
             (1..10_000_u32, prop_oneof![Just("ms"), Just("s"), Just("m")])
@@ -123,6 +137,39 @@ fn fitting(key: &str) -> BoxedStrategy<Value> {
         }
         _ => (20..1000_u32).prop_map(Value::from).boxed(),
     }
+}
+
+/// Sources, right and wrong, with secrets where they can be.
+fn source() -> impl Strategy<Value = String> {
+    let pieces = [
+        "a",
+        "B",
+        ".",
+        "/",
+        ":",
+        "@",
+        "?",
+        "#",
+        "%",
+        "443",
+        "localhost",
+        "[::1]",
+        "127.0.0.1",
+        "SECRET",
+        "%SECRET%",
+        "\\",
+        "é",
+        "@sha256:",
+        " ",
+        "\t",
+    ];
+    let scheme = prop_oneof![Just("https://"), Just("HTTP://"), Just("oci://"), Just("oci://a.example/"), Just("")];
+    let digest = prop_oneof![4 => Just(String::new()), 1 => "@sha256:[0-9a-f]{64}"];
+    let middle = prop_oneof![
+        vec(proptest::sample::select(pieces.to_vec()), 0..7).prop_map(|list| list.concat()),
+        any::<String>()
+    ];
+    (scheme, middle, digest).prop_map(|(scheme, middle, digest)| format!("{scheme}{middle}{digest}"))
 }
 
 /// Templates, right and wrong.
@@ -159,6 +206,32 @@ proptest! {
         }
     }
 
+    /// What is accepted is encrypted or stays here, and reads the same when it is written; what is refused is shown without
+    /// query and user.
+    #[test]
+    fn sources_keep_their_meaning_and_their_secrets(text in source()) {
+        let read = |text: &str| {
+            let mut problems = Problems::default();
+            let document = json!({ "flexwasm": { "guest": { "source": text } } });
+            let remote = GuestSettings::read(&mut Section::of_file("f", &document, &mut problems), &settings()).source;
+            (remote, problems.0)
+        };
+        let (remote, problems) = read(&text);
+        prop_assert_eq!(remote.is_some(), problems.is_empty());
+        for shown in problems.iter().filter_map(|problem| problem.value.as_ref()).filter(|_| !text.starts_with('%')) {
+            prop_assert!(!shown.replacen("@sha256:", "", 1).contains(['?', '#', '@']), "{shown}");
+        }
+        let Some(remote) = remote else { return Ok(()) };
+        let url = match &remote.place {
+            Place::Http(url) => url,
+            Place::Oci(artifact) => &artifact.registry,
+        };
+        prop_assert!(url.username().is_empty() && url.password().is_none() && url.query().is_none());
+        let here = ["localhost", "127.0.0.1", "[::1]"].contains(&url.host_str().unwrap_or_default());
+        prop_assert!(url.scheme() == "https" || here, "{url}");
+        prop_assert_eq!(read(&remote.to_string()).0, Some(remote));
+    }
+
     #[test]
     fn templates_keep_their_paths(text in template(), path in vec("[a-z0-9-]{0,5}", 0..5)) {
         let path: Vec<Cow<'_, str>> = path.iter().map(Cow::from).collect();
@@ -184,7 +257,7 @@ proptest! {
 
     /// What is refused is named, and the rest has the meaning that it has as app settings.
     #[test]
-    fn a_section_means_the_same_in_a_file_and_as_app_settings(section in section()) {
+    fn a_section_means_the_same_in_a_file_and_as_app_settings(section in section([&HOST_KEYS, &FUNCTION_KEYS])) {
         let mut problems = Problems::default();
         let document = json!({ "flexwasm": section });
         let of_file = HostPatch::read(Section::of_file("host.json", &document, &mut problems));
@@ -218,10 +291,11 @@ proptest! {
 
     #[test]
     fn any_function_json_is_read_or_refused(
-        document in any_json(), route in template(), methods in any_json(), level in any_json(), section in section(),
+        document in any_json(), route in template(), methods in any_json(), level in any_json(),
+        section in section([&FUNCTION_KEYS, &GUEST_KEYS]),
     ) {
         let mut problems = Problems::default();
-        let file = FunctionFile::read("f", "f/function.json", &document, &mut problems);
+        let file = FunctionFile::read("f", "f/function.json", &document, &settings(), &mut problems);
         prop_assert!(file.is_some() || !problems.0.is_empty());
         let document = json!({
             "scriptFile": "guest.wasm", "flexwasm": section,
@@ -231,7 +305,7 @@ proptest! {
             ],
         });
         let mut problems = Problems::default();
-        match FunctionFile::read("f", "f/function.json", &document, &mut problems) {
+        match FunctionFile::read("f", "f/function.json", &document, &settings(), &mut problems) {
             Some(FunctionFile { trigger: Trigger::Http { route: read, .. }, .. }) => {
                 prop_assert_eq!(Template::parse(&route), Ok(read));
             }

@@ -4,6 +4,7 @@
 //! nobody took is a mistake too, because a misspelt limit must not look like a limit.
 
 use super::hosts::{self, Grant, Refused};
+use super::source;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,6 +98,29 @@ impl<'a> Section<'a> {
         read(&value).map_err(|remedy| self.problems.add(&self.file, &spelled, shown, remedy)).ok()
     }
 
+    /// Whether the key is there and was not taken yet.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Takes one key of a file whose value may be a secret: `read` says how much of it may be shown.
+    pub fn take_discreet<T>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&Value) -> Result<T, source::Refused>,
+    ) -> Option<T> {
+        let (spelled, value) = self.entries.remove(key)?;
+        let note = |source::Refused { shown, remedy }| {
+            self.problems.add(&self.file, &spelled, shown.map(Value::from).as_ref(), remedy);
+        };
+        read(&value).map_err(note).ok()
+    }
+
+    /// Notes that a key of a file, though right in itself, cannot work.
+    pub fn refuse(&mut self, key: &str, remedy: impl Into<String>) {
+        self.problems.add(&self.file, &format!("flexwasm.{key}"), None, remedy);
+    }
+
     /// Takes a list of servers, and notes each entry that cannot be granted. What holds a secret by mistake is not repeated.
     pub fn take_hosts(
         &mut self,
@@ -119,11 +143,12 @@ impl<'a> Section<'a> {
         None
     }
 
-    /// Ends the reading: what is left over is unknown. `elsewhere` lists keys that exist but do not belong here.
-    pub fn finish(self, known: &[&str], elsewhere: &[&str]) {
+    /// Ends the reading: what is left over is unknown. `elsewhere` lists keys that exist but do not belong here, and says
+    /// where they do.
+    pub fn finish(self, known: &[&str], elsewhere: (&[&str], &str)) {
         for (key, (spelled, _)) in self.entries {
-            let remedy = if elsewhere.contains(&key.as_str()) {
-                "applies to the whole host: move it to the flexwasm section of host.json".to_owned()
+            let remedy = if elsewhere.0.contains(&key.as_str()) {
+                elsewhere.1.to_owned()
             } else if let Some(meant) = known.iter().find(|name| name.eq_ignore_ascii_case(&key)) {
                 format!("unknown key; did you mean {meant}?")
             } else {

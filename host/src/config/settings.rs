@@ -1,9 +1,11 @@
 //! Our own settings: what a source may say ([`HostPatch`], [`FunctionPatch`]) and what the program uses ([`Limits`]).
 //!
-//! This file is the complete list of keys, defaults and ranges; the README's table is checked against it by a test.
+//! With [`super::source`], which has the keys that stand only in a `function.json`, this file is the complete list of keys,
+//! defaults and ranges; the README's table is checked against both by a test.
 
 use super::hosts::Grant;
 use super::section::Section;
+use super::source::GUEST_KEYS;
 use super::units;
 use serde_json::Value;
 use std::time::Duration;
@@ -328,7 +330,8 @@ impl HostPatch {
             log_level: section.take("log.level", |value| log_level(value.as_str().unwrap_or_default())),
             function: FunctionPatch::read(&mut section),
         };
-        section.finish(&[&HOST_KEYS[..], &FUNCTION_KEYS[..]].concat(), &[]);
+        let elsewhere = "applies to one function: move it to the flexwasm section of its function.json";
+        section.finish(&[&HOST_KEYS[..], &FUNCTION_KEYS[..]].concat(), (&GUEST_KEYS, elsewhere));
         patch
     }
 
@@ -383,7 +386,11 @@ fn size(value: &Value) -> Result<u64, String> {
     units::size(value.as_str().unwrap_or_default())
 }
 
-fn size_within(value: &Value, least: u64, most: u64) -> Result<u64, String> {
+/// Reads a size in a range, in bytes.
+///
+/// # Errors
+/// What to write instead, for a person.
+pub(super) fn size_within(value: &Value, least: u64, most: u64) -> Result<u64, String> {
     let bytes = size(value)?;
     let spell = units::spell_size;
     let fits = (least..=most).contains(&bytes).then_some(bytes);

@@ -87,6 +87,7 @@ mod tests {
     use super::*;
     use crate::config::route::Template;
     use crate::config::settings::{HostPatch, Limits, Reuse};
+    use crate::config::source::GuestSettings;
     use crate::config::{Circumstances, Grants, serve};
 
     fn router(prefix: &str, routes: &[(&str, &str, &[Method])]) -> (Router, Vec<Function>) {
@@ -106,6 +107,7 @@ mod tests {
                     },
                 },
                 guest: "x.wasm".into(),
+                guest_settings: GuestSettings::default(),
                 limits: Limits::default(),
                 reuse: Reuse::default(),
                 grants: Grants::default(),

@@ -116,6 +116,36 @@ fn settings_that_contradict_each_other() {
 }
 
 #[test]
+fn guests_from_elsewhere_that_cannot_be_had() {
+    let source =
+        r#"{"guest": {"source": "https://a.example/guest.wasm?sig=hush", "username": "me", "password": "hush"}}"#;
+    let settings = r#"{"guest": {"source": "%SOURCE%", "sha256": "12", "poll": "0s", "smoke": {"status": 200}}}"#;
+    let app = App::new(r#"{"guest": {"source": "https://a.example/guest.wasm"}}"#)
+        .routed("one", guests::COUNTER, r#""authLevel": "anonymous""#, source)
+        .routed("two", guests::COUNTER, r#""authLevel": "anonymous""#, settings)
+        .routed("three", guests::COUNTER, r#""authLevel": "anonymous""#, r#"{"guest": {"source": "%NONE%"}}"#);
+    let mut command = flexwasm();
+    command.arg("check").arg(app.path()).env("SOURCE", "https://hush:hush@a.example/");
+    command.env("flexwasm__guest__maxSize", "1MiB");
+    let stderr = complaint_of(command);
+    assert!(!stderr.contains("hush"), "{stderr}");
+    says(
+        &stderr,
+        &[
+            "host.json: flexwasm.guest.source: applies to one function: move it to the flexwasm section of its function.json",
+            "app settings: flexwasm__guest__maxSize: applies to one function: move it",
+            r#"one/function.json: flexwasm.guest.source = "https://a.example/guest.wasm": must not hold a query here"#,
+            r#"one/function.json: flexwasm.guest.password: must not stand here: write "password": "%GUEST_PASSWORD%""#,
+            r#"two/function.json: flexwasm.guest.source = "%SOURCE%": the app setting SOURCE must not hold a user or password"#,
+            r#"two/function.json: flexwasm.guest.sha256 = "12": must be 64 hexadecimal digits"#,
+            r#"two/function.json: flexwasm.guest.poll = "0s": write a whole number above 0 with a unit"#,
+            "two/function.json: flexwasm.guest.smoke.status: is for a guest.smoke.path, but there is none",
+            r#"three/function.json: flexwasm.guest.source = "%NONE%": there is no app setting NONE: set it"#,
+        ],
+    );
+}
+
+#[test]
 fn files_that_are_missing_or_cannot_be_read() {
     let empty = tempfile::tempdir().unwrap();
     says(&complaint(empty.path()), &["host.json: not found in", "run flexwasm in the folder of your app"]);

@@ -237,10 +237,11 @@ fn deploy_sh_shows_its_four_steps_and_checks_its_arguments() {
 #[test]
 fn the_readme_lists_every_setting() {
     use flexwasm::config::settings::{FUNCTION_KEYS, HOST_KEYS};
+    use flexwasm::config::source::GUEST_KEYS;
     let readme = fs::read_to_string(repository().join("README.md")).unwrap();
     let section = readme.split("\n## ").find(|section| section.starts_with("Settings\n")).unwrap();
     let mut listed: Vec<_> = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    let mut keys = [&HOST_KEYS[..], &FUNCTION_KEYS[..]].concat();
+    let mut keys = [&HOST_KEYS[..], &FUNCTION_KEYS[..], &GUEST_KEYS[..]].concat();
     keys.sort_unstable();
     listed.sort_unstable();
     assert_eq!(listed, keys);
