@@ -3,6 +3,7 @@
 //! Guests that take longer than [`Config::ready_within`] are loaded while it listens already.
 
 use crate::config::{Config, Role};
+use crate::control::server::Control;
 use crate::engine::code::Processors;
 use crate::guest;
 use crate::http::Stop;
@@ -35,6 +36,7 @@ pub struct App {
     local: SocketAddr,
     stop: Stop,
     loading: Loading,
+    control: Option<Control>,
 }
 
 /// What `flexwasm check` found.
@@ -54,7 +56,10 @@ impl App {
         let begun = Instant::now();
         let claim: Claim = listener::claim(config.listen).map_err(|error| error.to_string())?;
         startup::phase("claim", begun);
-        let mut loading = Loading::start(&config, &machine)?;
+        let begun = Instant::now();
+        let pool = pool(&config);
+        startup::phase("pool", begun);
+        let mut loading = Loading::start(&config, &machine, &pool)?;
         if !loading.within(config.ready_within).await {
             tracing::warn!(guests = loading.pending(), "listening, though not every guest is loaded");
         } else if loading.is_hopeless() {
@@ -62,13 +67,14 @@ impl App {
         }
 
         let begun = Instant::now();
-        let pool = Pool::new(pool::Size {
-            slots: config.pool_size,
-            queue_length: config.queue_length,
-            queue_timeout: config.queue_timeout,
-            total_memory: config.total_memory,
-        });
-        let begun = startup::phase("pool", begun);
+        let control = match Control::listen(&config.control_sockets) {
+            Ok(control) => Some(control),
+            Err(why) => {
+                tracing::warn!("`flexwasm swap` cannot reach this host: {why}");
+                None
+            }
+        };
+        let begun = startup::phase("control", begun);
         let tasks = TaskTracker::new();
         // Whoever connects from here on is answered.
         let listener = claim.listen().map_err(|error| error.to_string())?;
@@ -77,7 +83,7 @@ impl App {
         let service =
             Service::new(config, guests, pool.clone(), Arc::clone(&machine), local, tasks.clone(), stop.clone());
         startup::phase("listen", begun);
-        Ok(Self { listener, service: Arc::new(service), pool, tasks, machine, local, stop, loading })
+        Ok(Self { listener, service: Arc::new(service), pool, tasks, machine, local, stop, loading, control })
     }
 
     /// Loads every guest and answers what is wrong with it, and what the compiled file beside it is good for.
@@ -85,13 +91,13 @@ impl App {
     /// # Errors
     /// When the process has no room for the pool.
     pub async fn check(config: Config, machine: Arc<Machine>) -> Result<Checked, String> {
-        let mut loading = Loading::start(&config, &machine)?;
+        let mut loading = Loading::start(&config, &machine, &pool(&config))?;
         loading.finish().await;
         let (mut compiled, mut broken) = (Vec::new(), loading.broken());
         for (function, guest) in config.functions.iter().zip(loading.guests().iter()) {
-            let Some(Ok(guest)) = guest.get() else { continue };
-            let file = guest::compiled::beside(&function.guest).display().to_string();
-            match guest.compiled_beside(&function.guest) {
+            let Some(guest) = guest.guest().filter(|_| function.guest.source.is_none()) else { continue };
+            let file = guest::compiled::beside(&function.script_file).display().to_string();
+            match guest.compiled_beside(&function.script_file) {
                 Ok(None) => {
                     compiled.push(format!("{file} absent: compiled at the first start, then in the cache folder"))
                 }
@@ -132,6 +138,7 @@ impl App {
         let refreshing = tokio::spawn(self.machine.keep_fresh());
         let pool = self.pool.clone();
         let retiring = tokio::spawn(async move { pool.retire_idle().await });
+        let controlled = self.control.map(|control| tokio::spawn(control.serve(self.loading.swaps())));
 
         let hopeless = async {
             self.loading.finish().await;
@@ -166,6 +173,11 @@ impl App {
         refreshing.abort();
         retiring.abort();
         accepting.abort();
+        if let Some(controlled) = controlled {
+            controlled.abort();
+            // Until its socket is removed.
+            let _ = controlled.await;
+        }
         tracing::info!(status, "stopped");
         Ok(status)
     }
@@ -183,4 +195,13 @@ impl App {
             println!("  {name}: [{methods}] {url}");
         }
     }
+}
+
+fn pool(config: &Config) -> Pool {
+    Pool::new(pool::Size {
+        slots: config.pool_size,
+        queue_length: config.queue_length,
+        queue_timeout: config.queue_timeout,
+        total_memory: config.total_memory,
+    })
 }

@@ -12,17 +12,22 @@ use crate::config::hosts::Refused;
 use crate::config::section::{Problem, Problems};
 use crate::config::settings::{HostPatch, MAX_CONCURRENT, MAX_POOL_SIZE, MAX_REUSE};
 use crate::config::{self, AppSettings, Circumstances, Config, Function, Grants};
+use crate::control::{self, client};
 use crate::describe;
 use crate::engine::code::{self, Processors};
-use crate::guest::interfaces::Interfaces;
+use crate::guest::artifact::Artifact;
 use crate::guest::{self, LoadError, cache, compiled, compiler};
 use crate::observe::{log, machine::Machine, startup};
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Bytes of a guest that is compiled or handed to a running host, whose own limit may be lower.
+const LARGEST: u64 = 1 << 30;
 
 const AFTER_HELP: &str = "\
 Without a subcommand flexwasm serves the app in FUNCTIONS_APP_ROOT_PATH, or in the working directory: host.json and one \
@@ -113,16 +118,53 @@ Example:
         #[arg(long)]
         portable: bool,
     },
-    /// What the host starts to compile a guest; writes to stdout
+    /// Let a running host serve another guest, without restarting it
+    #[command(after_help = "\
+The host checks the guest first: it has to be a component that fits, to start, and to answer guest.smoke, if that is set. If it \
+does not, the old one goes on serving, and the exit status is 1. Requests that are running end on the old one. The host \
+forgets the new one when it is restarted.
+
+Example:
+  flexwasm swap http_trigger new.wasm")]
+    Swap {
+        /// The function, which is the name of its folder; `serve` for `flexwasm serve`
+        function: String,
+        /// The component: a .wasm file
+        guest: PathBuf,
+        #[command(flatten)]
+        running: Running,
+    },
+    /// Let a running host serve the guest that it served before the present one
+    #[command(
+        after_help = "A second rollback takes the first one back. A source that is watched is heard again when it changes."
+    )]
+    Rollback {
+        /// The function, which is the name of its folder; `serve` for `flexwasm serve`
+        function: String,
+        #[command(flatten)]
+        running: Running,
+    },
+    /// What the host starts to compile a guest, from stdin to stdout
     #[command(name = compiler::SUBCOMMAND, hide = true)]
-    CompileForHost { guest: PathBuf },
+    CompileForHost,
+}
+
+/// Which running host is meant.
+#[derive(Debug, clap::Args)]
+struct Running {
+    /// The app root of the running host; for `flexwasm serve` the folder that it was started in [default:
+    /// FUNCTIONS_APP_ROOT_PATH, else the working directory]
+    #[arg(long, value_name = "FOLDER")]
+    app: Option<PathBuf>,
 }
 
 /// Runs the command to its end.
 pub fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Some(Command::Compile { guest, output, portable }) => compile(&guest, output, portable),
-        Some(Command::CompileForHost { guest }) => compile_for_host(&guest),
+        Some(Command::CompileForHost) => compile_for_host(),
+        Some(Command::Swap { function, guest, running }) => swap(&function, &guest, running),
+        Some(Command::Rollback { function, running }) => told(running, &format!("/rollback/{function}"), Vec::new()),
         command => configure(command, arguments.listen),
     };
     result.unwrap_or_else(|message| {
@@ -142,16 +184,17 @@ enum Purpose {
 /// Runs one of the commands that need a configuration.
 fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<ExitCode, String> {
     let begun = Instant::now();
-    let settings: AppSettings = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let settings = environment();
     let machine = Arc::new(Machine::read(config::azure_instance(&settings)));
     let machine_read = begun.elapsed();
     let cache_folders = cache::candidates(|name| settings.get(name).cloned());
-    let given = Circumstances { machine_memory: machine.memory_total, listen, cache_folders };
+    let root = || app_root(&settings);
+    let served = if matches!(command, Some(Command::Serve { .. })) { ".".into() } else { root() };
+    // A folder that is not there is reported with what is missing in it.
+    let control_sockets = control::sockets(&served, &settings).unwrap_or_default();
+    let given = Circumstances { machine_memory: machine.memory_total, listen, cache_folders, control_sockets };
 
     let begun = Instant::now();
-    let root = || settings.get("FUNCTIONS_APP_ROOT_PATH").map_or_else(|| PathBuf::from("."), PathBuf::from);
     let configured = match command {
         Some(Command::Check { root: named }) => {
             config::load(&named.unwrap_or_else(root), settings.clone(), &given).map(|config| (config, Purpose::Check))
@@ -253,7 +296,9 @@ fn explain_guests(config: &Config, named: Option<&str>) -> Result<ExitCode, Stri
     for function in functions {
         match describe::guest(function) {
             Ok(text) => println!("{text}"),
-            Err(error) => broken.push(format!("function {}: {} {error}", function.name, function.guest.display())),
+            Err(error) => {
+                broken.push(format!("function {}: {} {error}", function.name, function.script_file.display()))
+            }
         }
     }
     if broken.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(broken.join("\nflexwasm: ")) }
@@ -263,10 +308,10 @@ fn compile(guest: &Path, output: Option<PathBuf>, portable: bool) -> Result<Exit
     let begun = Instant::now();
     let output = output.unwrap_or_else(|| compiled::beside(guest));
     let shown = guest.display();
-    let wasm = guest::read(guest).map_err(|error| format!("{shown} {error}"))?;
+    let artifact = Artifact::read(guest, LARGEST).map_err(|error| format!("{shown} {error}"))?;
+    let Artifact { wasm, interfaces, .. } = artifact;
     let processors = if portable { Processors::EveryKind } else { Processors::ThisKind };
-    let content =
-        code::compiler(Interfaces::of(&wasm).wasi, processors).and_then(|engine| compiled::compile(&engine, &wasm));
+    let content = code::compiler(interfaces.wasi, processors).and_then(|engine| compiled::compile(&engine, &wasm));
     let content = content.map_err(|error| format!("{shown} {}", LoadError::Compile(guest::chain(&error))))?;
     compiled::write(&output, &content).map_err(|error| format!("cannot write {}: {error}", output.display()))?;
     println!(
@@ -280,9 +325,28 @@ fn compile(guest: &Path, output: Option<PathBuf>, portable: bool) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-fn compile_for_host(guest: &Path) -> Result<ExitCode, String> {
+/// Lets a running host take the guest in the file.
+fn swap(function: &str, guest: &Path, running: Running) -> Result<ExitCode, String> {
+    let artifact = Artifact::read(guest, LARGEST).map_err(|error| format!("{} {error}", guest.display()))?;
+    told(running, &format!("/swap/{function}"), artifact.wasm)
+}
+
+/// Tells a running host what to do, and prints what came of it.
+fn told(running: Running, path: &str, body: Vec<u8>) -> Result<ExitCode, String> {
+    let settings = environment();
+    let root = running.app.unwrap_or_else(|| app_root(&settings));
+    let sockets = control::sockets(&root, &settings);
+    let sockets =
+        sockets.map_err(|error| format!("{} cannot be read ({error}): name the app's folder", root.display()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
+    println!("{}", runtime.block_on(client::ask(&sockets, path, body))?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn compile_for_host() -> Result<ExitCode, String> {
     // The host reads the bare reason.
-    match compiler::compile_for_host(guest) {
+    match compiler::compile_for_host() {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(why) => {
             eprintln!("{why}");
@@ -302,6 +366,16 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         // compute need no smaller number, because they yield behind the sockets (`Guest::store`).
         .event_interval(16)
         .build()
+}
+
+fn environment() -> AppSettings {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// Where the app is, unless the command line says so.
+fn app_root(settings: &AppSettings) -> PathBuf {
+    settings.get("FUNCTIONS_APP_ROOT_PATH").map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
 fn listed(problems: &[Problem]) -> String {

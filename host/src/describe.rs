@@ -4,9 +4,9 @@ use crate::config::function_json::Trigger;
 use crate::config::source::GuestSettings;
 use crate::config::units::{spell_duration, spell_size};
 use crate::config::{Config, Function};
-use crate::guest::compiled;
+use crate::guest::artifact::{Artifact, NoArtifact};
+use crate::guest::hexadecimal;
 use crate::guest::interfaces::Interfaces;
-use crate::guest::{self, LoadError};
 use std::fmt::Write as _;
 
 /// The effective settings, as `flexwasm check` prints them.
@@ -35,7 +35,7 @@ pub fn settings(config: &Config) -> String {
             }
             Trigger::Envelope => rows.push(("  trigger", "JSON envelope: answered with 501".to_owned())),
         }
-        rows.push(("  guest", function.guest.display().to_string()));
+        rows.push(("  guest", function.script_file.display().to_string()));
         rows.extend(source(function));
         rows.extend(limits(function));
         rows.push(("  grants.env", format!("{:?}", variables(function))));
@@ -48,15 +48,14 @@ pub fn settings(config: &Config) -> String {
 /// What the guest of a function asks for, what it gets, and what its limits are. It is not run.
 ///
 /// # Errors
-/// [`LoadError`], if its file is no component.
-pub fn guest(function: &Function) -> Result<String, LoadError> {
-    let wasm = guest::read(&function.guest)?;
-    let Interfaces { mut imports, wasi } = Interfaces::of(&wasm);
+/// [`NoArtifact`], if its file is no component.
+pub fn guest(function: &Function) -> Result<String, NoArtifact> {
+    let artifact = Artifact::read(&function.script_file, function.guest.max_size)?;
+    let Artifact { origin, wasm, digest, interfaces: Interfaces { mut imports, wasi }, .. } = artifact;
     imports.sort();
-    let digest = guest::hexadecimal(&compiled::digest(&wasm));
     let mut text = format!("function {}: a guest of {wasi}\n", function.name);
-    let file = format!("{} ({:.1} MB)", function.guest.display(), wasm.len() as f64 / 1e6);
-    text += &table(&[("  guest", file), ("  sha256", digest)]);
+    let file = format!("{origin} ({:.1} MB)", wasm.len() as f64 / 1e6);
+    text += &table(&[("  guest", file), ("  sha256", hexadecimal(&digest))]);
     text += "\n  asks for, and gets\n";
     let gets: Vec<(String, String)> =
         imports.into_iter().map(|import| (format!("    {import}"), gets(function, &import))).collect();
@@ -65,6 +64,18 @@ pub fn guest(function: &Function) -> Result<String, LoadError> {
     let indented = limits(function).map(|(key, value)| (format!("  {key}"), value));
     text += &table(&indented);
     Ok(text)
+}
+
+/// What a guest that asks for `new` does not get, for want of a grant, though one that asks for `old` did not miss it.
+pub fn not_granted(function: &Function, old: &[String], new: &[String]) -> Vec<String> {
+    let interface = |import: &str| import.split('@').next().unwrap_or_default().to_owned();
+    let known: Vec<String> = old.iter().map(|import| interface(import)).collect();
+    let asked = new.iter().filter(|import| !known.contains(&interface(import)));
+    let note = |import: &String| {
+        let gets = gets(function, import);
+        gets.starts_with("nothing: grants.").then(|| format!("asks for {import} and gets {gets}"))
+    };
+    asked.filter_map(note).collect()
 }
 
 /// What a guest of `function` gets when it asks for `import`.
@@ -109,7 +120,7 @@ fn servers(function: &Function) -> Vec<String> {
 
 /// Where the guest comes from, without what may be secret.
 fn source(function: &Function) -> [(&'static str, String); 8] {
-    let GuestSettings { source, sha256, max_size, poll, smoke } = &function.guest_settings;
+    let GuestSettings { source, sha256, max_size, poll, smoke } = &function.guest;
     let none = || "none".to_owned();
     let credentials = source.as_ref().and_then(|remote| remote.credentials.as_ref());
     let secret = credentials.map_or_else(none, |_| "set, not shown".to_owned());
@@ -117,7 +128,7 @@ fn source(function: &Function) -> [(&'static str, String); 8] {
         ("  guest.source", source.as_ref().map_or_else(|| "the file itself".to_owned(), ToString::to_string)),
         ("  guest.username", secret.clone()),
         ("  guest.password", secret),
-        ("  guest.sha256", sha256.as_ref().map_or_else(none, guest::hexadecimal)),
+        ("  guest.sha256", sha256.as_ref().map_or_else(none, hexadecimal)),
         ("  guest.maxSize", spell_size(*max_size)),
         ("  guest.poll", spell_duration(*poll)),
         ("  guest.smoke.path", smoke.as_ref().map_or_else(none, |smoke| smoke.path.to_string())),

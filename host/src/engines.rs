@@ -4,7 +4,7 @@ use crate::engine::{Engine, Size, Wasi, room};
 use crate::observe::startup;
 use crate::sandbox::{self, Sandbox};
 use std::time::Instant;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 use wasmtime::component::Linker;
 
 /// See the module's documentation. Both engines have room for the whole pool, whose slots they share.
@@ -19,8 +19,6 @@ pub struct Linked {
     pub engine: Engine,
     /// Everything that a guest may import.
     pub linker: Linker<Sandbox>,
-    /// Held during a trial instantiation: the engine has one slot for them.
-    pub trial: Mutex<()>,
 }
 
 impl Engines {
@@ -45,7 +43,7 @@ impl Engines {
             let engine = Engine::new(size, wasi)?;
             let linker = sandbox::linker(&engine.wasm, wasi)?;
             startup::phase(format_args!("engine and linker of {wasi}"), begun);
-            wasmtime::error::Ok(Linked { engine, linker, trial: Mutex::new(()) })
+            wasmtime::error::Ok(Linked { engine, linker })
         };
         let made = self.made[wasi as usize].get_or_init(async || {
             let made = tokio::task::spawn_blocking(make).await.expect("making an engine does not panic");

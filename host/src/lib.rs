@@ -7,8 +7,11 @@
 //! |---|---|
 //! | [`cli`] | flags and subcommands |
 //! | [`app`] | the one place that knows every part: build, run, drain |
+//! | [`control`] | the unix socket by which people swap guests, both ends |
 //! | [`describe`] | what is configured, and what a guest asks for and gets, in words |
 //! | [`loading`] | the guests of all functions, side by side |
+//! | [`swap`] | one function's guests over time: watched, fetched, checked, published |
+//! | [`source`] | guests from elsewhere: https and OCI registries |
 //! | [`http`] | sockets, connections, one request from top to bottom, every status the host chooses |
 //! | [`protocol`] | what the Functions host puts on the wire: ids, origins, routes |
 //! | [`pool`] | slots, leases, the queue, running one invocation |
@@ -19,6 +22,7 @@
 //! | [`outgoing`] | requests that guests send, and the connections for them |
 //! | [`engine`] | wasmtime's settings and pooling numbers, the epoch |
 //! | [`bindings`] | generated from `wit/` |
+//! | [`private`] | folders that nobody else can put anything into |
 //! | [`config`] | `host.json`, `function.json`, app settings |
 //! | [`observe`] | the log, the machine, how the start went |
 //!
@@ -28,6 +32,7 @@ pub mod app;
 pub mod bindings;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod describe;
 pub mod engine;
 pub mod engines;
@@ -38,5 +43,8 @@ pub mod loading;
 pub mod observe;
 pub mod outgoing;
 pub mod pool;
+pub mod private;
 pub mod protocol;
 pub mod sandbox;
+pub mod source;
+pub mod swap;

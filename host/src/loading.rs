@@ -1,4 +1,5 @@
-//! Loading the guests of all functions, side by side, before and after the host listens.
+//! Loading the guests of all functions, side by side, before and after the host listens, and then every guest that takes the
+//! place of one of them.
 //!
 //! The Functions host gives a process 30 seconds to answer (azure-contract.md §1.6), and a large guest can take longer to
 //! compile. So whoever listens does not wait for the last guest: each function has a place that is filled when its guest is
@@ -10,20 +11,27 @@ use crate::engine::{Size, Wasi, room};
 use crate::engines::Engines;
 use crate::guest::Loader;
 use crate::guest::compiler::Compiler;
-use crate::http::service::{Guests, Loaded};
+use crate::guest::published::Published;
 use crate::observe::machine::Machine;
 use crate::outgoing::{Client, Trust};
+use crate::pool::Pool;
 use crate::sandbox::{Policy, Rate};
-use std::sync::{Arc, OnceLock};
+use crate::swap::Swap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Guests on their way.
+/// A place for the guest of each function.
+pub type Guests = Arc<[Arc<Published>]>;
+
+/// Guests on their way. Dropping it ends the watch for others.
 pub struct Loading {
     guests: Guests,
-    /// What each of `guests` is called in messages.
-    names: Vec<String>,
-    tasks: JoinSet<()>,
+    swaps: Arc<[Arc<Swap>]>,
+    /// Each has one sender, until its first guest is loaded or known to be broken.
+    unloaded: mpsc::Receiver<()>,
+    _following: JoinSet<()>,
 }
 
 impl Loading {
@@ -31,35 +39,39 @@ impl Loading {
     ///
     /// # Errors
     /// When the process has no room for the pool, whatever the guests are.
-    pub fn start(config: &Config, machine: &Arc<Machine>) -> Result<Self, String> {
+    pub fn start(config: &Config, machine: &Arc<Machine>, pool: &Pool) -> Result<Self, String> {
         room::check(config.pool_size, &[Wasi::P2])?;
         let (loader, trust) = (Arc::new(loader(config)), Arc::<Trust>::default());
-        let names =
-            config.functions.iter().map(|function| format!("function {}: {}", function.name, function.guest.display()));
-        let names: Vec<_> = names.collect();
-        let guests: Guests = config.functions.iter().map(|_| OnceLock::new()).collect();
-        let mut tasks = JoinSet::new();
-        for (index, function) in config.functions.iter().enumerate() {
+        let guests: Guests = config.functions.iter().map(|_| Arc::default()).collect();
+        let swap = |(function, place): (&Function, &Arc<Published>)| {
+            let policy = Arc::new(policy(function, machine, &trust));
+            Arc::new(Swap::new(function.clone(), policy, Arc::clone(&loader), pool.clone(), Arc::clone(place)))
+        };
+        let swaps: Arc<[Arc<Swap>]> = config
+            .functions
+            .iter()
+            .zip(guests.iter())
             // One that is called with an envelope is refused before anybody asks for its guest.
-            if function.trigger == Trigger::Envelope {
-                continue;
-            }
-            let (guests, name) = (Arc::clone(&guests), names[index].clone());
-            let load = load(Arc::clone(&loader), function.clone(), Arc::clone(machine), Arc::clone(&trust));
-            tasks.spawn(async move {
-                let loaded = load.await;
-                if let Err(why) = &loaded {
-                    tracing::error!("{name} {why}");
-                }
-                assert!(guests[index].set(loaded).is_ok(), "a guest is loaded once");
-            });
+            .filter(|(function, _)| function.trigger != Trigger::Envelope)
+            .map(swap)
+            .collect();
+        let (loaded, unloaded) = mpsc::channel(1);
+        let mut following = JoinSet::new();
+        for swap in swaps.iter() {
+            let (swap, loaded) = (Arc::clone(swap), loaded.clone());
+            following.spawn(async move { swap.follow(loaded).await });
         }
-        Ok(Self { guests, names, tasks })
+        Ok(Self { guests, swaps, unloaded, _following: following })
     }
 
     /// The places of the guests.
     pub fn guests(&self) -> Guests {
         Arc::clone(&self.guests)
+    }
+
+    /// What replaces the guests, for each function that has one.
+    pub fn swaps(&self) -> Arc<[Arc<Swap>]> {
+        Arc::clone(&self.swaps)
     }
 
     /// Waits until every guest is loaded or known to be broken, but no longer than `most`. Answers whether all are.
@@ -69,28 +81,25 @@ impl Loading {
 
     /// Waits until every guest is loaded or known to be broken.
     pub async fn finish(&mut self) {
-        while let Some(ended) = self.tasks.join_next().await {
-            ended.expect("loading does not panic");
-        }
+        // Nothing is ever sent.
+        let _ = self.unloaded.recv().await;
     }
 
-    /// Whether every guest is known to be broken.
+    /// Whether every guest is known to be broken, and no source can mend it.
     pub fn is_hopeless(&self) -> bool {
-        self.guests.iter().all(|guest| matches!(guest.get(), Some(Err(_))))
+        let lost = |swap: &Arc<Swap>| swap.function.guest.source.is_none() && swap.problem().is_some();
+        !self.swaps.is_empty() && self.swaps.iter().all(lost)
     }
 
     /// What is wrong with the guests that are known to be broken, one line each.
     pub fn broken(&self) -> Vec<String> {
-        let line = |(guest, name): (&OnceLock<Loaded>, &String)| {
-            let why = guest.get()?.as_ref().err()?;
-            Some(format!("{name} {why}"))
-        };
-        self.guests.iter().zip(&self.names).filter_map(line).collect()
+        let line = |swap: &Arc<Swap>| Some(format!("function {}: {}", swap.function.name, swap.problem()?));
+        self.swaps.iter().filter_map(line).collect()
     }
 
     /// How many guests are still on their way.
     pub fn pending(&self) -> usize {
-        self.tasks.len()
+        self.unloaded.sender_strong_count()
     }
 }
 
@@ -105,17 +114,15 @@ fn loader(config: &Config) -> Loader {
     Loader { engines, compiler, total_memory: config.total_memory }
 }
 
-async fn load(loader: Arc<Loader>, function: Function, machine: Arc<Machine>, trust: Arc<Trust>) -> Loaded {
-    let policy = Policy {
-        function: function.name,
+fn policy(function: &Function, machine: &Arc<Machine>, trust: &Arc<Trust>) -> Policy {
+    Policy {
+        function: Arc::clone(&function.name),
         log_rate: Rate::new(function.limits.log_rate),
-        limits: function.limits,
+        limits: function.limits.clone(),
         reuse: function.reuse,
-        client: Client::for_grants(&function.grants.hosts, &trust),
-        grants: function.grants,
-        machine,
+        client: Client::for_grants(&function.grants.hosts, trust),
+        grants: function.grants.clone(),
+        machine: Arc::clone(machine),
         made: Instant::now(),
-    };
-    let loaded = loader.load(&function.guest, Arc::new(policy)).await;
-    loaded.map(Arc::new).map_err(|error| error.to_string())
+    }
 }

@@ -18,7 +18,7 @@ pub struct FunctionFile {
     /// Our section, but for `guest`.
     pub patch: FunctionPatch,
     /// Where the guest comes from.
-    pub guest_settings: GuestSettings,
+    pub guest: GuestSettings,
 }
 
 /// How the Functions host calls a function.
@@ -62,10 +62,10 @@ impl FunctionFile {
         };
         let mut section = Section::of_file(file, document, problems);
         let patch = FunctionPatch::read(&mut section);
-        let guest_settings = GuestSettings::read(&mut section, settings);
+        let guest = GuestSettings::read(&mut section, settings);
         let elsewhere = "applies to the whole host: move it to the flexwasm section of host.json";
         section.finish(&[&FUNCTION_KEYS[..], &GUEST_KEYS[..]].concat(), (&HOST_KEYS, elsewhere));
-        Some(Self { trigger: trigger?, script_file: script_file?, patch, guest_settings })
+        Some(Self { trigger: trigger?, script_file: script_file?, patch, guest })
     }
 }
 

@@ -93,6 +93,8 @@ pub struct Config {
     pub compiler: PathBuf,
     /// Where compiled guests may be kept, best first.
     pub cache_folders: Vec<PathBuf>,
+    /// Where people may reach the running host, best first.
+    pub control_sockets: Vec<PathBuf>,
     /// First segments of every route; empty for none.
     pub route_prefix: String,
     /// The functions, by name.
@@ -106,10 +108,10 @@ pub struct Function {
     pub name: Arc<str>,
     /// How it is called.
     pub trigger: Trigger,
-    /// The guest's file.
-    pub guest: PathBuf,
-    /// Where else it comes from, and what it takes to be published.
-    pub guest_settings: GuestSettings,
+    /// The guest's file in the app.
+    pub script_file: PathBuf,
+    /// Where else guests come from, and what it takes to be published.
+    pub guest: GuestSettings,
     /// What one invocation may use.
     pub limits: Limits,
     /// How many requests an instance may serve.
@@ -138,6 +140,8 @@ pub struct Circumstances {
     pub listen: Option<SocketAddr>,
     /// Where compiled guests may be kept, best first.
     pub cache_folders: Vec<PathBuf>,
+    /// Where people may reach the running host, best first.
+    pub control_sockets: Vec<PathBuf>,
 }
 
 /// Reads the app root.
@@ -170,7 +174,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
     for name in function_names(root, &mut problems) {
         let file = format!("{name}/function.json");
         let Some(document) = read_json(root, Path::new(&file), &mut problems) else { continue };
-        let Some(FunctionFile { trigger, script_file, patch, guest_settings }) =
+        let Some(FunctionFile { trigger, script_file, patch, guest }) =
             FunctionFile::read(&name, &file, &document, &settings, &mut problems)
         else {
             continue;
@@ -210,8 +214,8 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         // Without a forwarding flag the Functions host wraps every request in a JSON envelope.
         let trigger = if role == Role::CustomHandler && !azure.raw_http { Trigger::Envelope } else { trigger };
         functions.push(Function {
-            guest: root.join(&name).join(script_file),
-            guest_settings,
+            script_file: root.join(&name).join(script_file),
+            guest,
             name: name.into(),
             trigger,
             limits,
@@ -243,8 +247,8 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
 pub fn serve(guest: PathBuf, host: &HostPatch, grants: Grants, given: &Circumstances) -> Config {
     let (limits, reuse) = (host.function.limits(), host.function.reuse());
     let trigger = Trigger::Http { route: route::Template::everything(), methods: None, keyed: false };
-    let guest_settings = GuestSettings::default();
-    let function = Function { name: "serve".into(), trigger, guest, guest_settings, limits, reuse, grants };
+    let (script_file, guest) = (guest, GuestSettings::default());
+    let function = Function { name: "serve".into(), trigger, script_file, guest, limits, reuse, grants };
     let default_size = default_pool_size(given.machine_memory);
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
     resolve(Role::Serve, listen, host, default_size, given, String::new(), vec![function])
@@ -279,6 +283,7 @@ fn resolve(
         ready_within: READY_WITHIN,
         compiler: OWN_EXECUTABLE.into(),
         cache_folders: given.cache_folders.clone(),
+        control_sockets: given.control_sockets.clone(),
         route_prefix,
         functions,
     }

@@ -323,7 +323,7 @@ fn artifact(mut root: Url) -> Result<Artifact, String> {
 }
 
 /// Whether what is sent there does not leave the machine.
-fn is_loopback(url: &Url) -> bool {
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),

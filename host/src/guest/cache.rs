@@ -1,19 +1,24 @@
-//! The cache folder: compiled guests that this user's processes made, one file for each guest and kind of engine.
+//! The cache folder: what this user's processes compiled, one file for each guest and kind of engine, and the guests that
+//! came from elsewhere.
 //!
-//! Whatever lies there is executed, so nobody else may be able to put anything there: the folder has to be a folder (no
-//! link), ours, and closed to everybody else (0700); a file in it has to be a regular file (no link), ours, and not
-//! writable by others. Whoever has our user id is out of scope. Files appear by renaming, so a reader never sees half of one;
-//! one that was cut off by a crash fails its checksum. Nothing is ever removed.
+//! Whatever lies there is executed, so nobody else may be able to put anything there: the folder has to be
+//! [private](crate::private); a file in it has to be a regular file (no link), ours, and not writable by others. Files appear
+//! by renaming, so a reader never sees half of one; one that was cut off by a crash fails its checksum. Beyond
+//! [`MOST`] bytes the files that have not been used for the longest time are removed.
 
 use super::compiled::{Digest, Unusable};
+use crate::private;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, fstat, openat, renameat, unlinkat};
 use rustix::process::geteuid;
 use rustix::thread::gettid;
-use std::fs::{DirBuilder, File};
+use std::fs::{self, File, FileTimes};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Bytes of all files: the compiled forms of thousands of Rust guests, or of a dozen with a language engine in them.
+const MOST: u64 = 1 << 30;
 
 /// A folder that has passed the checks.
 pub struct Cache {
@@ -28,7 +33,7 @@ pub fn candidates(variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = Vec::new();
     folders.extend(absolute("XDG_CACHE_HOME").map(|base| base.join("flexwasm")));
     folders.extend(absolute("HOME").map(|home| home.join(".cache/flexwasm")));
-    folders.push(format!("/tmp/flexwasm-{}", geteuid().as_raw()).into());
+    folders.push(private::below_tmp());
     folders
 }
 
@@ -38,27 +43,11 @@ impl Cache {
     /// # Errors
     /// Why it cannot be used, for a person.
     pub fn open(path: &Path) -> Result<Self, String> {
-        DirBuilder::new()
-            .mode(0o700)
-            .recursive(true)
-            .create(path)
-            .map_err(|error| format!("cannot be made ({error})"))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|error| format!("is a link, or cannot be opened ({error})"))?;
-        let status = fstat(&folder).map_err(|error| error.to_string())?;
-        let mode = status.st_mode & 0o777;
-        if status.st_uid != geteuid().as_raw() {
-            return Err(format!("belongs to user {}, not to us", status.st_uid));
-        }
-        if mode != 0o700 {
-            return Err(format!("has mode {mode:o}, but must be closed to everybody else: chmod 700"));
-        }
-        Ok(Self { path: path.to_owned(), folder })
+        private::open(path).map(|folder| Self { path: path.to_owned(), folder })
     }
 
-    /// The name of a compiled guest.
-    pub fn name(guest: &Digest, compatibility: u64) -> String {
+    /// The name of a guest's code.
+    pub fn code(guest: &Digest, compatibility: u64) -> String {
         format!("{}-{compatibility:016x}.cwasm", super::hexadecimal(guest))
     }
 
@@ -88,18 +77,43 @@ impl Cache {
         if status.st_uid != geteuid().as_raw() || status.st_mode & others != 0 {
             return Err(Unusable::Read(io::Error::other("others can write to it")));
         }
-        Ok(Some(file.into()))
+        let file = File::from(file);
+        // Its last use. Where that cannot be noted it is only removed sooner.
+        let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
+        Ok(Some(file))
     }
 
-    /// Keeps what `content` holds.
+    /// Keeps what `write` writes.
     ///
     /// # Errors
-    /// When the disk is full, say; then nothing is kept.
-    pub fn keep(&self, name: &str, content: &File) -> io::Result<()> {
-        let mut content = content;
-        place(self.folder.as_fd(), Path::new(name), Mode::RUSR | Mode::WUSR, |file| {
-            io::copy(&mut content, file).map(drop)
-        })
+    /// [`Unusable::Write`]: when the disk is full, say; then nothing is kept.
+    pub fn keep(&self, name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Unusable> {
+        place(self.folder.as_fd(), Path::new(name), Mode::RUSR | Mode::WUSR, write).map_err(Unusable::Write)?;
+        self.trim(name, MOST);
+        Ok(())
+    }
+
+    /// Removes what has not been used for the longest time until at most `most` bytes are left, but never `kept`. Whoever has
+    /// mapped a file keeps it.
+    fn trim(&self, kept: &str, most: u64) {
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        let mut files: Vec<(SystemTime, u64, std::ffi::OsString)> = entries
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+                Some((metadata.modified().ok()?, metadata.len(), entry.file_name()))
+            })
+            .collect();
+        files.sort();
+        let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
+        for (_, size, name) in files.into_iter().filter(|(.., name)| name != kept) {
+            if total <= most {
+                break;
+            }
+            // Another process may have been faster.
+            let _ = unlinkat(&self.folder, Path::new(&name), AtFlags::empty());
+            total -= size;
+        }
     }
 }
 
@@ -134,25 +148,22 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     #[test]
-    fn the_folder_is_made_private_or_not_used() {
+    fn what_has_not_been_used_for_long_makes_room() {
         let base = tempfile::tempdir().expect("a folder");
-        let path = base.path().join("a/b/flexwasm");
-        drop(Cache::open(&path).expect("made"));
-        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o700);
-        drop(Cache::open(&path).expect("still there"));
-
-        let said = |path: &Path| Cache::open(path).err().expect("unusable");
-        for mode in [0o770, 0o755, 0o707] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
-            assert_eq!(said(&path), format!("has mode {mode:o}, but must be closed to everybody else: chmod 700"));
+        let path = base.path().join("flexwasm");
+        let cache = Cache::open(&path).expect("made");
+        for (age, name) in [(30, "oldest"), (20, "older"), (10, "old")] {
+            cache.keep(name, |file| file.write_all(&[0; 100])).expect("kept");
+            let file = File::options().write(true).open(path.join(name)).expect("there");
+            let then = SystemTime::now() - std::time::Duration::from_secs(age);
+            file.set_times(FileTimes::new().set_modified(then)).expect("ours");
         }
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("ours");
-        let link = base.path().join("link");
-        symlink(&path, &link).expect("made");
-        assert!(said(&link).starts_with("is a link, or cannot be opened"), "{}", said(&link));
-        let file = base.path().join("file");
-        fs::write(&file, "").expect("written");
-        assert!(said(&file).starts_with("cannot be made"), "{}", said(&file));
+        assert!(cache.find("oldest").expect("readable").is_some(), "and used just now");
+        cache.trim("old", 250);
+        let left = |name: &str| path.join(name).exists();
+        assert_eq!((left("oldest"), left("older"), left("old")), (true, false, true));
+        cache.trim("old", 0);
+        assert_eq!((left("oldest"), left("old")), (false, true));
     }
 
     #[test]
@@ -163,7 +174,7 @@ mod tests {
         assert!(cache.find("x").expect("readable").is_none());
         let content = base.path().join("content");
         fs::write(&content, "content").expect("written");
-        cache.keep("x", &File::open(&content).expect("there")).expect("kept");
+        cache.keep("x", |file| file.write_all(b"content")).expect("kept");
         assert_eq!(fs::read_to_string(path.join("x")).expect("there"), "content");
         assert_eq!(fs::metadata(path.join("x")).expect("there").permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(&path).expect("there").count(), 1, "nothing is left over");

@@ -49,6 +49,9 @@ pub enum Unusable {
     /// Not there, no access.
     #[error("cannot be read ({0})")]
     Read(#[from] io::Error),
+    /// The disk is full, say.
+    #[error("cannot be written ({0})")]
+    Write(io::Error),
     /// A folder or a device.
     #[error("is not a regular file")]
     NotFile,

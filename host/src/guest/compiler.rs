@@ -4,9 +4,11 @@
 //! compiler leaves 45 MB behind in the process that ran it, whatever the allocator is told. And a component that makes
 //! the compiler crash or use up the memory costs its own function, not the host.
 
-use super::LoadError;
+use super::artifact::Artifact;
 use super::cache::Cache;
-use super::compiled::{self, Digest, Unusable};
+use super::compiled::{self, Unusable};
+use super::interfaces::Interfaces;
+use super::{Keep, LoadError};
 use crate::engine::Engine;
 use crate::engine::code::{self, Processors};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -48,31 +50,31 @@ impl Compiler {
         Self { executable, candidates, cache: OnceLock::new(), permits: Semaphore::new(AT_ONCE) }
     }
 
-    /// The code of the guest at `path`, whose file has this digest.
+    /// The code of `artifact`.
     ///
     /// # Errors
-    /// [`LoadError::Compile`]: nothing fitting was found, and it does not compile.
+    /// [`LoadError::Compile`]: nothing fitting was found, and it does not compile. [`LoadError::Keep`].
     pub async fn component(
         self: &Arc<Self>,
         engine: &Engine,
         function: &str,
-        path: &Path,
-        guest: Digest,
+        artifact: &Arc<Artifact>,
+        keep: Keep,
     ) -> Result<Component, LoadError> {
         let found = {
-            let (this, engine, path) = (Arc::clone(self), engine.clone(), path.to_owned());
-            move || this.find(&engine, &path, &guest)
+            let (this, engine, artifact) = (Arc::clone(self), engine.clone(), Arc::clone(artifact));
+            move || this.find(&engine, &artifact)
         };
         if let Some(component) = blocking(found).await {
             return Ok(component);
         }
         let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
-        let guest_file = path.display().to_string();
-        tracing::info!(function, guest = ?guest_file, "compiling");
+        let guest = &artifact.origin;
+        tracing::info!(function, ?guest, "compiling");
         let begun = Instant::now();
         let compilation = {
-            let (this, engine, path) = (Arc::clone(self), engine.clone(), path.to_owned());
-            tokio::task::spawn_blocking(move || this.make(&engine, &path, &guest))
+            let (this, engine, artifact) = (Arc::clone(self), engine.clone(), Arc::clone(artifact));
+            tokio::task::spawn_blocking(move || this.make(&engine, &artifact, keep))
         };
         tokio::pin!(compilation);
         let mut progress = interval(PROGRESS);
@@ -82,24 +84,24 @@ impl Compiler {
             tokio::select! {
                 made = &mut compilation => break made.expect("compiling does not panic")?,
                 _ = progress.tick() => {
-                    tracing::info!(function, guest = ?guest_file, seconds = begun.elapsed().as_secs(), "still compiling");
+                    tracing::info!(function, ?guest, seconds = begun.elapsed().as_secs(), "still compiling");
                 }
             }
         };
         let kept = kept.map_or_else(|| "nowhere".to_owned(), |path| path.display().to_string());
-        tracing::info!(function, guest = ?guest_file, seconds = begun.elapsed().as_secs_f64(), ?kept, "compiled");
+        tracing::info!(function, ?guest, seconds = begun.elapsed().as_secs_f64(), ?kept, "compiled");
         Ok(component)
     }
 
     /// Looks beside the guest, then in the cache folder.
-    fn find(&self, engine: &Engine, path: &Path, guest: &Digest) -> Option<Component> {
-        let beside = compiled::beside(path);
+    fn find(&self, engine: &Engine, artifact: &Artifact) -> Option<Component> {
+        let Artifact { origin, digest, .. } = artifact;
         let use_it = |from: &Path, file: Result<Option<File>, Unusable>| {
             let component = file
-                .and_then(|file| file.map(|file| compiled::map(&file, guest, &engine.wasm, engine.wasi)).transpose());
+                .and_then(|file| file.map(|file| compiled::map(&file, digest, &engine.wasm, engine.wasi)).transpose());
             match component {
                 Ok(Some(component)) => {
-                    tracing::info!(guest = ?path.display().to_string(), from = ?from.display().to_string(), "loaded");
+                    tracing::info!(guest = ?origin, from = ?from.display().to_string(), "loaded");
                     Some(component)
                 }
                 Ok(None) => None,
@@ -109,46 +111,59 @@ impl Compiler {
                 }
             }
         };
-        use_it(&beside, compiled::open(&beside)).or_else(|| {
+        let beside = artifact.compiled.as_deref();
+        beside.and_then(|beside| use_it(beside, compiled::open(beside))).or_else(|| {
             let cache = self.cache()?;
-            let name = Cache::name(guest, compiled::compatibility(&engine.wasm));
+            let name = Cache::code(digest, compiled::compatibility(&engine.wasm));
             use_it(&cache.locate(&name), cache.find(&name))
         })
     }
 
     /// Compiles, and keeps the result in the cache folder. Also answers where.
-    fn make(&self, engine: &Engine, path: &Path, guest: &Digest) -> Result<(Component, Option<PathBuf>), LoadError> {
-        let code = self.compile(path)?;
-        let unusable = |why| match why {
-            Unusable::Stale => LoadError::Compile("it changed while it was being compiled: start again".to_owned()),
-            why => LoadError::Compile(format!("its compiled file {why}")),
-        };
+    fn make(
+        &self,
+        engine: &Engine,
+        artifact: &Artifact,
+        keep: Keep,
+    ) -> Result<(Component, Option<PathBuf>), LoadError> {
+        let guest = &artifact.digest;
+        let code = self.compile(&artifact.wasm)?;
+        let unusable = |why| LoadError::Compile(format!("its compiled file {why}"));
         compiled::verify(&code, guest, &engine.wasm, engine.wasi).map_err(unusable)?;
         if let Some(cache) = self.cache() {
-            let name = Cache::name(guest, compiled::compatibility(&engine.wasm));
+            let name = Cache::code(guest, compiled::compatibility(&engine.wasm));
             // Mapped from the disk it costs less memory than what the compiler wrote.
-            let kept = cache.keep(&name, &code).map_err(Unusable::from).and_then(|()| {
+            let mut content = &code;
+            let kept = cache.keep(&name, |file| io::copy(&mut content, file).map(drop)).and_then(|()| {
                 cache.find(&name)?.map(|file| compiled::map(&file, guest, &engine.wasm, engine.wasi)).transpose()
             });
             match kept {
                 Ok(Some(component)) => return Ok((component, Some(cache.locate(&name)))),
                 Ok(None) => tracing::warn!("somebody removed {}", cache.locate(&name).display()),
-                Err(why) => tracing::warn!("the cached file {} {why}: not kept", cache.locate(&name).display()),
+                Err(why) if keep == Keep::Always => {
+                    return Err(LoadError::Keep(format!("{} {why}", cache.locate(&name).display())));
+                }
+                Err(why) => tracing::warn!("{} {why}: compiled again at the next start", cache.locate(&name).display()),
             }
         }
         compiled::map(&code, guest, &engine.wasm, engine.wasi).map(|component| (component, None)).map_err(unusable)
     }
 
-    /// Lets another process compile, into memory that has no name.
-    fn compile(&self, path: &Path) -> Result<File, LoadError> {
+    /// Lets another process compile, from and into memory that has no name.
+    fn compile(&self, wasm: &[u8]) -> Result<File, LoadError> {
         let failed = |what: &str, error: io::Error| LoadError::Compile(format!("{what}: {error}"));
-        let code = memfd_create("compiled guest", MemfdFlags::CLOEXEC).map_err(io::Error::from);
-        let mut code = File::from(code.map_err(|error| failed("no memory for the code", error))?);
+        let input = unnamed().and_then(|mut file| {
+            file.write_all(wasm)?;
+            file.rewind()?;
+            Ok(file)
+        });
+        let input = input.map_err(|error| failed("no memory for the compiler's input", error))?;
+        let mut code = unnamed().map_err(|error| failed("no memory for the code", error))?;
         let output = code.try_clone().map_err(|error| failed("no memory for the code", error))?;
         let mut command = Command::new(&self.executable);
         // The compiler needs no app setting, and so knows no secret.
-        command.arg0("flexwasm").arg(SUBCOMMAND).arg(path).env_clear();
-        command.stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
+        command.arg0("flexwasm").arg(SUBCOMMAND).env_clear();
+        command.stdin(input).stdout(output).stderr(Stdio::piped());
         let mut compiler = command.spawn().map_err(|error| failed("cannot start a process to compile it", error))?;
         let mut complaint = Vec::new();
         let stderr = compiler.stderr.take().expect("it was asked for just now");
@@ -166,7 +181,7 @@ impl Compiler {
     }
 
     /// The first folder that can be used.
-    fn cache(&self) -> Option<&Cache> {
+    pub fn cache(&self) -> Option<&Cache> {
         let open = || {
             let found = self.candidates.iter().find_map(|path| {
                 let refused = |why| tracing::warn!("the cache folder {} is not used: it {why}", path.display());
@@ -181,18 +196,24 @@ impl Compiler {
     }
 }
 
-/// What the process that [`Compiler`] starts does: compiles `path` for the engine that it needs, and writes the file to
-/// stdout.
+/// What the process that [`Compiler`] starts does: compiles the component on stdin for the engine that it needs, and writes
+/// the file to stdout.
 ///
 /// # Errors
 /// In the words that [`LoadError::Compile`] wants.
-pub fn compile_for_host(path: &Path) -> Result<(), String> {
+pub fn compile_for_host() -> Result<(), String> {
     // The host waits in the thread that started us; without it nobody wants the code.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
-    let wasm = super::read(path).map_err(|error| error.to_string())?;
-    let engine = code::compiler(super::interfaces::Interfaces::of(&wasm).wasi, Processors::ThisKind);
+    let mut wasm = Vec::new();
+    io::stdin().read_to_end(&mut wasm).map_err(|error| error.to_string())?;
+    let engine = code::compiler(Interfaces::of(&wasm).wasi, Processors::ThisKind);
     let content = engine.and_then(|engine| compiled::compile(&engine, &wasm));
     io::stdout().write_all(&content.map_err(|error| super::chain(&error))?).map_err(|error| error.to_string())
+}
+
+/// A file that is only memory.
+fn unnamed() -> io::Result<File> {
+    Ok(memfd_create("flexwasm", MemfdFlags::CLOEXEC)?.into())
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

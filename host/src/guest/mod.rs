@@ -1,41 +1,31 @@
 //! A guest: a compiled component, checked so thoroughly that a request only has to instantiate it.
 
+pub mod artifact;
 pub mod cache;
 pub mod compiled;
 pub mod compiler;
 pub mod interfaces;
+pub mod published;
 
 use crate::engine::code::Processors;
 use crate::engine::{Engine, FIRST_YIELD, Wasi};
 use crate::engines::{Engines, Linked};
-use crate::explain::{self, Failure};
 use crate::observe::startup;
-use crate::sandbox::cpu::metered;
-use crate::sandbox::hit::Hit;
-use crate::sandbox::limits::Budget;
-use crate::sandbox::{Identity, Policy, Sandbox};
+use crate::sandbox::{Policy, Sandbox};
+use artifact::{Artifact, NoArtifact};
 use compiled::{Digest, Unusable};
 use compiler::Compiler;
-use interfaces::Interfaces;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::{ProxyPre, exports::wasi::http::incoming_handler};
 use wasmtime_wasi_http::p3::bindings::{ServicePre, exports::wasi::http::handler};
 
-/// The largest file that is read.
-const MAX_FILE: u64 = 256 << 20;
-
 /// Bytes of a WebAssembly page.
 const PAGE: u64 = 64 << 10;
-
-/// The component model's first bytes: magic number, version and layer.
-const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
-/// A core module's first bytes.
-const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// A component that is ready to be instantiated for a function.
 pub struct Guest {
@@ -43,17 +33,22 @@ pub struct Guest {
     pub policy: Arc<Policy>,
     /// Linked and type-checked.
     pub pre: Pre,
-    /// SHA-256 of the file, in hexadecimal.
+    /// SHA-256 of the component, in hexadecimal.
     pub digest: Arc<str>,
+    /// What it asks for, such as `wasi:cli/environment@0.2.12`.
+    pub imports: Arc<[String]>,
     /// Counts the guests of the function, from 1.
     pub generation: u64,
     /// Bytes of memory that an instance has from the start.
     pub initial_memory: u64,
     /// Where it runs.
     pub engine: Engine,
+    /// Another has taken its place.
+    outdated: AtomicBool,
 }
 
 /// What an instance is made of, by the version of WASI.
+#[derive(Clone)]
 pub enum Pre {
     /// Of 0.2.
     P2(ProxyPre<Sandbox>),
@@ -92,22 +87,15 @@ impl Pre {
 /// Why a file cannot serve, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// No such file, no access, a folder.
-    #[error("cannot be read ({0}): check scriptFile in function.json, and that the guest has been built")]
-    Read(#[from] std::io::Error),
-    /// Beyond [`MAX_FILE`].
-    #[error("is larger than {} MiB: no guest of this size is accepted", MAX_FILE >> 20)]
-    TooLarge,
-    /// A component's own building block.
-    #[error(
-        "is a core WebAssembly module, not a component: build it for the target wasm32-wasip2, or wrap it with `wasm-tools component new`"
-    )]
-    CoreModule,
-    /// Something else altogether.
-    #[error(
-        "is not a WebAssembly component: name a .wasm file built for wasm32-wasip2 (or by componentize-js or componentize-py)"
-    )]
-    NotComponent,
+    /// Its bytes are no component.
+    #[error(transparent)]
+    Artifact(#[from] NoArtifact),
+    /// Its source did not deliver it.
+    #[error("{0}")]
+    Fetch(String),
+    /// Not what `guest.sha256` names.
+    #[error("has the SHA-256 {0}, but guest.sha256 allows only {1}: deliver that very guest, or change the setting")]
+    Digest(String, String),
     /// Its requests are to share instances.
     #[error(
         "exports wasi:http/incoming-handler@0.2, whose instances answer one request at a time, but pool.concurrentPerInstance is {0}: set it to 1 for this function, or build the guest for wasi:http/handler@0.3"
@@ -136,9 +124,31 @@ pub enum LoadError {
         /// Spelt size.
         limit: String,
     },
+    /// Its code could not be kept, though there is a cache folder.
+    #[error("was not installed: {0}")]
+    Keep(String),
     /// A trial instantiation failed: a trap in a start function, say.
     #[error("cannot be instantiated: {0}")]
     Trial(String),
+    /// It did not answer the trial request as it should.
+    #[error("failed its smoke request {path}: {why}; expected is status {expected} (guest.smoke)")]
+    Smoke {
+        /// What was asked.
+        path: String,
+        /// What happened.
+        why: String,
+        /// What should have.
+        expected: u16,
+    },
+}
+
+/// Whether code that has been compiled has to be kept in the cache folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Where it cannot be, it is compiled again at the next start.
+    IfPossible,
+    /// A guest whose code cannot be kept, though there is a folder, is refused: nothing is half-installed.
+    Always,
 }
 
 /// What loading needs beside the guest itself. Shared by all guests.
@@ -152,34 +162,26 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Reads the guest at `path`, maps or compiles its code, checks that it fits, and instantiates it once in its engine's
-    /// spare slot, under the normal limits. Several guests may be loaded at the same time; no thread of the runtime is held
-    /// up.
+    /// Maps or compiles the code of `artifact`, and checks that it fits. It has still to be tried out
+    /// ([`Pool::try_out`](crate::pool::Pool::try_out)). Several guests may be loaded at the same time; no thread of the runtime
+    /// is held up. `keep` says whether code that is compiled has to be kept in the cache folder, if there is one.
     ///
     /// # Errors
     /// [`LoadError`], in the words of a person who starts the host.
-    pub async fn load(&self, path: &Path, policy: Arc<Policy>) -> Result<Guest, LoadError> {
-        let (wasm, wasi) = blocking(path, |path| {
-            let wasm = read(path)?;
-            let wasi = Interfaces::of(&wasm).wasi;
-            Ok::<_, LoadError>((wasm, wasi))
-        })
-        .await?;
+    pub async fn load(
+        &self,
+        artifact: &Arc<Artifact>,
+        policy: Arc<Policy>,
+        generation: u64,
+        keep: Keep,
+    ) -> Result<Guest, LoadError> {
+        let wasi = artifact.interfaces.wasi;
         if wasi == Wasi::P2 && policy.reuse.concurrent > 1 {
             return Err(LoadError::Shared(policy.reuse.concurrent));
         }
-        // The digest is taken while the engine is made, if this is the first guest that needs it.
-        let function = Arc::clone(&policy.function);
-        let digest = blocking(path, move |_| {
-            let begun = Instant::now();
-            let digest = compiled::digest(&wasm);
-            startup::phase(format_args!("digest of {function}"), begun);
-            digest
-        });
-        let (digest, linked) = tokio::join!(digest, self.engines.get(wasi));
-        let Linked { engine, linker, trial } = linked.map_err(LoadError::Engine)?;
+        let Linked { engine, linker } = self.engines.get(wasi).await.map_err(LoadError::Engine)?;
         let begun = Instant::now();
-        let component = self.compiler.component(engine, &policy.function, path, digest).await?;
+        let component = self.compiler.component(engine, &policy.function, artifact, keep).await?;
         let begun = startup::phase(format_args!("code of {}", policy.function), begun);
         let pre = linker.instantiate_pre(&component).and_then(|pre| match wasi {
             Wasi::P2 => ProxyPre::new(pre).map(Pre::P2),
@@ -197,17 +199,39 @@ impl Loader {
                 return Err(LoadError::Memory { need: spell(initial_memory), key, limit: spell(limit) });
             }
         }
-        let (digest, engine) = (hexadecimal(&digest).into(), engine.clone());
-        let guest = Guest { policy, pre, digest, generation: 1, initial_memory, engine };
-        let trial = trial.lock().await;
-        guest.try_out().await?;
-        drop(trial);
-        startup::phase(format_args!("trial of {}", guest.policy.function), begun);
-        Ok(guest)
+        startup::phase(format_args!("needs of {}", policy.function), begun);
+        let (digest, engine) = (hexadecimal(&artifact.digest).into(), engine.clone());
+        let imports = artifact.interfaces.imports.clone().into();
+        let outdated = AtomicBool::new(false);
+        Ok(Guest { policy, pre, digest, imports, generation, initial_memory, engine, outdated })
     }
 }
 
 impl Guest {
+    /// The same component as another generation.
+    pub fn again(&self, generation: u64) -> Self {
+        Self {
+            policy: Arc::clone(&self.policy),
+            pre: self.pre.clone(),
+            digest: Arc::clone(&self.digest),
+            imports: Arc::clone(&self.imports),
+            generation,
+            initial_memory: self.initial_memory,
+            engine: self.engine.clone(),
+            outdated: AtomicBool::new(false),
+        }
+    }
+
+    /// Another has taken its place: no instance of it is kept any more.
+    pub fn outdate(&self) {
+        self.outdated.store(true, Ordering::Release);
+    }
+
+    /// Whether another has taken its place.
+    pub fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Acquire)
+    }
+
     /// The data for one instance.
     pub fn store(&self, sandbox: Sandbox) -> Store<Sandbox> {
         let mut store = Store::new(&self.engine.wasm, sandbox);
@@ -236,57 +260,6 @@ impl Guest {
         let Some(file) = compiled::open(&compiled::beside(path))? else { return Ok(None) };
         let digest = compiled::digest(&std::fs::read(path)?);
         compiled::verify(&file, &digest, &self.engine.wasm, self.engine.wasi).map(Some)
-    }
-
-    /// Instantiates once, so that what start functions do wrong is known before the first request.
-    async fn try_out(&self) -> Result<(), LoadError> {
-        let identity = Identity {
-            instance: 0,
-            slot: 0,
-            pool_size: 0,
-            served: 0,
-            generation: self.generation,
-            digest: Arc::clone(&self.digest),
-        };
-        let budget = Budget::new(self.policy.limits.memory);
-        let reservation = budget.reserve(self.initial_memory).expect("the initial memory is below the limit");
-        let sandbox = Sandbox::new(Arc::clone(&self.policy), identity, Some("trial".into()), reservation);
-        let mut store = self.store(sandbox);
-        let _ticking = self.engine.ticking();
-        let timeout = self.policy.limits.timeout;
-        let meter = Arc::clone(&store.data().cpu);
-        let instantiated = tokio::time::timeout(timeout, metered(meter, pin!(self.pre.instantiate(&mut store)))).await;
-        let why = match instantiated {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => match explain::failure(&store, &error) {
-                Failure::Exit(status) => format!("called exit with status {status}"),
-                Failure::Limit(words) | Failure::Trap(words) => words,
-            },
-            Err(_) => format!("its start functions did not end, {}", Hit::Timeout(timeout).explained()),
-        };
-        Err(LoadError::Trial(why))
-    }
-}
-
-/// Does `work` with `path` on a blocking thread, from the first poll on.
-async fn blocking<T: Send + 'static>(path: &Path, work: impl FnOnce(&Path) -> T + Send + 'static) -> T {
-    let path = path.to_owned();
-    tokio::task::spawn_blocking(move || work(&path)).await.expect("reading does not panic")
-}
-
-/// Reads the component at `path`.
-///
-/// # Errors
-/// [`LoadError`]: it is no file, too large, or no component at first sight.
-pub fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    if std::fs::metadata(path)?.len() > MAX_FILE {
-        return Err(LoadError::TooLarge);
-    }
-    let bytes = std::fs::read(path)?;
-    match &bytes {
-        component if component.starts_with(COMPONENT) => Ok(bytes),
-        module if module.starts_with(CORE_MODULE) => Err(LoadError::CoreModule),
-        _ => Err(LoadError::NotComponent),
     }
 }
 

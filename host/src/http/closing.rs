@@ -95,9 +95,10 @@ impl Drop for Closing {
                 line.add(" status=").add(status.as_str());
             }
             if let Some((identity, timings)) = &self.ran {
-                let Identity { instance, slot, served, generation, .. } = identity;
+                let Identity { instance, slot, served, generation, digest, .. } = identity;
                 line.add(" instance=").number(*instance).add(" slot=").number(*slot);
                 line.add(" served=").number(*served).add(" generation=").number(*generation);
+                line.add(" digest=").add(&digest[..12]);
                 line.add(" instantiate_ms=").millis(timings.instantiate).add(" head_ms=").millis(timings.head);
             }
             line.add(" queue_ms=").millis(self.queued).add(" total_ms=").millis(self.arrived.elapsed());

@@ -8,7 +8,7 @@ use super::respond::{self, Refused};
 use crate::config::function_json::Trigger;
 use crate::config::settings::Limits;
 use crate::config::{Config, Role};
-use crate::guest::Guest;
+use crate::guest::published::Published;
 use crate::observe::machine::Machine;
 use crate::pool::{Call, Fault, Pool, Reply};
 use crate::protocol::forwarded;
@@ -21,16 +21,10 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
-
-/// A guest, or the reason why there is none.
-pub type Loaded = Result<Arc<Guest>, String>;
-
-/// A place for the guest of each function, filled when it is loaded: before the host listens, or after.
-pub type Guests = Arc<[OnceLock<Loaded>]>;
 
 /// Everything that answers requests. Shared by all connections.
 pub struct Service {
@@ -38,7 +32,7 @@ pub struct Service {
     pub config: Config,
     router: Router,
     /// One for each of `config.functions`.
-    guests: Guests,
+    guests: Arc<[Arc<Published>]>,
     pool: Pool,
     machine: Arc<Machine>,
     local: SocketAddr,
@@ -62,7 +56,7 @@ impl Service {
     /// `guests` has one place for each of `config.functions`; `local` is the address that is listened on.
     pub fn new(
         config: Config,
-        guests: Guests,
+        guests: Arc<[Arc<Published>]>,
         pool: Pool,
         machine: Arc<Machine>,
         local: SocketAddr,
@@ -165,8 +159,10 @@ impl Service {
         queued: &mut Duration,
     ) -> Result<Answered, Refused> {
         let function = &self.config.functions[index];
-        let loaded = self.guests[index].get().ok_or_else(|| Refused::loading(&function.name))?;
-        let guest = loaded.as_ref().map_err(|why| Refused::broken(&function.name, why))?;
+        let guest = self.guests[index].guest().ok_or_else(|| match self.guests[index].problem() {
+            Some(why) => Refused::broken(&function.name, &why),
+            None => Refused::loading(&function.name),
+        })?;
         let Call { request, scheme, authority, id } = call;
         let (mut head, incoming) = request.into_parts();
         let is_head = head.method == Method::HEAD;
@@ -192,7 +188,7 @@ impl Service {
 
         let invoke = async {
             let asked = Instant::now();
-            let lease = self.pool.admit(guest, deadline).await;
+            let lease = self.pool.admit(&guest, deadline).await;
             *queued = asked.elapsed();
             let mut reply = lease?.invoke(call).await?;
             within(&reply.head.headers, &function.limits).map_err(Fault::from)?;

@@ -13,7 +13,7 @@ mod tls;
 mod upload;
 
 pub use client::Client;
-pub use tls::Trust;
+pub use tls::{Trust, trusting};
 pub use upload::Cut;
 
 use crate::config::hosts::{Name, Target, default_port};

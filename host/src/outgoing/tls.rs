@@ -20,14 +20,17 @@ impl Trust {
     /// # Errors
     /// When the certificate is not trusted or for another server, or the other side speaks something else.
     pub async fn connect(&self, stream: TcpStream, server: ServerName<'static>) -> Result<TlsStream<TcpStream>, Error> {
-        let read = async || tokio::task::spawn_blocking(config).await.map_err(io::Error::other)?;
+        let read = async || tokio::task::spawn_blocking(trusting).await.map_err(io::Error::other)?.map(Arc::new);
         let config = self.0.get_or_try_init(read).await.map_err(|error| explain(&error))?;
         TlsConnector::from(Arc::clone(config)).connect(server, stream).await.map_err(|error| explain(&error))
     }
 }
 
-/// Certificates come from where OpenSSL would look for them: `SSL_CERT_FILE`, `SSL_CERT_DIR`, else the system's folder.
-fn config() -> io::Result<Arc<ClientConfig>> {
+/// Whom the system trusts. Certificates come from where OpenSSL would look for them: `SSL_CERT_FILE`, `SSL_CERT_DIR`, else the system's folder.
+///
+/// # Errors
+/// None that input can cause.
+pub fn trusting() -> io::Result<ClientConfig> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "cannot read a trusted certificate");
@@ -36,13 +39,12 @@ fn config() -> io::Result<Arc<ClientConfig>> {
     let (trusted, _) = roots.add_parsable_certificates(found.certs);
     if trusted == 0 {
         tracing::error!(
-            "the system trusts no certificate, so no https request of a guest can succeed: install ca-certificates, or name a file in SSL_CERT_FILE"
+            "the system trusts no certificate, so no https request can succeed: install ca-certificates, or name a file in SSL_CERT_FILE"
         );
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = versions.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
-    Ok(Arc::new(config))
+    Ok(versions.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// What went wrong, as `wasi:http` names it.

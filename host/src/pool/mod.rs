@@ -14,6 +14,7 @@ mod fault;
 mod parked;
 mod run;
 mod shared;
+mod trial;
 
 pub use fault::Fault;
 pub use run::{Call, Reply, ReplyBody, Timings};
@@ -26,7 +27,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, OwnedMutexGuard, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -84,6 +85,8 @@ pub trait Tenant {
     fn initial_memory(&self) -> u64;
     /// How long one of its instances may stay parked.
     fn idle_timeout(&self) -> Duration;
+    /// Whether another has taken its place, so that none of its instances is parked any more.
+    fn is_outdated(&self) -> bool;
 }
 
 impl Tenant for Guest {
@@ -93,6 +96,10 @@ impl Tenant for Guest {
 
     fn idle_timeout(&self) -> Duration {
         self.policy.reuse.idle_timeout
+    }
+
+    fn is_outdated(&self) -> bool {
+        Self::is_outdated(self)
     }
 }
 
@@ -117,6 +124,8 @@ struct Shared<G: Tenant, I> {
     tasks: TaskTracker,
     /// Tells [`Pool::retire_idle`] of an instance that expires before it would look again.
     parked_sooner: Notify,
+    /// Who has it may use the slot that each engine has beside those of the pool.
+    spare: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct State<G: Tenant, I> {
@@ -156,6 +165,7 @@ impl<G: Tenant, I> Pool<G, I> {
             open: shared::Open::default(),
             tasks: TaskTracker::new(),
             parked_sooner: Notify::new(),
+            spare: Arc::default(),
         }))
     }
 
@@ -234,6 +244,18 @@ impl<G: Tenant, I> Pool<G, I> {
         }
     }
 
+    /// Ends the parked instances of a guest that is outdated; those that run end with their requests.
+    pub fn retire(&self, guest: &Arc<G>) {
+        debug_assert!(guest.is_outdated(), "or it would be parked again");
+        // One at a time, so that requests get their turn in between.
+        loop {
+            let mut state = self.0.state();
+            let Some((slot, instance)) = state.parked.take(guest) else { return };
+            drop(instance);
+            state.free.push(slot);
+        }
+    }
+
     /// Counts slots and queue.
     pub fn occupancy(&self) -> Occupancy {
         let state = self.0.state();
@@ -256,6 +278,7 @@ impl<G: Tenant, I> Shared<G, I> {
             slot,
             instance,
             reservation,
+            spare: None,
         };
         if let Some((slot, instance)) = state.parked.take(guest) {
             return Some(lease(slot, Some(instance), None));
@@ -280,7 +303,7 @@ impl<G: Tenant, I> Shared<G, I> {
         let mut orphans = Vec::new();
         let mut state = self.state();
         match parked {
-            Some((guest, instance)) if !state.closed => {
+            Some((guest, instance)) if !state.closed && !guest.is_outdated() => {
                 let now = Instant::now();
                 let until = now + guest.idle_timeout();
                 state.parked.park(guest, slot, instance, now, until);
@@ -340,11 +363,16 @@ pub struct Lease<G: Tenant = Guest, I = Instance> {
     instance: Option<I>,
     /// The guest's initial memory, until a new store takes it over.
     reservation: Option<Reservation>,
+    /// It is not one of the pool's slots: a guest is tried out.
+    spare: Option<OwnedMutexGuard<()>>,
 }
 
 impl<G: Tenant, I> Lease<G, I> {
-    /// Counts an instantiation.
+    /// Counts an instantiation; those for trials are not.
     fn next_instance(&self) -> u64 {
+        if self.spare.is_some() {
+            return 0;
+        }
         self.shared.instances.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
@@ -353,6 +381,11 @@ impl<G: Tenant, I> Drop for Lease<G, I> {
     fn drop(&mut self) {
         // Memory first: the next in line may wait for it.
         self.reservation = None;
+        if self.spare.is_some() {
+            // Before the next trial may begin.
+            self.instance = None;
+            return;
+        }
         self.shared.release(self.slot, self.instance.take().map(|instance| (&self.guest, instance)));
     }
 }
@@ -370,7 +403,14 @@ mod tests {
         fn idle_timeout(&self) -> Duration {
             Duration::from_millis(40)
         }
+
+        fn is_outdated(&self) -> bool {
+            *self == OUTDATED
+        }
     }
+
+    /// The guest that another has replaced.
+    const OUTDATED: u64 = 7;
 
     fn pool(slots: u32, queue_length: u32) -> Pool<u64, &'static str> {
         Pool::new(Size { slots, queue_length, queue_timeout: Duration::from_millis(40), total_memory: 100 })
@@ -508,6 +548,21 @@ mod tests {
         assert!(waits(&mut waiting).await);
         park(own, "last");
         assert_eq!(waiting.await.expect("evicted").instance, None);
+    }
+
+    #[tokio::test]
+    async fn of_an_outdated_guest_nothing_stays_parked() {
+        let old = Arc::new(OUTDATED);
+        let pool = pool(3, 0);
+        let [first, second] =
+            [pool.admit(&old, far()).await.expect("free"), pool.admit(&old, far()).await.expect("free")];
+        // As if it had been parked before it was outdated.
+        pool.0.state().parked.park(&old, 2, "early", Instant::now(), far());
+        pool.0.state().free.retain(|slot| *slot != 2);
+        park(first, "while it is replaced");
+        pool.retire(&old);
+        park(second, "late");
+        assert_eq!(pool.occupancy(), Occupancy { slots: 3, busy: 0, parked: 0, waiting: 0 });
     }
 
     #[tokio::test]

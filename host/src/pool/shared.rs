@@ -161,7 +161,8 @@ impl SharedInstance {
     /// Whether it may be given another request now.
     fn has_room(&self, state: &State) -> bool {
         let reuse = &self.guest.policy.reuse;
-        !state.closed && state.seats < reuse.concurrent && state.served < u64::from(reuse.requests)
+        let open = !state.closed && !self.guest.is_outdated();
+        open && state.seats < reuse.concurrent && state.served < u64::from(reuse.requests)
     }
 
     /// Gives a seat to the lease's request.

@@ -91,7 +91,12 @@ mod tests {
     use crate::config::{Circumstances, Grants, serve};
 
     fn router(prefix: &str, routes: &[(&str, &str, &[Method])]) -> (Router, Vec<Function>) {
-        let given = Circumstances { machine_memory: 1 << 30, listen: None, cache_folders: Vec::new() };
+        let given = Circumstances {
+            machine_memory: 1 << 30,
+            listen: None,
+            cache_folders: Vec::new(),
+            control_sockets: Vec::new(),
+        };
         let mut config = serve("x.wasm".into(), &HostPatch::default(), Grants::default(), &given);
         config.route_prefix = prefix.to_owned();
         config.functions = routes
@@ -106,8 +111,8 @@ mod tests {
                         keyed: false,
                     },
                 },
-                guest: "x.wasm".into(),
-                guest_settings: GuestSettings::default(),
+                script_file: "x.wasm".into(),
+                guest: GuestSettings::default(),
                 limits: Limits::default(),
                 reuse: Reuse::default(),
                 grants: Grants::default(),

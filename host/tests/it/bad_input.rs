@@ -213,7 +213,7 @@ fn guests_that_cannot_serve() {
     command.arg("check").arg(app.path());
     says(
         &complaint_of(command),
-        &["guest.wasm cannot be read (No such file or directory", "check scriptFile in function.json"],
+        &["guest.wasm cannot be read (No such file or directory", "check the path, and that the guest has been built"],
     );
 
     let app = App::new(r#"{"limits": {"memory": "64KiB"}}"#).function("only", guests::COUNTER);
@@ -316,7 +316,8 @@ fn a_length_beside_chunks_never_hides_a_second_request() {
 #[test]
 fn slow_heads_are_cut_off() {
     let listen = Some("127.0.0.1:0".parse().unwrap());
-    let given = Circumstances { machine_memory: 1 << 30, listen, cache_folders: Vec::new() };
+    let given =
+        Circumstances { machine_memory: 1 << 30, listen, cache_folders: Vec::new(), control_sockets: Vec::new() };
     let mut config = serve(guests::COUNTER.into(), &HostPatch::default(), Grants::default(), &given);
     config.compiler = env!("CARGO_BIN_EXE_flexwasm").into();
     config.head_timeout = Duration::from_millis(300);

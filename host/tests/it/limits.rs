@@ -4,9 +4,11 @@ use crate::support::{App, Host, component, flexwasm, get, guests, output};
 use bytes::Bytes;
 use flexwasm::config::Grants;
 use flexwasm::config::settings::{Limits, Reuse};
-use flexwasm::engine::{Size, Wasi};
+use flexwasm::engine::Size;
 use flexwasm::engines::Engines;
-use flexwasm::guest::{Guest, Pre};
+use flexwasm::guest::artifact::Artifact;
+use flexwasm::guest::compiler::Compiler;
+use flexwasm::guest::{Guest, Keep, Loader};
 use flexwasm::observe::machine::Machine;
 use flexwasm::pool::{self, Call, Fault, Pool};
 use flexwasm::sandbox::{Policy, Rate};
@@ -14,8 +16,6 @@ use http_body_util::Empty;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
-use wasmtime::component::Component;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 /// A limit of processor time that is small beside one of waiting.
 const BUSY: &str = r#"{"pool": {"size": 4}, "limits": {"cpu": "300ms", "timeout": "200s"}}"#;
@@ -103,10 +103,9 @@ fn each_request_to_a_shared_instance_brings_time_with_it() {
 /// A component that was not tried out, as if its start function had been good then.
 async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
     let size = Size { slots: 1, core_instances: 2, table_elements: 20_000, total_memory: 1 << 30 };
-    let engines = Engines::new(size);
-    let linked = engines.get(Wasi::P2).await.unwrap();
-    let component = Component::new(&linked.engine.wasm, component("start", start)).unwrap();
-    let pre = ProxyPre::new(linked.linker.instantiate_pre(&component).unwrap()).unwrap();
+    let compiler = Arc::new(Compiler::new(env!("CARGO_BIN_EXE_flexwasm").into(), Vec::new()));
+    let loader = Loader { engines: Engines::new(size), compiler, total_memory: 1 << 30 };
+    let artifact = Arc::new(Artifact::new("start".to_owned(), component("start", start)).unwrap());
     let policy = Policy {
         function: "start".into(),
         log_rate: Rate::new(limits.log_rate),
@@ -117,14 +116,7 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
         machine: Arc::new(Machine::read(None)),
         made: std::time::Instant::now(),
     };
-    Arc::new(Guest {
-        policy: Arc::new(policy),
-        pre: Pre::P2(pre),
-        digest: "none".into(),
-        generation: 1,
-        initial_memory: 64 << 10,
-        engine: linked.engine.clone(),
-    })
+    Arc::new(loader.load(&artifact, Arc::new(policy), 1, Keep::IfPossible).await.unwrap())
 }
 
 /// Lets a request run into a start function, for no longer than `most`; the slot is free afterwards.

@@ -22,3 +22,4 @@ mod standalone;
 mod startup;
 mod supervision;
 mod support;
+mod swap;

@@ -11,7 +11,8 @@ use std::time::Duration;
 /// The app's configuration, without a cache folder.
 fn config(app: &App) -> Config {
     let listen = Some("127.0.0.1:0".parse().unwrap());
-    let given = Circumstances { machine_memory: 1 << 30, listen, cache_folders: Vec::new() };
+    let given =
+        Circumstances { machine_memory: 1 << 30, listen, cache_folders: Vec::new(), control_sockets: Vec::new() };
     let mut config = config::load(app.path(), config::AppSettings::new(), &given).unwrap();
     config.compiler = env!("CARGO_BIN_EXE_flexwasm").into();
     config

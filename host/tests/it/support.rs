@@ -24,6 +24,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// What the environment of every host holds and nobody may ever see.
 pub const SECRET: &str = "AccountKey=PLANTED+SECRET";
 
+/// Where the hosts' control sockets lie, each named after its app's folder.
+pub const RUNTIME: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/run");
+
 /// An invocation id as the Functions host makes them.
 pub const ID: &str = "0a1b2c3d-0000-4000-8000-0123456789ab";
 
@@ -122,6 +125,7 @@ pub fn flexwasm() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flexwasm"));
     command.env_clear().env("AzureWebJobsStorage", SECRET).env("SOMETHING_UNKNOWN", "1");
     command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
+    command.env("XDG_RUNTIME_DIR", RUNTIME);
     command
 }
 

@@ -1,0 +1,75 @@
+//! The command line's end of the control socket.
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tokio::net::UnixStream;
+
+/// How often the command says that it still waits.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// Asks the host behind one of `sockets` for `POST path`, and puts its answer into words.
+///
+/// # Errors
+/// For a person: nobody is there, or the host refused.
+pub async fn ask(sockets: &[PathBuf], path: &str, body: Vec<u8>) -> Result<String, String> {
+    let stream = connect(sockets).await?;
+    let broken = |error: &dyn std::error::Error| format!("the host did not answer ({error}): look at its log");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+    tokio::spawn(connection);
+    let request = Request::post(path).header(http::header::HOST, "localhost").body(Full::new(Bytes::from(body)));
+    let request = request.map_err(|_| "a function's name has letters, digits, - and _".to_owned())?;
+    let begun = Instant::now();
+    let mut answer = Box::pin(async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        hyper::Result::Ok((status, response.into_body().collect().await?.to_bytes()))
+    });
+    let (status, body) = loop {
+        tokio::select! {
+            answered = &mut answer => break answered.map_err(|error| broken(&error))?,
+            () = tokio::time::sleep(PROGRESS) => {
+                eprintln!("flexwasm: still being checked after {} s; large guests are compiled for long", begun.elapsed().as_secs());
+            }
+        }
+    };
+    let answer: Value = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
+    match status {
+        StatusCode::OK => Ok(in_words(&answer)),
+        _ => Err(answer["error"].as_str().unwrap_or("the host refused without a reason").to_owned()),
+    }
+}
+
+async fn connect(sockets: &[PathBuf]) -> Result<UnixStream, String> {
+    for socket in sockets {
+        if let Ok(stream) = UnixStream::connect(socket).await {
+            return Ok(stream);
+        }
+    }
+    Err("no host of this app runs here as this user: start it, or name its folder with --app".to_owned())
+}
+
+fn in_words(answer: &Value) -> String {
+    let version = |value: &Value| {
+        let digest = value["digest"].as_str().unwrap_or_default();
+        format!("generation {} ({digest})", value["generation"])
+    };
+    if let Some(same) = answer.get("unchanged") {
+        return format!("unchanged: {} is this very guest", version(same));
+    }
+    let mut text = match &answer["old"] {
+        Value::Null => String::new(),
+        old => format!("old: {}\n", version(old)),
+    };
+    text += &format!("new: {}\n", version(&answer["new"]));
+    text += &format!("took: {:.1} ms", answer["took_ms"].as_f64().unwrap_or_default());
+    for note in answer["notes"].as_array().into_iter().flatten() {
+        text += &format!("\nnote: the new guest {}", note.as_str().unwrap_or_default());
+    }
+    text
+}

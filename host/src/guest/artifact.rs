@@ -1,0 +1,76 @@
+//! What a guest is made of: the bytes of one component, read once. Whatever happens later to the file that they came from,
+//! digest, code and guest belong together.
+
+use super::compiled::{self, Digest};
+use super::interfaces::Interfaces;
+use crate::config::units::spell_size;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The component model's first bytes: magic number, version and layer.
+const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+/// A core module's first bytes.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+/// See the module's documentation.
+pub struct Artifact {
+    /// Where it came from, for messages: a file, or a source without its secrets.
+    pub origin: String,
+    /// All of it.
+    pub wasm: Vec<u8>,
+    /// SHA-256 of it.
+    pub digest: Digest,
+    /// What it asks for and offers.
+    pub interfaces: Interfaces,
+    /// Where its compiled file may lie, if it came from a file of the app.
+    pub compiled: Option<PathBuf>,
+}
+
+/// Why bytes are no guest, at first sight.
+#[derive(Debug, thiserror::Error)]
+pub enum NoArtifact {
+    /// No such file, no access, a folder.
+    #[error("cannot be read ({0}): check the path, and that the guest has been built")]
+    Read(#[from] io::Error),
+    /// Beyond `guest.maxSize`.
+    #[error("is larger than {}, which guest.maxSize allows: raise it, or build a smaller guest", spell_size(*.0))]
+    TooLarge(u64),
+    /// A component's own building block.
+    #[error(
+        "is a core WebAssembly module, not a component: build it for the target wasm32-wasip2, or wrap it with `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// Something else altogether.
+    #[error(
+        "is not a WebAssembly component: name a .wasm file built for wasm32-wasip2 (or by componentize-js or componentize-py)"
+    )]
+    NotComponent,
+}
+
+impl Artifact {
+    /// Reads the component in the file `path`, of at most `max_size` bytes.
+    ///
+    /// # Errors
+    /// [`NoArtifact`].
+    pub fn read(path: &Path, max_size: u64) -> Result<Self, NoArtifact> {
+        if std::fs::metadata(path)?.len() > max_size {
+            return Err(NoArtifact::TooLarge(max_size));
+        }
+        let artifact = Self::new(path.display().to_string(), std::fs::read(path)?)?;
+        Ok(Self { compiled: Some(compiled::beside(path)), ..artifact })
+    }
+
+    /// Takes bytes that are here already. Takes their digest, which is milliseconds for a large guest.
+    ///
+    /// # Errors
+    /// [`NoArtifact`]: they are no component.
+    pub fn new(origin: String, wasm: Vec<u8>) -> Result<Self, NoArtifact> {
+        match &wasm {
+            component if component.starts_with(COMPONENT) => {}
+            module if module.starts_with(CORE_MODULE) => return Err(NoArtifact::CoreModule),
+            _ => return Err(NoArtifact::NotComponent),
+        }
+        let (digest, interfaces) = (compiled::digest(&wasm), Interfaces::of(&wasm));
+        Ok(Self { origin, wasm, digest, interfaces, compiled: None })
+    }
+}

@@ -1,0 +1,99 @@
+//! The last guest that a source delivered and that served, on disk: so that a start without the source still serves.
+
+use crate::config::source::Remote;
+use crate::guest::artifact::Artifact;
+use crate::guest::cache::Cache;
+use crate::guest::compiled::{Digest, digest};
+use crate::guest::hexadecimal;
+use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+
+/// The place of one function's last good guest from one source.
+pub struct LastGood<'a> {
+    cache: &'a Cache,
+    /// Two functions, or two apps, with the same source may keep different guests.
+    name: String,
+}
+
+/// What was kept.
+pub struct Kept {
+    /// The component.
+    pub wasm: Vec<u8>,
+    /// What its source called it.
+    pub version: Option<String>,
+}
+
+impl<'a> LastGood<'a> {
+    /// Of this function and source.
+    pub fn new(cache: &'a Cache, function: &str, source: &Remote) -> Self {
+        let key = digest(format!("{function} {source}").as_bytes());
+        Self { cache, name: format!("{}.last-good", &hexadecimal(&key)[..32]) }
+    }
+
+    /// Reads it, if there is one and it is what was kept.
+    pub fn read(&self) -> Option<Kept> {
+        let read = |name: &str| {
+            let mut content = Vec::new();
+            self.cache.find(name).ok()??.read_to_end(&mut content).ok()?;
+            Some(content)
+        };
+        let note: Value = serde_json::from_slice(&read(&self.name)?).ok()?;
+        let sha256 = note["sha256"].as_str()?;
+        let wasm = read(&component(sha256))?;
+        let version = note["version"].as_str().map(str::to_owned);
+        (hexadecimal(&digest(&wasm)) == sha256).then_some(Kept { wasm, version })
+    }
+
+    /// Keeps the component, before it is published.
+    ///
+    /// # Errors
+    /// For a person: the disk is full, say.
+    pub fn keep(&self, artifact: &Artifact) -> Result<(), String> {
+        let name = component(&hexadecimal(&artifact.digest));
+        let kept = self.cache.keep(&name, |file| file.write_all(&artifact.wasm));
+        kept.map_err(|why| format!("{} {why}", self.cache.locate(&name).display()))
+    }
+
+    /// Notes that it serves.
+    ///
+    /// # Errors
+    /// As [`LastGood::keep`].
+    pub fn note(&self, digest: &Digest, version: Option<&str>) -> Result<(), String> {
+        let note = json!({ "sha256": hexadecimal(digest), "version": version }).to_string();
+        let noted = self.cache.keep(&self.name, |file| file.write_all(note.as_bytes()));
+        noted.map_err(|why| format!("{} {why}", self.cache.locate(&self.name).display()))
+    }
+}
+
+fn component(sha256: &str) -> String {
+    format!("{sha256}.wasm")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::source::Place;
+
+    #[test]
+    fn what_was_kept_and_noted_is_read_until_it_is_damaged() {
+        let base = tempfile::tempdir().expect("a folder");
+        let path = base.path().join("flexwasm");
+        let cache = Cache::open(&path).expect("made");
+        let place = Place::Http("https://example.com/guest.wasm?key=1".parse().expect("a URL"));
+        let source = Remote { place, credentials: None };
+        let good = LastGood::new(&cache, "a", &source);
+        assert!(good.read().is_none());
+        let wasm = wat::parse_str("(component)").expect("a component");
+        let artifact = Artifact::new("test".to_owned(), wasm.clone()).expect("a component");
+        good.keep(&artifact).expect("kept");
+        assert!(good.read().is_none(), "it does not serve yet");
+        good.note(&artifact.digest, Some("\"etag\"")).expect("noted");
+        let kept = good.read().expect("kept");
+        assert_eq!((kept.wasm, kept.version.as_deref()), (wasm, Some("\"etag\"")));
+        assert!(LastGood::new(&cache, "b", &source).read().is_none());
+
+        let file = path.join(component(&hexadecimal(&artifact.digest)));
+        std::fs::write(&file, "half").expect("ours");
+        assert!(good.read().is_none());
+    }
+}

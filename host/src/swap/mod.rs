@@ -1,0 +1,197 @@
+//! One function's guests over time: build beside, check, publish one pointer.
+//!
+//! A new guest is read, compiled or mapped, linked, instantiated in the spare slot and asked the smoke request, all while the
+//! old one serves. Then one pointer is replaced: requests that arrive from now on get the new generation, those that have
+//! arrived end on theirs. Whatever fails before that leaves everything as it was.
+//!
+//! [`watch`] and [`remote`] notice that there is something new, [`control`](crate::control) is told.
+
+mod last_good;
+mod remote;
+mod watch;
+
+use crate::config::Function;
+use crate::describe;
+use crate::guest::artifact::Artifact;
+use crate::guest::published::Published;
+use crate::guest::{Guest, Keep, LoadError, Loader, hexadecimal};
+use crate::observe::startup;
+use crate::pool::Pool;
+use crate::sandbox::Policy;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// See the module's documentation.
+pub struct Swap {
+    /// Whose guests.
+    pub function: Function,
+    policy: Arc<Policy>,
+    loader: Arc<Loader>,
+    pool: Pool,
+    /// Where requests find the guest.
+    place: Arc<Published>,
+    /// Held by who is about to replace the guest.
+    turn: Mutex<History>,
+}
+
+#[derive(Default)]
+struct History {
+    /// Guests published so far.
+    generations: u64,
+    /// What a rollback publishes.
+    previous: Option<Arc<Guest>>,
+}
+
+/// Which guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Counts the guests of the function, from 1.
+    pub generation: u64,
+    /// SHA-256 of the component, in hexadecimal.
+    pub digest: Arc<str>,
+}
+
+impl Version {
+    fn of(guest: &Guest) -> Self {
+        Self { generation: guest.generation, digest: Arc::clone(&guest.digest) }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "generation {} ({})", self.generation, &self.digest[..12])
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Another guest serves.
+    Swapped {
+        /// Which served before, if any.
+        old: Option<Version>,
+        /// Which serves now.
+        new: Version,
+        /// From the beginning of the check to the publication.
+        took: Duration,
+        /// What the new one asks for and does not get, though the old one did not ask for it.
+        notes: Vec<String>,
+    },
+    /// This very guest serves already.
+    Unchanged(Version),
+}
+
+impl Swap {
+    /// Nothing is loaded yet. `place` is where requests will find the guest.
+    pub fn new(
+        function: Function,
+        policy: Arc<Policy>,
+        loader: Arc<Loader>,
+        pool: Pool,
+        place: Arc<Published>,
+    ) -> Self {
+        Self { function, policy, loader, pool, place, turn: Mutex::default() }
+    }
+
+    /// Why no guest serves, if that is known.
+    pub fn problem(&self) -> Option<String> {
+        self.place.problem().filter(|_| self.place.guest().is_none())
+    }
+
+    /// Loads the first guest and then every other that its source has, for as long as it is polled. `loaded` is dropped when the
+    /// first one serves, or is known not to.
+    pub async fn follow(&self, loaded: impl Send) {
+        match &self.function.guest.source {
+            Some(remote) => remote::follow(self, remote, loaded).await,
+            None => watch::follow(self, &self.function.script_file, loaded).await,
+        }
+    }
+
+    /// Checks `artifact` and lets it answer from now on. Dropping the future leaves everything as it was.
+    ///
+    /// # Errors
+    /// [`LoadError`]; the old guest goes on serving.
+    pub async fn publish(&self, artifact: Artifact, keep: Keep) -> Result<Outcome, LoadError> {
+        let mut history = self.turn.lock().await;
+        let begun = Instant::now();
+        if let Some(wanted) = self.function.guest.sha256.filter(|wanted| *wanted != artifact.digest) {
+            return Err(LoadError::Digest(hexadecimal(&artifact.digest), hexadecimal(&wanted)));
+        }
+        let old = self.place.guest();
+        if let Some(same) = old.as_ref().filter(|old| *old.digest == *hexadecimal(&artifact.digest)) {
+            return Ok(Outcome::Unchanged(Version::of(same)));
+        }
+        let (policy, generation) = (Arc::clone(&self.policy), history.generations + 1);
+        let guest = Arc::new(self.loader.load(&Arc::new(artifact), policy, generation, keep).await?);
+        let linked = Instant::now();
+        self.pool.try_out(&guest, self.function.guest.smoke.as_ref()).await?;
+        startup::phase(format_args!("trial of {}", self.function.name), linked);
+        let notes =
+            old.map_or_else(Vec::new, |old| describe::not_granted(&self.function, &old.imports, &guest.imports));
+        Ok(self.replace(&mut history, guest, begun, notes))
+    }
+
+    /// Lets the guest that served before the present one serve again, as another generation. It is not checked again.
+    ///
+    /// # Errors
+    /// There was none.
+    pub async fn rollback(&self) -> Result<Outcome, &'static str> {
+        let mut history = self.turn.lock().await;
+        let begun = Instant::now();
+        let previous = history.previous.take().ok_or("has had no other guest since the host started")?;
+        let guest = Arc::new(previous.again(history.generations + 1));
+        Ok(self.replace(&mut history, guest, begun, Vec::new()))
+    }
+
+    fn replace(&self, history: &mut History, guest: Arc<Guest>, begun: Instant, notes: Vec<String>) -> Outcome {
+        history.generations = guest.generation;
+        let new = Version::of(&guest);
+        let old = self.place.publish(guest);
+        let took = begun.elapsed();
+        let function = &self.function.name;
+        let old = old.map(|old| {
+            let version = Version::of(&old);
+            tracing::info!(%function, "swapped: {new} serves in place of {version}, after {:.1} ms", took.as_secs_f64() * 1e3);
+            old.outdate();
+            self.pool.retire(&old);
+            history.previous = Some(old);
+            version
+        });
+        for note in &notes {
+            tracing::warn!(%function, "the new guest {note}");
+        }
+        Outcome::Swapped { old, new, took, notes }
+    }
+
+    /// Takes what was found at the first look.
+    async fn begin(&self, origin: &str, found: Result<Artifact, LoadError>) {
+        let published = match found {
+            Ok(artifact) => self.publish(artifact, Keep::IfPossible).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(why) = published {
+            let why = format!("{origin} {why}");
+            tracing::error!("function {}: {why}", self.function.name);
+            self.place.fail(why);
+        }
+    }
+
+    /// Notes why a guest was not published.
+    pub fn refuse(&self, origin: &str, why: &LoadError) {
+        let function = &self.function.name;
+        match self.place.guest() {
+            Some(guest) => tracing::error!(%function, "{origin} {why}; {} goes on serving", Version::of(&guest)),
+            None => tracing::error!(%function, "{origin} {why}"),
+        }
+    }
+
+    /// Reads a guest from a file.
+    async fn read(&self, path: &Path) -> Result<Artifact, LoadError> {
+        let (path, most) = (path.to_owned(), self.function.guest.max_size);
+        let read = tokio::task::spawn_blocking(move || Artifact::read(&path, most));
+        Ok(read.await.expect("reading does not panic")?)
+    }
+}

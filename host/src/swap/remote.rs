@@ -1,0 +1,179 @@
+//! Guests from a source elsewhere: fetched at the start, and asked for again and again.
+//!
+//! Where the source cannot be reached, or has nothing good, the last good guest serves, and before there was one the file of the
+//! app. An unreachable source is a line in the log and nothing else.
+
+use super::last_good::{Kept, LastGood};
+use super::{Outcome, Swap};
+use crate::config::source::Remote;
+use crate::guest::artifact::Artifact;
+use crate::guest::compiled::{Digest, digest};
+use crate::guest::{Keep, LoadError};
+use crate::source::{Fetched, Source};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// How long the first guest may take to come while another is at hand. Whoever starts the host waits for it.
+const FIRST: Duration = Duration::from_secs(5);
+/// The longest pause between two attempts to reach a source, unless `guest.poll` is longer.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// Publishes the guest that `remote` has, and each that takes its place.
+pub async fn follow(swap: &Swap, remote: &Remote, loaded: impl Send) {
+    let made = {
+        let (remote, max_size) = (remote.clone(), swap.function.guest.max_size);
+        tokio::task::spawn_blocking(move || Source::new(&remote, max_size))
+    };
+    let source = match made.await.expect("certificates are read without panic") {
+        Ok(source) => source,
+        Err(why) => {
+            swap.refuse(&remote.to_string(), &LoadError::Fetch(why));
+            return;
+        }
+    };
+    let mut following = Following { swap, source, origin: remote.to_string(), version: None, failures: 0 };
+    following.begin(remote).await;
+    drop(loaded);
+    while following.goes_on() {
+        sleep(following.pause()).await;
+        following.look(remote).await;
+    }
+}
+
+struct Following<'a> {
+    swap: &'a Swap,
+    source: Source,
+    /// The source without its secrets.
+    origin: String,
+    /// What the source calls the guest that it delivered last, good or not.
+    version: Option<String>,
+    /// Attempts in a row that failed.
+    failures: u32,
+}
+
+impl Following<'_> {
+    /// Publishes what is best at the start: what the source has, else the last good guest, else the file of the app.
+    async fn begin(&mut self, remote: &Remote) {
+        let kept = self.kept(remote).await;
+        self.version = kept.as_ref().and_then(|kept| kept.version.clone());
+        let known = self.version.clone();
+        match timeout(FIRST, self.source.fetch(known.as_deref())).await {
+            Ok(Ok(Fetched::Unchanged)) => {}
+            Ok(Ok(Fetched::Guest { wasm, version })) => {
+                if self.take(remote, wasm, version, Keep::IfPossible).await {
+                    return;
+                }
+            }
+            failed => {
+                let why = match failed {
+                    Ok(Err(why)) => why.to_string(),
+                    _ => format!("{} did not answer within {} s", self.origin, FIRST.as_secs()),
+                };
+                self.failures = 1;
+                tracing::warn!(function = %self.swap.function.name, "{why}");
+            }
+        }
+        let (found, what) = match kept {
+            Some(Kept { wasm, .. }) => {
+                (Artifact::new(self.origin.clone(), wasm).map_err(LoadError::from), "the last good guest")
+            }
+            None => (self.swap.read(&self.swap.function.script_file).await, "the guest of the app"),
+        };
+        self.swap.begin(&self.origin, found).await;
+        if self.failures > 0
+            && let Some(guest) = self.swap.place.guest()
+        {
+            let function = &self.swap.function.name;
+            tracing::warn!(%function, "serves {what} ({}) until {} delivers", &guest.digest[..12], self.origin);
+        }
+    }
+
+    /// Whether the source may have something else, now or later.
+    fn goes_on(&self) -> bool {
+        self.source.can_change() || self.version.is_none() || self.failures > 0
+    }
+
+    /// Up to a tenth more or less, so that many machines do not ask at the same moment; longer after failures.
+    fn pause(&self) -> Duration {
+        let poll = self.swap.function.guest.poll;
+        let pause = poll.saturating_mul(1 << self.failures.min(16)).min(LONGEST.max(poll));
+        pause.mul_f64(0.9 + 0.2 * fastrand::f64())
+    }
+
+    /// Asks the source, and publishes what is new there.
+    async fn look(&mut self, remote: &Remote) {
+        match self.source.fetch(self.version.as_deref()).await {
+            Ok(Fetched::Unchanged) => self.failures = 0,
+            Ok(Fetched::Guest { wasm, version }) => {
+                self.failures = 0;
+                self.take(remote, wasm, version, Keep::Always).await;
+            }
+            Err(why) => {
+                self.failures += 1;
+                tracing::warn!(function = %self.swap.function.name, "{why}; asked again within {} s", self.pause().as_secs() + 1);
+            }
+        }
+    }
+
+    /// Publishes what was fetched. Answers whether it serves.
+    async fn take(&mut self, remote: &Remote, wasm: Vec<u8>, version: Option<String>, keep: Keep) -> bool {
+        let digest = digest(&wasm);
+        let taken = self.install(remote, wasm, keep).await;
+        match taken {
+            Ok(_) => {
+                self.version = version;
+                self.note(remote, digest).await;
+                true
+            }
+            Err(why) => {
+                self.swap.refuse(&self.origin, &why);
+                match why {
+                    // Of this machine, not of the guest: it may be better next time.
+                    LoadError::Keep(_) | LoadError::Engine(_) => self.failures += 1,
+                    _ => self.version = version,
+                }
+                false
+            }
+        }
+    }
+
+    async fn install(&self, remote: &Remote, wasm: Vec<u8>, keep: Keep) -> Result<Outcome, LoadError> {
+        let origin = self.origin.clone();
+        let artifact = self.with_last_good(remote, move |good| {
+            let artifact = Artifact::new(origin, wasm)?;
+            match good.map(|good| good.keep(&artifact)) {
+                Some(Err(why)) if keep == Keep::Always => return Err(LoadError::Keep(why)),
+                Some(Err(why)) => tracing::warn!("{why}: a start without the source will not serve this guest"),
+                _ => {}
+            }
+            Ok(artifact)
+        });
+        self.swap.publish(artifact.await?, keep).await
+    }
+
+    async fn kept(&self, remote: &Remote) -> Option<Kept> {
+        self.with_last_good(remote, |good| good?.read()).await
+    }
+
+    async fn note(&self, remote: &Remote, digest: Digest) {
+        let version = self.version.clone();
+        let noted =
+            self.with_last_good(remote, move |good| good.map(|good| good.note(&digest, version.as_deref()))).await;
+        if let Some(Err(why)) = noted {
+            tracing::warn!("{why}: a start without the source will not serve this guest");
+        }
+    }
+
+    /// Does `work`, which reads or writes files, on a blocking thread. There is nothing where there is no cache folder.
+    async fn with_last_good<T: Send + 'static>(
+        &self,
+        remote: &Remote,
+        work: impl FnOnce(Option<LastGood<'_>>) -> T + Send + 'static,
+    ) -> T {
+        let compiler = Arc::clone(&self.swap.loader.compiler);
+        let (function, remote) = (Arc::clone(&self.swap.function.name), remote.clone());
+        let work = move || work(compiler.cache().map(|cache| LastGood::new(cache, &function, &remote)));
+        tokio::task::spawn_blocking(work).await.expect("files are read and written without panic")
+    }
+}
