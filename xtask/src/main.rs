@@ -4,6 +4,7 @@
 mod app;
 mod bench;
 mod burst;
+mod caller;
 mod client;
 mod gallery;
 mod javascript;
@@ -12,8 +13,10 @@ mod process;
 mod server;
 mod setup;
 mod stats;
+mod swaps;
 mod table;
 mod test;
+mod watch;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
@@ -33,6 +36,9 @@ struct Arguments {
 enum Task {
     /// Build guest and host, place ./flexwasm, and start it on this folder
     Run {
+        /// Build the guest again whenever its sources change; the running host swaps it in
+        #[arg(long)]
+        watch: bool,
         /// Passed on to flexwasm, such as --listen 127.0.0.1:8080
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -45,17 +51,24 @@ enum Task {
     Javascript,
     /// Hostile guests, each against a host that others use at the same time, into docs/
     Gallery(gallery::Arguments),
+    /// Guests that are replaced under full load, into docs/
+    Swaps(swaps::Arguments),
     /// Speed and memory beside raw hyper and beside wasmtime serve, into docs/
     Bench(bench::Arguments),
+    /// What `run --watch` starts beside the host
+    #[command(name = watch::SUBCOMMAND, hide = true)]
+    BuildOnChange,
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
-        Task::Run { arguments } => run(&arguments),
+        Task::Run { watch, arguments } => run(watch, &arguments),
         Task::Test => test::run(),
         Task::Burst(arguments) => burst::run(&arguments),
         Task::Javascript => javascript::run(),
         Task::Gallery(arguments) => gallery::run(&arguments),
+        Task::Swaps(arguments) => swaps::run(&arguments),
+        Task::BuildOnChange => watch::run(),
         Task::Bench(arguments) => bench::run(&arguments),
     };
     match result {
@@ -67,19 +80,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &[String]) -> Result<()> {
+fn run(watch: bool, arguments: &[String]) -> Result<()> {
     setup::wasm_target()?;
     let root = root();
-    setup::build_guests(&["flexwasm-guest"])?;
-    let built = root.join(setup::GUESTS).join(setup::TARGET).join("guest/flexwasm_guest.wasm");
-    place(&built, &root.join("http_trigger/guest.wasm"))?;
+    build_guest()?;
     println!("building the host (the first time this takes some minutes: it compiles wasmtime)");
     execute(&mut cargo(&["build", "--package", "flexwasm"]))?;
     let host = root.join("flexwasm");
     place(&root.join("target/debug/flexwasm"), &host)?;
+    if watch {
+        watch::start()?;
+    }
     // The host takes this process's place, so that Ctrl-C and signals reach it directly.
     let error = Command::new(&host).args(arguments).current_dir(&root).exec();
     Err(error).with_context(|| format!("cannot start {}", host.display()))
+}
+
+/// Builds the demonstration guest and puts it where the host expects it.
+fn build_guest() -> Result<()> {
+    setup::build_guests(&["flexwasm-guest"])?;
+    let built = root().join(setup::GUESTS).join(setup::TARGET).join("guest/flexwasm_guest.wasm");
+    place(&built, &root().join("http_trigger/guest.wasm"))
 }
 
 /// Copies by rename, so that a running host keeps the file that it has open.

@@ -13,7 +13,7 @@ pub fn run() -> Result<()> {
     setup::wasm_target()?;
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     let mut shellcheck = Command::new("shellcheck");
-    let steps: [(&str, &mut Command); 8] = [
+    let steps: [(&str, &mut Command); 9] = [
         ("formatting", &mut cargo(&["fmt", "--all", "--check"])),
         ("shell scripts", shellcheck.args(SCRIPTS).current_dir(crate::root())),
         ("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
@@ -21,6 +21,7 @@ pub fn run() -> Result<()> {
         ("tests", &mut cargo(&["test", "--package", "flexwasm"])),
         ("tests of these commands", &mut cargo(&["test", "--package", "xtask"])),
         ("hostile guests, a smoke run", &mut cargo(&["xtask", "gallery", "--smoke"])),
+        ("swaps under load, a smoke run", &mut cargo(&["xtask", "swaps", "--smoke"])),
         ("benchmarks, a smoke run", &mut cargo(&["xtask", "bench", "--smoke"])),
         ("documentation", docs.env("RUSTDOCFLAGS", "-D warnings")),
     ];

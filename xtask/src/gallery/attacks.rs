@@ -1,6 +1,6 @@
 //! Every attack, and what the attacker is meant to get. The guests are in `examples/hostile`.
 
-use super::caller::Got::{self, Cut, Nothing, Whole};
+use crate::caller::Got::{self, Cut, Nothing, Whole};
 use anyhow::{Context as _, Result};
 
 /// Where Rust guests are built, and where the others stand as text; below the project's folder.

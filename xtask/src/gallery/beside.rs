@@ -1,7 +1,7 @@
 //! Innocent requests, one after the other, and attackers beside them: all from one thread that never sleeps.
 
 use super::attacks::Attack;
-use super::caller::{Call, Caller, Got};
+use crate::caller::{Call, Caller, Got};
 use crate::process;
 use crate::server::{BODY, Cores};
 use anyhow::{Result, ensure};

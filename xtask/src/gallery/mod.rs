@@ -5,7 +5,6 @@
 
 mod attacks;
 mod beside;
-mod caller;
 mod log;
 mod overload;
 mod report;
@@ -26,7 +25,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Planted in the host's environment and in its app settings. Nobody may ever see it.
-const SECRET: &str = "AccountKey=PLANTED+SECRET";
+pub const SECRET: &str = "AccountKey=PLANTED+SECRET";
 /// The host's settings, below the project's folder.
 const SETTINGS: &str = "examples/hostile/host.json";
 /// What the overload calls.

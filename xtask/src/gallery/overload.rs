@@ -1,6 +1,6 @@
 //! Ten times as many callers as the pool and its queue hold, none of whom waits before the next request.
 
-use super::caller::{Caller, Got};
+use crate::caller::{Caller, Got};
 use crate::process;
 use crate::server::{Cores, Running};
 use crate::stats::percentile;

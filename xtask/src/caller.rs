@@ -1,7 +1,7 @@
 //! Somebody who calls the host, one request after the other, and sees how each of them ends.
 
-use super::SECRET;
 use crate::client::{Arrived, Client};
+use crate::gallery::SECRET;
 use anyhow::{Context as _, Result, bail};
 use memchr::memmem;
 use std::fmt;

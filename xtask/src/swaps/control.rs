@@ -1,0 +1,75 @@
+//! Asking the host for a swap without waiting for it: what `flexwasm swap` does, from a thread that has callers to look after.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The host's answer to one swap takes no longer, compiling included.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A swap that was asked for.
+pub struct Asked {
+    stream: UnixStream,
+    /// What has not left yet.
+    request: Vec<u8>,
+    sent: usize,
+    received: Vec<u8>,
+    over: bool,
+}
+
+impl Asked {
+    pub fn send(socket: &Path, guest: &[u8]) -> Result<Self> {
+        let stream = UnixStream::connect(socket).with_context(|| format!("cannot connect to {}", socket.display()))?;
+        stream.set_nonblocking(true)?;
+        let head = format!(
+            "POST /swap/swapped HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            guest.len()
+        );
+        let request = [head.as_bytes(), guest].concat();
+        Ok(Self { stream, request, sent: 0, received: Vec::new(), over: false })
+    }
+
+    /// Looks once; the host's answer, when it is there, and only once.
+    pub fn look(&mut self) -> Result<Option<Value>> {
+        if self.over {
+            return Ok(None);
+        }
+        if self.sent < self.request.len() {
+            match self.stream.write(&self.request[self.sent..]) {
+                Ok(written) => self.sent += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error).context("cannot hand over a guest"),
+            }
+            return Ok(None);
+        }
+        let mut buffer = [0; 4096];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => {
+                self.over = true;
+                let body = self.received.windows(4).position(|window| window == b"\r\n\r\n").context("no answer")?;
+                Ok(Some(serde_json::from_slice(&self.received[body + 4..]).context("no JSON")?))
+            }
+            Ok(read) => {
+                self.received.extend_from_slice(&buffer[..read]);
+                Ok(None)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error).context("no answer to a swap"),
+        }
+    }
+}
+
+/// Swaps, and waits until that is done.
+pub fn wait(socket: &Path, guest: &[u8]) -> Result<()> {
+    let (mut asked, begun) = (Asked::send(socket, guest)?, Instant::now());
+    loop {
+        if let Some(answer) = asked.look()? {
+            ensure!(answer["error"].is_null(), "a swap was refused: {answer}");
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < PATIENCE, "a swap has no end");
+    }
+}
