@@ -1,6 +1,7 @@
 //! What has to be there before anything can be built or tested.
 
 use anyhow::{Context as _, Result, bail};
+use std::fs;
 use std::process::Command;
 
 /// Where guests run.
@@ -41,6 +42,29 @@ pub fn build_servers(development: bool) -> Result<()> {
         servers.arg("--release");
     }
     crate::execute(&mut servers)
+}
+
+/// Installs Azurite, which the tests fetch guests from, into `target/azurite`, if it is not the one that is pinned.
+pub fn storage_emulator() -> Result<()> {
+    let pinned = fs::read(crate::root().join("host/tests/azurite/package.json"))?;
+    let folder = crate::root().join("target/azurite");
+    let installed = folder.join("package.json");
+    if fs::read(&installed).is_ok_and(|found| found == pinned) {
+        return Ok(());
+    }
+    println!("installing Azurite, Azure's storage emulator");
+    fs::create_dir_all(&folder)?;
+    let staged = folder.join("staged");
+    fs::create_dir_all(&staged)?;
+    fs::write(staged.join("package.json"), &pinned)?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(&staged);
+    crate::execute(&mut npm)?;
+    // Last of all, because it says that everything is there.
+    let _ = fs::remove_dir_all(folder.join("node_modules"));
+    fs::rename(staged.join("node_modules"), folder.join("node_modules"))?;
+    fs::rename(staged.join("package.json"), &installed)?;
+    Ok(())
 }
 
 /// Fails with the line that installs what is missing.

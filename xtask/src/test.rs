@@ -9,8 +9,9 @@ use std::time::Instant;
 const SCRIPTS: [&str; 3] = ["test_concurrency.sh", "deploy.sh", ".ci/run"];
 
 pub fn run() -> Result<()> {
-    setup::tools(&["shellcheck", "curl", "awk"])?;
+    setup::tools(&["shellcheck", "curl", "awk", "docker-registry", "npm", "unshare"])?;
     setup::wasm_target()?;
+    setup::storage_emulator()?;
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     let mut shellcheck = Command::new("shellcheck");
     let steps: [(&str, &mut Command); 9] = [

@@ -18,6 +18,7 @@ mod reuse;
 mod sandbox;
 mod sharing;
 mod shutdown;
+mod sources;
 mod standalone;
 mod startup;
 mod supervision;
