@@ -1,14 +1,14 @@
 //! A guest with a whole language engine in it, 12 MB of component: how long does the host take until it answers?
 //!
-//! The guest is `benches/javascript`, built with componentize-js once for each state of its sources.
+//! The guest is `examples/guest-js`.
 
-use crate::{cargo, execute, root, setup};
+use crate::languages::{self, Language};
+use crate::{cargo, execute, root};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const STARTS: usize = 5;
 
 pub fn run() -> Result<()> {
-    let guest = guest()?;
+    let guest = languages::build(Language::Js)?;
     execute(&mut cargo(&["build", "--package", "flexwasm"]))?;
     let cache = tempfile::tempdir()?;
     println!("guest: {:.1} MB; development build; from exec to the guest's first answer", megabytes(&guest)?);
@@ -28,38 +28,6 @@ pub fn run() -> Result<()> {
     mapped.sort();
     println!("  from cache  {:7.0} ms (median of {STARTS})", mapped[STARTS / 2].as_secs_f64() * 1e3);
     Ok(())
-}
-
-/// Builds the guest, if it has not been built from these very sources, and answers its file.
-pub fn guest() -> Result<PathBuf> {
-    let sources = root().join("benches/javascript");
-    let mut hasher = DefaultHasher::new();
-    for file in ["app.js", "build.mjs", "package.json"] {
-        fs::read(sources.join(file))
-            .with_context(|| format!("cannot read benches/javascript/{file}"))?
-            .hash(&mut hasher);
-    }
-    let folder = root().join("target/javascript");
-    let guest = folder.join(format!("guest-{:016x}.wasm", hasher.finish()));
-    if guest.exists() {
-        return Ok(guest);
-    }
-    setup::tools(&["node", "npm"])?;
-    println!("building the JavaScript guest");
-    fs::create_dir_all(&folder)?;
-    // Node looks for packages beside the script that wants them.
-    for file in ["build.mjs", "package.json"] {
-        fs::copy(sources.join(file), folder.join(file))?;
-    }
-    execute(
-        Command::new("npm").args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(&folder),
-    )?;
-    let staged = guest.with_extension("new");
-    let mut node = Command::new("node");
-    node.arg("build.mjs").arg(sources.join("app.js")).arg(root().join("wit")).arg(&staged);
-    execute(node.current_dir(&folder))?;
-    fs::rename(&staged, &guest)?;
-    Ok(guest)
 }
 
 /// How long the host takes from its start until the guest answers.

@@ -8,6 +8,7 @@ mod caller;
 mod client;
 mod gallery;
 mod javascript;
+mod languages;
 mod machine;
 mod process;
 mod server;
@@ -47,6 +48,11 @@ enum Task {
     Test,
     /// Like test_concurrency.sh, from one process, for any number of requests
     Burst(burst::Arguments),
+    /// Build the demonstration guest in another language
+    Guest {
+        /// Which one
+        language: languages::Language,
+    },
     /// How long a 12 MB JavaScript guest takes to be ready: compiled, and from the cache
     Javascript,
     /// Hostile guests, each against a host that others use at the same time, into docs/
@@ -65,6 +71,7 @@ fn main() -> ExitCode {
         Task::Run { watch, arguments } => run(watch, &arguments),
         Task::Test => test::run(),
         Task::Burst(arguments) => burst::run(&arguments),
+        Task::Guest { language } => languages::run(language),
         Task::Javascript => javascript::run(),
         Task::Gallery(arguments) => gallery::run(&arguments),
         Task::Swaps(arguments) => swaps::run(&arguments),

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// Where guests run.
@@ -46,34 +47,50 @@ pub fn build_servers(development: bool) -> Result<()> {
 
 /// Installs Azurite, which the tests fetch guests from, into `target/azurite`, if it is not the one that is pinned.
 pub fn storage_emulator() -> Result<()> {
-    let pinned = fs::read(crate::root().join("host/tests/azurite/package.json"))?;
     let folder = crate::root().join("target/azurite");
-    let installed = folder.join("package.json");
-    if fs::read(&installed).is_ok_and(|found| found == pinned) {
+    fs::create_dir_all(&folder)?;
+    install_for(&crate::root().join("host/tests/azurite/package.json"), &folder, |pinned| {
+        println!("installing Azurite, Azure's storage emulator");
+        fs::write(folder.join("package.json"), pinned)?;
+        npm_install(&folder)
+    })
+}
+
+/// Does `install` with what `file` says, unless that has been done; then `folder` has the same text in `installed`.
+pub fn install_for(file: &Path, folder: &Path, install: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+    let wanted = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let done = folder.join("installed");
+    if fs::read(&done).is_ok_and(|found| found == wanted) {
         return Ok(());
     }
-    println!("installing Azurite, Azure's storage emulator");
-    fs::create_dir_all(&folder)?;
-    let staged = folder.join("staged");
-    fs::create_dir_all(&staged)?;
-    fs::write(staged.join("package.json"), &pinned)?;
+    install(&wanted)?;
+    Ok(fs::write(done, wanted)?)
+}
+
+/// Installs what `package.json` in this folder names.
+pub fn npm_install(folder: &Path) -> Result<()> {
     let mut npm = Command::new("npm");
-    npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(&staged);
-    crate::execute(&mut npm)?;
-    // Last of all, because it says that everything is there.
-    let _ = fs::remove_dir_all(folder.join("node_modules"));
-    fs::rename(staged.join("node_modules"), folder.join("node_modules"))?;
-    fs::rename(staged.join("package.json"), &installed)?;
-    Ok(())
+    crate::execute(npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(folder))
 }
 
 /// Fails with the line that installs what is missing.
 pub fn tools(tools: &[&str]) -> Result<()> {
     let missing: Vec<&str> = tools.iter().copied().filter(|tool| !is_on_path(tool)).collect();
     if !missing.is_empty() {
-        bail!("missing: {list}; install with `apt-get install {list}`", list = missing.join(" "));
+        let packages: Vec<&str> = missing.iter().map(|tool| package(tool)).collect();
+        bail!("missing: {}; install with `apt-get install {}`", missing.join(" "), packages.join(" "));
     }
     Ok(())
+}
+
+/// The Debian package of a tool.
+fn package(tool: &str) -> &str {
+    match tool {
+        "awk" => "mawk",
+        "node" => "nodejs",
+        "unshare" => "util-linux",
+        same => same,
+    }
 }
 
 fn is_on_path(tool: &str) -> bool {

@@ -1,5 +1,6 @@
 //! Everything that has to hold before a change lands.
 
+use crate::languages::{self, Language};
 use crate::{cargo, execute, setup};
 use anyhow::Result;
 use std::process::Command;
@@ -9,9 +10,11 @@ use std::time::Instant;
 const SCRIPTS: [&str; 3] = ["test_concurrency.sh", "deploy.sh", ".ci/run"];
 
 pub fn run() -> Result<()> {
-    setup::tools(&["shellcheck", "curl", "awk", "docker-registry", "npm", "unshare"])?;
+    setup::tools(&["shellcheck", "curl", "awk", "docker-registry", "node", "npm", "python3", "unshare"])?;
     setup::wasm_target()?;
     setup::storage_emulator()?;
+    languages::build(Language::Js)?;
+    languages::build(Language::Python)?;
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     let mut shellcheck = Command::new("shellcheck");
     let steps: [(&str, &mut Command); 9] = [

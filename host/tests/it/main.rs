@@ -10,6 +10,7 @@ mod containment;
 mod demonstration;
 mod faults;
 mod forwarding;
+mod languages;
 mod limits;
 mod outgoing;
 mod overload;

@@ -41,7 +41,7 @@ impl Server {
     fn azurite(folder: &Path) -> Self {
         let installed = repository().join("target/azurite");
         let pinned = repository().join("host/tests/azurite/package.json");
-        let is_current = fs::read(installed.join("package.json")).ok() == Some(fs::read(&pinned).unwrap());
+        let is_current = fs::read(installed.join("installed")).ok() == Some(fs::read(&pinned).unwrap());
         assert!(is_current, "Azurite is not installed: `cargo xtask test` does it before the tests");
         let port = free_port();
         let mut command = Command::new(installed.join("node_modules/.bin/azurite-blob"));

@@ -34,7 +34,7 @@ fn served(host: &Host) -> (String, String) {
 }
 
 /// Runs `flexwasm swap` or `rollback` in the app's folder.
-fn tell(app: &Path, arguments: &[&str]) -> (ExitStatus, String, String) {
+pub fn tell(app: &Path, arguments: &[&str]) -> (ExitStatus, String, String) {
     let mut command = flexwasm();
     command.args(arguments).current_dir(app);
     output(command)

@@ -1,0 +1,109 @@
+//! The demonstration guest in other languages, built once for each state of its sources.
+
+use crate::{execute, root, setup};
+use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where everything of it is made, below the project's folder.
+const FOLDER: &str = "target/examples";
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Language {
+    /// examples/guest-js, with componentize-js
+    Js,
+    /// examples/guest-python, with componentize-py
+    Python,
+}
+
+impl Language {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Js => "guest-js",
+            Self::Python => "guest-python",
+        }
+    }
+}
+
+pub fn run(language: Language) -> Result<()> {
+    let guest = build(language)?;
+    let shown = guest.strip_prefix(root()).unwrap_or(&guest).display();
+    println!("{shown}: swap it in with `./flexwasm swap http_trigger {shown}`");
+    Ok(())
+}
+
+/// Builds the guest, if it has not been built from these very sources, and answers its file.
+pub fn build(language: Language) -> Result<PathBuf> {
+    let name = language.name();
+    let sources = root().join("examples").join(name);
+    let state = state(&[&sources, &root().join("wit")])?;
+    let folder = root().join(FOLDER);
+    let (guest, stamp) = (folder.join(name).with_extension("wasm"), folder.join(name).with_extension("state"));
+    if guest.exists() && fs::read_to_string(&stamp).is_ok_and(|built| built == state) {
+        return Ok(guest);
+    }
+    let workshop = folder.join(name);
+    fs::create_dir_all(&workshop).with_context(|| format!("cannot make {}", workshop.display()))?;
+    let staged = workshop.join("guest.wasm");
+    match language {
+        Language::Js => javascript(&sources, &workshop, &staged)?,
+        Language::Python => python(&sources, &workshop, &staged)?,
+    }
+    fs::rename(&staged, &guest)?;
+    fs::write(&stamp, state)?;
+    Ok(guest)
+}
+
+fn javascript(sources: &Path, workshop: &Path, guest: &Path) -> Result<()> {
+    setup::tools(&["node", "npm"])?;
+    println!("building the guest in JavaScript");
+    // Node looks for packages beside the script that wants them.
+    for file in ["package.json", "build.mjs"] {
+        fs::copy(sources.join(file), workshop.join(file))?;
+    }
+    setup::install_for(&sources.join("package.json"), workshop, |_| setup::npm_install(workshop))?;
+    let mut node = Command::new("node");
+    node.arg("build.mjs").arg(sources.join("app.js")).arg(root().join("wit")).arg("guest").arg(guest);
+    execute(node.current_dir(workshop))
+}
+
+fn python(sources: &Path, workshop: &Path, guest: &Path) -> Result<()> {
+    setup::tools(&["python3"])?;
+    println!("building the guest in Python");
+    let environment = workshop.join("environment");
+    let requirements = sources.join("requirements.txt");
+    setup::install_for(&requirements, workshop, |_| {
+        let mut venv = Command::new("python3");
+        execute(venv.args(["-m", "venv", "--clear"]).arg(&environment))
+            .context("Python's venv is missing: install it with `apt-get install python3-venv`")?;
+        let mut pip = Command::new(environment.join("bin/pip"));
+        execute(pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements))
+    })?;
+    // Python writes its cache beside what it reads.
+    fs::copy(sources.join("app.py"), workshop.join("app.py"))?;
+    let mut componentize = Command::new(environment.join("bin/componentize-py"));
+    componentize.arg("--quiet").arg("--wit-path").arg(root().join("wit")).args(["--world", "guest", "componentize"]);
+    execute(componentize.args(["app", "--output"]).arg(guest).current_dir(workshop))
+}
+
+/// The names and contents of all files in these folders, as a number.
+fn state(folders: &[&Path]) -> Result<String> {
+    let mut files = BTreeMap::new();
+    for folder in folders {
+        gather(folder, &mut files).with_context(|| format!("cannot read {}", folder.display()))?;
+    }
+    let mut hasher = DefaultHasher::new();
+    files.hash(&mut hasher);
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+fn gather(path: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> std::io::Result<()> {
+    if !path.is_dir() {
+        files.insert(path.to_owned(), fs::read(path)?);
+        return Ok(());
+    }
+    fs::read_dir(path)?.try_for_each(|entry| gather(&entry?.path(), files))
+}
