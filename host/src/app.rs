@@ -94,6 +94,7 @@ impl App {
         let mut loading = Loading::start(&config, &machine, &pool(&config))?;
         loading.finish().await;
         let (mut compiled, mut broken) = (Vec::new(), loading.broken());
+        broken.extend(loading.undelivered());
         for (function, guest) in config.functions.iter().zip(loading.guests().iter()) {
             let Some(guest) = guest.guest().filter(|_| function.guest.source.is_none()) else { continue };
             let file = guest::compiled::beside(&function.script_file).display().to_string();

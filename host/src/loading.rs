@@ -97,6 +97,11 @@ impl Loading {
         self.swaps.iter().filter_map(line).collect()
     }
 
+    /// Which sources did not deliver what serves now, one line each.
+    pub fn undelivered(&self) -> impl Iterator<Item = String> {
+        self.swaps.iter().filter_map(|swap| Some(format!("function {}: {}", swap.function.name, swap.undelivered()?)))
+    }
+
     /// How many guests are still on their way.
     pub fn pending(&self) -> usize {
         self.unloaded.sender_strong_count()

@@ -60,14 +60,15 @@ fn in_words(answer: &Value) -> String {
         format!("generation {} ({digest})", value["generation"])
     };
     if let Some(same) = answer.get("unchanged") {
-        return format!("unchanged: {} is this very guest", version(same));
+        return format!("outcome: unchanged, {} is this very guest", version(same));
     }
     let mut text = match &answer["old"] {
         Value::Null => String::new(),
         old => format!("old: {}\n", version(old)),
     };
     text += &format!("new: {}\n", version(&answer["new"]));
-    text += &format!("took: {:.1} ms", answer["took_ms"].as_f64().unwrap_or_default());
+    text += &format!("took: {:.1} ms\n", answer["took_ms"].as_f64().unwrap_or_default());
+    text += "outcome: swapped";
     for note in answer["notes"].as_array().into_iter().flatten() {
         text += &format!("\nnote: the new guest {}", note.as_str().unwrap_or_default());
     }

@@ -9,11 +9,11 @@
 
 mod addresses;
 mod client;
-mod tls;
+pub mod tls;
 mod upload;
 
 pub use client::Client;
-pub use tls::{Trust, trusting};
+pub use tls::Trust;
 pub use upload::Cut;
 
 use crate::config::hosts::{Name, Target, default_port};

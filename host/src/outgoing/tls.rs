@@ -1,4 +1,4 @@
-//! Encryption towards the servers that guests call: rustls with the certificates that the system trusts.
+//! Encryption towards the servers that guests call or come from: rustls with the certificates that the system trusts.
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -20,17 +20,17 @@ impl Trust {
     /// # Errors
     /// When the certificate is not trusted or for another server, or the other side speaks something else.
     pub async fn connect(&self, stream: TcpStream, server: ServerName<'static>) -> Result<TlsStream<TcpStream>, Error> {
-        let read = async || tokio::task::spawn_blocking(trusting).await.map_err(io::Error::other)?.map(Arc::new);
+        let read = async || tokio::task::spawn_blocking(|| config().map(Arc::new)).await.map_err(io::Error::other)?;
         let config = self.0.get_or_try_init(read).await.map_err(|error| explain(&error))?;
         TlsConnector::from(Arc::clone(config)).connect(server, stream).await.map_err(|error| explain(&error))
     }
 }
 
-/// Whom the system trusts. Certificates come from where OpenSSL would look for them: `SSL_CERT_FILE`, `SSL_CERT_DIR`, else the system's folder.
+/// Certificates come from where OpenSSL would look for them: `SSL_CERT_FILE`, `SSL_CERT_DIR`, else the system's folder.
 ///
 /// # Errors
-/// None that input can cause.
-pub fn trusting() -> io::Result<ClientConfig> {
+/// When the versions of TLS that are safe are not among those of the library.
+pub fn config() -> io::Result<ClientConfig> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "cannot read a trusted certificate");

@@ -1,131 +1,138 @@
-//! Guests from elsewhere: one file over https, or one layer of an artifact in an OCI registry.
+//! Guests that are not files of the app: fetched from a web server, or from an OCI registry.
 //!
-//! Whatever a source sends is held to `guest.maxSize` while it arrives. Redirects to another server are followed over https only and
-//! lose the credentials, and what went wrong is told without a query, which may be a secret. oci-client was looked at and not taken:
-//! it reads manifests, tokens and errors without a bound, and follows redirects and token services anywhere.
+//! Whoever answers is not trusted with more than the guest: what is read has a bound, all of it has a deadline, a redirect is
+//! followed only where it cannot give anything away, and no error repeats a URL's query.
 
-mod registry;
-#[cfg(test)]
-mod tests;
-mod web;
+mod http;
+mod oci;
 
 use crate::config::source::{Credentials, Place, Remote};
-use crate::outgoing::trusting;
-use registry::Registry;
-use reqwest::redirect::{Action, Attempt, Policy};
+use crate::config::units::spell_size;
+use crate::outgoing::tls;
+use reqwest::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
-use std::error::Error as _;
+use rustls::ClientConfig;
+use std::error::Error;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// Until a connection is there.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Until all of a guest is there.
-const WHOLE: Duration = Duration::from_secs(120);
-/// Redirects in a row.
-const REDIRECTS: usize = 5;
+/// For a connection, encryption included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A source of one function.
+/// For everything that one fetch takes.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The most redirects of one request.
+const MAX_REDIRECTS: usize = 5;
+
+/// A remote source of one function.
+#[derive(Debug)]
 pub struct Source {
-    client: Client,
     remote: Remote,
     max_size: u64,
-    /// How to get on with a registry; none for a file.
-    registry: Option<Registry>,
+    timeout: Duration,
+    client: Client,
 }
 
 /// What a source has.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// What the caller knows.
+    /// The version that the caller knows.
     Unchanged,
-    /// Something else.
+    /// A guest, not looked into.
     Guest {
-        /// All of it.
+        /// The file.
         wasm: Vec<u8>,
-        /// What the source calls it, so that it need not be fetched again. None if it has no name for it.
+        /// What to ask with next time: an entity tag, or the digest of a manifest. None if the server tells none.
         version: Option<String>,
     },
 }
 
-/// Why nothing came: the source, what happened, and what to do.
+/// Why there is no guest: one line for a person, without secrets.
 #[derive(Debug, thiserror::Error)]
-#[error("{remote} {why}")]
+#[error("{asked} {why}")]
 pub struct FetchError {
-    remote: String,
-    why: Why,
+    asked: String,
+    why: Failure,
 }
 
-/// What happened.
+/// What went wrong, as the end of a line that begins with the source.
 #[derive(Debug, thiserror::Error)]
-enum Why {
-    #[error("cannot be fetched ({0})")]
-    Lost(String),
-    #[error("answers with status {0}{1}")]
+enum Failure {
+    #[error(
+        "cannot be reached ({0}): check guest.source and the network and, for https, that its certificate is trusted"
+    )]
+    Unreachable(String),
+    #[error("did not answer in whole within {0:?}: look at the server and the network")]
+    Slow(Duration),
+    #[error("broke off its answer ({0}): look at the server and the network")]
+    BrokenOff(String),
+    #[error("answered {0}: {1}")]
     Status(StatusCode, &'static str),
-    #[error("is larger than {}, which guest.maxSize allows: raise it, or build a smaller guest", crate::config::units::spell_size(*.0))]
+    #[error("{0}: let guest.source name the place itself")]
+    Redirect(String),
+    #[error("does not say how long its answer is, so that a part of it could pass for the whole: look at the server")]
+    Endless,
+    #[error("has a guest of more than guest.maxSize, {}: raise it, or make the guest smaller", spell_size(*.0))]
     TooLarge(u64),
     #[error("{0}")]
-    Wrong(String),
-}
-
-impl From<reqwest::Error> for Why {
-    fn from(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let mut words = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            words = format!("{words}: {error}");
-            cause = error.source();
-        }
-        Self::Lost(words)
-    }
+    Registry(String),
 }
 
 impl Source {
-    /// Reads the certificates that the system trusts, which takes some ten milliseconds.
+    /// Prepares for fetching from `remote` guests of at most `max_size` bytes. Opens no connection.
     ///
     /// # Errors
-    /// They cannot be used.
+    /// When the certificates that the system trusts cannot be used.
     pub fn new(remote: &Remote, max_size: u64) -> Result<Self, String> {
-        let trust = trusting().map_err(|error| error.to_string())?;
-        let client = Client::builder()
-            .tls_backend_preconfigured(trust)
-            .connect_timeout(CONNECT)
-            .timeout(WHOLE)
-            .redirect(Policy::custom(redirected))
-            // It would tell the next server the query.
-            .referer(false)
-            .no_proxy()
-            .user_agent(concat!("flexwasm/", env!("CARGO_PKG_VERSION")))
-            .build();
-        let client = client.map_err(|error| error.without_url().to_string())?;
-        let registry = match &remote.place {
-            Place::Http(_) => None,
-            Place::Oci(artifact) => Some(Registry::new(artifact.clone())),
-        };
-        Ok(Self { client, remote: remote.clone(), max_size, registry })
+        let unusable = |error: &dyn Error| format!("cannot ask {remote}: {}", root_cause(error));
+        let tls = tls::config().map_err(|error| unusable(&error))?;
+        Self::trusting(tls, remote, max_size).map_err(|error| unusable(&error.without_url()))
     }
 
-    /// Whether it may have another guest tomorrow.
+    fn trusting(tls: ClientConfig, remote: &Remote, max_size: u64) -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
+            .user_agent(concat!("flexwasm/", env!("CARGO_PKG_VERSION")))
+            .tls_backend_preconfigured(tls)
+            // Whatever a resolver thinks of it: what goes to this name is not encrypted.
+            .resolve_to_addrs("localhost", &[(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()])
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            // It would carry a signature along.
+            .referer(false)
+            .redirect(Policy::custom(|attempt| match check_redirect(&attempt) {
+                Ok(()) => attempt.follow(),
+                Err(why) => attempt.error(why),
+            }))
+            .build()?;
+        Ok(Self { remote: remote.clone(), max_size, timeout: TIMEOUT, client })
+    }
+
+    /// Asks for the guest. `known` is the version that the caller has: if the source still has that one, the answer is
+    /// [`Fetched::Unchanged`] and no guest is read.
+    ///
+    /// # Errors
+    /// When there is no guest, or none within the bounds. Asking again may help.
+    pub async fn fetch(&self, known: Option<&str>) -> Result<Fetched, FetchError> {
+        let fetching = async {
+            match &self.remote.place {
+                Place::Http(url) => http::fetch(self, url, known).await,
+                Place::Oci(artifact) => oci::fetch(self, artifact, known).await,
+            }
+        };
+        let in_time = tokio::time::timeout(self.timeout, fetching).await;
+        let fetched = in_time.unwrap_or(Err(Failure::Slow(self.timeout)));
+        fetched.map_err(|why| FetchError { asked: self.remote.to_string(), why })
+    }
+
+    /// Whether asking again can ever give another guest: the digest of an artifact is for ever the same one's.
     pub fn can_change(&self) -> bool {
         !matches!(&self.remote.place, Place::Oci(artifact) if artifact.is_pinned())
     }
 
-    /// Fetches what the source has, unless that is what it called `known`.
-    ///
-    /// # Errors
-    /// [`FetchError`], in the words of whoever runs the app.
-    pub async fn fetch(&self, known: Option<&str>) -> Result<Fetched, FetchError> {
-        let fetched = match (&self.remote.place, &self.registry) {
-            (Place::Http(url), _) => web::fetch(self, url, known).await,
-            (_, Some(registry)) => registry.fetch(self, known).await,
-            (Place::Oci(_), None) => unreachable!("made with it"),
-        };
-        fetched.map_err(|why| FetchError { remote: self.remote.to_string(), why })
-    }
-
-    /// A request with the credentials, if there are any.
-    fn authenticated(&self, request: RequestBuilder) -> RequestBuilder {
+    /// The request with the credentials of the source, if it has any.
+    fn with_credentials(&self, request: RequestBuilder) -> RequestBuilder {
         match &self.remote.credentials {
             Some(Credentials { username, password }) => request.basic_auth(username, Some(password)),
             None => request,
@@ -133,45 +140,73 @@ impl Source {
     }
 }
 
-/// Follows to the same server, and to another over https.
-fn redirected(attempt: Attempt<'_>) -> Action {
-    let next = attempt.url();
-    let stays = attempt.previous().last().is_some_and(|before| before.origin() == next.origin());
-    if attempt.previous().len() > REDIRECTS {
-        return attempt.error(format!("more than {REDIRECTS} redirects"));
+/// Where a redirect may lead: on where it comes from, or to an encrypted server, which gets no credentials (reqwest drops
+/// them where scheme, host or port change).
+fn check_redirect(attempt: &Attempt<'_>) -> Result<(), String> {
+    if attempt.previous().len() > MAX_REDIRECTS {
+        return Err(format!("redirects more than {MAX_REDIRECTS} times"));
     }
-    if !next.username().is_empty() || next.password().is_some() {
-        return attempt.error("a redirect with a user or password in it");
+    let (to, from) = (attempt.url(), attempt.previous().last());
+    if to.scheme() == "https" || from.is_some_and(|from| from.origin() == to.origin()) {
+        return Ok(());
     }
-    if stays || next.scheme() == "https" {
-        return attempt.follow();
-    }
-    attempt.error("a redirect to another server without encryption")
+    Err(format!("redirects to {}, which is not encrypted", to.origin().ascii_serialization()))
+}
+
+/// Sends a request and waits for the head of its answer.
+async fn send(request: RequestBuilder) -> Result<Response, Failure> {
+    request.send().await.map_err(|error| {
+        let why = root_cause(&error);
+        match error {
+            error if error.is_redirect() => Failure::Redirect(why),
+            error if error.is_connect() => Failure::Unreachable(why),
+            _ => Failure::BrokenOff(why),
+        }
+    })
+}
+
+/// The answer, if it is one.
+fn successful(response: Response) -> Result<Response, Failure> {
+    let remedy = match response.status() {
+        StatusCode::OK => return Ok(response),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "check guest.username and guest.password, or the signature in guest.source, which may have expired"
+        }
+        StatusCode::NOT_FOUND | StatusCode::GONE => "check guest.source",
+        status if status.is_server_error() => "look at the server",
+        _ => "200 is expected: check guest.source",
+    };
+    Err(Failure::Status(response.status(), remedy))
 }
 
 /// Reads a body of at most `most` bytes.
-async fn read(mut response: Response, most: u64) -> Result<Vec<u8>, Why> {
-    if response.content_length().is_some_and(|length| length > most) {
-        return Err(Why::TooLarge(most));
+async fn read(mut response: Response, most: u64, too_large: impl Fn(u64) -> Failure) -> Result<Vec<u8>, Failure> {
+    if ![CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|header| response.headers().contains_key(header)) {
+        return Err(Failure::Endless);
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
+    let announced = response.content_length().unwrap_or(0);
+    if announced > most {
+        return Err(too_large(most));
+    }
+    let mut body = Vec::with_capacity(announced as usize);
+    let broken = |error: reqwest::Error| Failure::BrokenOff(root_cause(&error));
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if (body.len() + chunk.len()) as u64 > most {
-            return Err(Why::TooLarge(most));
+            return Err(too_large(most));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
 }
 
-/// What a status means for whoever runs the app.
-fn refused(status: StatusCode) -> Why {
-    let advice = match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            ": set guest.username and guest.password, or renew the key in the app setting of guest.source"
-        }
-        StatusCode::NOT_FOUND => ": it is not there; check guest.source",
-        _ => "",
-    };
-    Why::Status(status, advice)
+/// The innermost reason. reqwest's own words, which come first, hold the URL.
+fn root_cause(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
+    }
+    innermost.to_string()
 }
+
+#[cfg(test)]
+mod tests;

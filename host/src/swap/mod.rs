@@ -20,7 +20,7 @@ use crate::pool::Pool;
 use crate::sandbox::Policy;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -33,6 +33,8 @@ pub struct Swap {
     pool: Pool,
     /// Where requests find the guest.
     place: Arc<Published>,
+    /// Why the first guest is not what its source has.
+    undelivered: OnceLock<String>,
     /// Held by who is about to replace the guest.
     turn: Mutex<History>,
 }
@@ -93,12 +95,17 @@ impl Swap {
         pool: Pool,
         place: Arc<Published>,
     ) -> Self {
-        Self { function, policy, loader, pool, place, turn: Mutex::default() }
+        Self { function, policy, loader, pool, place, undelivered: OnceLock::new(), turn: Mutex::default() }
     }
 
     /// Why no guest serves, if that is known.
     pub fn problem(&self) -> Option<String> {
         self.place.problem().filter(|_| self.place.guest().is_none())
+    }
+
+    /// Why the first guest is not what its source has, if that is so.
+    pub fn undelivered(&self) -> Option<&str> {
+        self.undelivered.get().map(String::as_str)
     }
 
     /// Loads the first guest and then every other that its source has, for as long as it is polled. `loaded` is dropped when the

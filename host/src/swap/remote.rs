@@ -61,8 +61,9 @@ impl Following<'_> {
         match timeout(FIRST, self.source.fetch(known.as_deref())).await {
             Ok(Ok(Fetched::Unchanged)) => {}
             Ok(Ok(Fetched::Guest { wasm, version })) => {
-                if self.take(remote, wasm, version, Keep::IfPossible).await {
-                    return;
+                match self.take(remote, wasm, version, Keep::IfPossible).await {
+                    Ok(()) => return,
+                    Err(why) => self.undelivered(format!("{} {why}", self.origin)),
                 }
             }
             failed => {
@@ -72,16 +73,19 @@ impl Following<'_> {
                 };
                 self.failures = 1;
                 tracing::warn!(function = %self.swap.function.name, "{why}");
+                self.undelivered(why);
             }
         }
-        let (found, what) = match kept {
+        let file = &self.swap.function.script_file;
+        let (origin, found, what) = match kept {
             Some(Kept { wasm, .. }) => {
-                (Artifact::new(self.origin.clone(), wasm).map_err(LoadError::from), "the last good guest")
+                let artifact = Artifact::new(self.origin.clone(), wasm).map_err(LoadError::from);
+                (self.origin.clone(), artifact, "the last good guest")
             }
-            None => (self.swap.read(&self.swap.function.script_file).await, "the guest of the app"),
+            None => (file.display().to_string(), self.swap.read(file).await, "the guest of the app"),
         };
-        self.swap.begin(&self.origin, found).await;
-        if self.failures > 0
+        self.swap.begin(&origin, found).await;
+        if self.swap.undelivered().is_some()
             && let Some(guest) = self.swap.place.guest()
         {
             let function = &self.swap.function.name;
@@ -107,7 +111,8 @@ impl Following<'_> {
             Ok(Fetched::Unchanged) => self.failures = 0,
             Ok(Fetched::Guest { wasm, version }) => {
                 self.failures = 0;
-                self.take(remote, wasm, version, Keep::Always).await;
+                // What was refused is in the log, and asked for again when it changes.
+                let _ = self.take(remote, wasm, version, Keep::Always).await;
             }
             Err(why) => {
                 self.failures += 1;
@@ -116,15 +121,25 @@ impl Following<'_> {
         }
     }
 
-    /// Publishes what was fetched. Answers whether it serves.
-    async fn take(&mut self, remote: &Remote, wasm: Vec<u8>, version: Option<String>, keep: Keep) -> bool {
+    fn undelivered(&self, why: String) {
+        self.swap.undelivered.set(why).expect("there is one first guest");
+    }
+
+    /// Publishes what was fetched.
+    async fn take(
+        &mut self,
+        remote: &Remote,
+        wasm: Vec<u8>,
+        version: Option<String>,
+        keep: Keep,
+    ) -> Result<(), LoadError> {
         let digest = digest(&wasm);
         let taken = self.install(remote, wasm, keep).await;
         match taken {
             Ok(_) => {
                 self.version = version;
                 self.note(remote, digest).await;
-                true
+                Ok(())
             }
             Err(why) => {
                 self.swap.refuse(&self.origin, &why);
@@ -133,7 +148,7 @@ impl Following<'_> {
                     LoadError::Keep(_) | LoadError::Engine(_) => self.failures += 1,
                     _ => self.version = version,
                 }
-                false
+                Err(why)
             }
         }
     }

@@ -144,21 +144,48 @@ fn check_tells_what_is_set_without_secrets() {
         "counter",
         guests::COUNTER,
         r#""route": "c/{id}", "authLevel": "function""#,
-        r#"{"limits": {"memory": "32MiB"}, "grants": {"env": ["AzureWebJobsStorage"]}}"#,
+        r#"{"limits": {"memory": "32MiB"}, "grants": {"env": ["AzureWebJobsStorage"]}, "guest": {
+            "source": "%SOURCE%", "username": "%AzureWebJobsStorage%", "password": "%AzureWebJobsStorage%",
+            "sha256": "00000000000000000000000000000000000000000000000000000000000000Aa", "smoke": {"path": "/?deep"}}}"#,
     );
     let mut command = flexwasm();
-    command.arg("check").arg(app.path());
+    command.arg("check").arg(app.path()).env("SOURCE", format!("http://127.0.0.1:9/guest.wasm?sig={SECRET}"));
     let (status, stdout, stderr) = output(command);
-    assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
+    // Nobody listens there, and what came with the app is not what is pinned.
+    let said: Vec<&str> = stderr.lines().collect();
+    assert_eq!((status.code(), said.len()), (Some(1), 2), "{stderr}");
+    assert!(
+        said[0].contains("counter/guest.wasm has the SHA-256 ") && said[0].contains("guest.sha256 allows only"),
+        "{stderr}"
+    );
+    assert!(
+        said[1].starts_with("flexwasm: function counter: http://127.0.0.1:9/guest.wasm cannot be reached ("),
+        "{stderr}"
+    );
+    assert!(!stderr.contains(SECRET), "{stderr}");
     for line in [
         "pool.size                    5",
         "  route                      /api/c/{id}",
+        "  guest.source               http://127.0.0.1:9/guest.wasm\n",
+        "  guest.username             set, not shown",
+        "  guest.password             set, not shown",
+        "  guest.sha256               00000000000000000000000000000000000000000000000000000000000000aa",
+        "  guest.maxSize              64MiB",
+        "  guest.poll                 30s",
+        "  guest.smoke.path           /?deep",
+        "  guest.smoke.status         200",
         "  limits.memory              32MiB",
-        "everything is in order",
     ] {
         assert!(stdout.contains(line), "{line:?} is not in\n{stdout}");
     }
     assert!(stdout.contains("AzureWebJobsStorage") && !stdout.contains(SECRET));
+
+    let app = App::new("{}").function("counter", guests::COUNTER);
+    let mut command = flexwasm();
+    command.arg("check").arg(app.path());
+    let (status, stdout, stderr) = output(command);
+    assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
+    assert!(stdout.ends_with("\neverything is in order\n"), "{stdout}");
 }
 
 #[test]

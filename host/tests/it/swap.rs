@@ -64,6 +64,7 @@ fn a_guest_is_swapped_and_rolled_back_while_requests_run() {
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines[0].starts_with("old: generation 1 (") && lines[1].starts_with("new: generation 2 ("), "{said}");
     assert!(lines[2].starts_with("took: ") && lines[2].ends_with(" ms"), "{said}");
+    assert_eq!(lines[3..], ["outcome: swapped"]);
     let new = host.get("/api/only");
     assert_eq!((new.text(), &*new.instance()["generation"], &*new.instance()["served"]), (answer(2), "2", "1"));
     assert!(lines[1].contains(&new.instance()["digest"]), "{said}");
@@ -73,7 +74,7 @@ fn a_guest_is_swapped_and_rolled_back_while_requests_run() {
     assert_eq!(String::from_utf8(rest).unwrap(), answer(1), "what runs ends on its own generation");
 
     let (code, said) = swap(&app, &marked(2));
-    assert!(code == 0 && said.starts_with("unchanged: generation 2 ("), "{said}");
+    assert!(code == 0 && said.starts_with("outcome: unchanged, generation 2 ("), "{said}");
     for (generation, number) in [("3", 1), ("4", 2)] {
         let (status, said, _) = tell(app.path(), &["rollback", "only"]);
         assert!(status.success() && said.contains(&format!("new: generation {generation} (")), "{said}");
