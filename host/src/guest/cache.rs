@@ -2,7 +2,7 @@
 //! came from elsewhere.
 //!
 //! Whatever lies there is executed, so nobody else may be able to put anything there: the folder has to be
-//! [private](crate::private); a file in it has to be a regular file (no link), ours, and not writable by others. Files appear
+//! [`private`]; a file in it has to be a regular file (no link), ours, and not writable by others. Files appear
 //! by renaming, so a reader never sees half of one; one that was cut off by a crash fails its checksum. Beyond
 //! [`MOST`] bytes the files that have not been used for the longest time are removed.
 
