@@ -8,9 +8,9 @@
 //! | [`cli`] | flags and subcommands |
 //! | [`app`] | the one place that knows every part: build, run, drain |
 //! | [`control`] | the unix socket by which people swap guests, both ends |
-//! | [`describe`] | what is configured, and what a guest asks for and gets, in words |
 //! | [`loading`] | the guests of all functions, side by side |
 //! | [`swap`] | one function's guests over time: watched, fetched, checked, published |
+//! | [`describe`] | what is configured, and what a guest asks for and gets, in words |
 //! | [`source`] | guests from elsewhere: https and OCI registries |
 //! | [`http`] | sockets, connections, one request from top to bottom, every status the host chooses |
 //! | [`protocol`] | what the Functions host puts on the wire: ids, origins, routes |

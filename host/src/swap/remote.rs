@@ -28,7 +28,7 @@ pub async fn follow(swap: &Swap, remote: &Remote, loaded: impl Send) {
     let source = match made.await.expect("certificates are read without panic") {
         Ok(source) => source,
         Err(why) => {
-            swap.refuse(&remote.to_string(), &LoadError::Fetch(why));
+            swap.begin(&remote.to_string(), Err(LoadError::Fetch(why))).await;
             return;
         }
     };

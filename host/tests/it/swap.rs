@@ -96,6 +96,21 @@ fn a_guest_of_another_version_of_wasi_takes_the_place() {
 }
 
 #[test]
+fn what_a_new_guest_asks_for_and_does_not_get_is_said() {
+    let app = app("{}");
+    let host = app.start();
+    let (code, said) = swap(&app, &fs::read(guests::FETCH).unwrap());
+    assert_eq!(code, 0, "{said}");
+    let noted =
+        said.lines().find(|line| line.starts_with("note: the new guest asks for wasi:http/outgoing-handler@0.2."));
+    assert!(noted.is_some_and(|note| note.ends_with(" and gets nothing: grants.hosts is empty")), "{said}");
+    host.line(&["WARN", "function=only", "grants.hosts is empty"]);
+    // The old one asked for that too.
+    let (_, said) = swap(&app, &[&fs::read(guests::FETCH).unwrap()[..], &CUSTOM_SECTION].concat());
+    assert!(!said.contains("note:"), "{said}");
+}
+
+#[test]
 fn requests_that_share_an_instance_end_in_it_and_later_ones_get_the_new_guest() {
     let app = App::new(r#"{"pool": {"size": 4, "reuse": 100, "concurrentPerInstance": 4}}"#);
     let app = app.function("only", guests::P3_COUNTER);
