@@ -1,20 +1,35 @@
 #!/usr/bin/env bash
-# Creates a Flex Consumption function app in East Asia and publishes flexwasm to it, in four steps: resource group,
-# storage account, function app, package. Needs az (logged in), cargo and zip.
+# Creates or updates a Flex Consumption function app and publishes flexwasm to it. What is there already is kept and
+# compared, so a second run changes only what differs, and a run that failed is repeated to go on.
 set -euo pipefail
-cd "$(dirname "$0")"
 
 usage() {
   cat <<'END'
-Usage: ./deploy.sh [--dry-run] NAME
+Usage: ./deploy.sh [OPTIONS] NAME            creates or updates, and publishes
+       ./deploy.sh --delete [OPTIONS] NAME   removes all of it, after asking
 
-  NAME       the function app, unique in all of Azure: 3 to 40 lower-case letters, digits and dashes, a letter first;
-             the resource group is rg-NAME, the storage account is made from the same letters
-  --dry-run  print every command, run none
+  NAME                  the function app, unique in all of Azure: 3 to 40 lower-case letters, digits and dashes, a letter
+                        first; everything that it needs is made in a resource group of its own, rg-NAME
 
-Variables: LOCATION (default eastasia), INSTANCE_MEMORY in MB (512, 2048 or 4096, default 2048).
-A second run with the same NAME keeps what is there and publishes again. To remove everything:
-az group delete --name rg-NAME
+  --location REGION     as az writes it; default eastasia                           LOCATION
+  --instance-memory MB  512, 2048 (default) or 4096                                 INSTANCE_MEMORY
+  --max-instances N     1 to 1000, default 100                                      MAXIMUM_INSTANCES
+  --always-ready N      instances that never stop and are billed while idle;
+                        0 (default) to the maximum                                  ALWAYS_READY
+  --storage-auth HOW    identity (default): the app reads its storage by its role;
+                        connection-string: by a key in its settings                 STORAGE_AUTH
+  --subscription ID     or its name; default: the one that az uses                  SUBSCRIPTION
+  --zip FILE            check and publish this package, do not build one; what is
+                        older than the sources here is refused
+  --dry-run             print every command that changes something, run none, ask Azure nothing
+  --yes                 with --delete: do not ask
+  --help
+
+The variables on the right do the same as the options. How many requests an instance gets at the same time is not an option:
+it is the pool size in the package's host.json. Making the app's role needs Owner, or Contributor with Role Based Access Control
+Administrator.
+
+Exit status: 0 done, 1 a step failed, 2 a wrong call.
 END
 }
 
@@ -23,81 +38,354 @@ fail() {
   exit "${2:-1}"
 }
 
-dry_run=false name=''
-for argument in "$@"; do
-  case $argument in
+refuse() { fail "$1; see ./deploy.sh --help" 2; }
+
+location=${LOCATION:-eastasia} memory=${INSTANCE_MEMORY:-2048} maximum=${MAXIMUM_INSTANCES:-100}
+always_ready=${ALWAYS_READY:-0} storage_auth=${STORAGE_AUTH:-identity} subscription=${SUBSCRIPTION:-}
+dry_run=false delete=false yes=false name='' package=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    --location | --instance-memory | --max-instances | --always-ready | --storage-auth | --subscription | --zip)
+      [ -n "${2:-}" ] || refuse "$1 needs a value"
+      case $1 in
+        --location) location=$2 ;;
+        --instance-memory) memory=$2 ;;
+        --max-instances) maximum=$2 ;;
+        --always-ready) always_ready=$2 ;;
+        --storage-auth) storage_auth=$2 ;;
+        --subscription) subscription=$2 ;;
+        --zip) package=$(realpath --canonicalize-missing -- "$2") ;;
+      esac
+      shift ;;
     -h | --help) usage; exit 0 ;;
     --dry-run) dry_run=true ;;
-    -*) fail "unknown option $argument; see ./deploy.sh --help" 2 ;;
-    *) [ -z "$name" ] || fail "one NAME is enough; see ./deploy.sh --help" 2; name=$argument ;;
+    --delete) delete=true ;;
+    --yes) yes=true ;;
+    -*) refuse "unknown option $1" ;;
+    *) [ -z "$name" ] || refuse "one NAME is enough: '$name' and '$1'"; name=$1 ;;
   esac
+  shift
 done
+cd "$(dirname "$0")"
+
+# az checks none of these numbers, and Azure only after half of it is made.
+whole() {
+  if ! [[ $2 =~ ^[0-9]{1,5}$ ]] || [ "$((10#$2))" -lt "$3" ] || [ "$((10#$2))" -gt "$4" ]; then
+    refuse "$1 is '$2', but must be a whole number from $3 to $4"
+  fi
+}
 [[ $name =~ ^[a-z][a-z0-9-]{1,38}[a-z0-9]$ ]] ||
-  fail "NAME is '$name', but must be 3 to 40 lower-case letters, digits and dashes, a letter first; see ./deploy.sh --help" 2
-location=${LOCATION:-eastasia} memory=${INSTANCE_MEMORY:-2048}
-case $memory in 512 | 2048 | 4096) ;; *) fail "INSTANCE_MEMORY is '$memory', but must be 512, 2048 or 4096" 2 ;; esac
-# One number for the pool and for the platform: what the plan sends to an instance is what its pool can run.
-concurrency=$(sed -n 's/.*"maxConcurrentRequests": *\([0-9]*\).*/\1/p' host.json)
-[ -n "$concurrency" ] || fail "host.json: extensions.http.maxConcurrentRequests is not set: set it to the pool size"
+  refuse "NAME is '$name', but must be 3 to 40 lower-case letters, digits and dashes, a letter first and no dash last"
+[[ $location =~ ^[a-z][a-z0-9]+$ ]] ||
+  refuse "--location is '$location', but must be written as az does, such as eastasia"
+case $memory in 512 | 2048 | 4096) ;; *) refuse "--instance-memory is '$memory', but must be 512, 2048 or 4096" ;; esac
+whole --max-instances "$maximum" 1 1000
+whole --always-ready "$always_ready" 0 "$maximum"
+maximum=$((10#$maximum)) always_ready=$((10#$always_ready))
+case $storage_auth in
+  identity) deployment_auth=SystemAssignedIdentity ;;
+  connection-string) deployment_auth=StorageAccountConnectionString ;;
+  *) refuse "--storage-auth is '$storage_auth', but must be identity or connection-string" ;;
+esac
 
-group=rg-$name
-storage=st${name//-/}
-storage=${storage:0:24}
-package=target/deploy/flexwasm.zip
+# Nothing deploys an old build by mistake; target and what a build leaves beside its sources are none of them.
+check_package() {
+  local newer
+  [ -f "$package" ] || refuse "--zip: $package is not there: make it with 'cargo xtask package'"
+  newer=$(find host.json ./*/function.json Cargo.toml Cargo.lock host/Cargo.toml host/src guest wit \
+    -type f -newer "$package" -print -quit)
+  [ -z "$newer" ] || refuse "--zip: $package is older than $newer: make it anew with 'cargo xtask package'"
+}
+[ -z "$package" ] || "$delete" || check_package
 
-run() {
+# As unique as NAME, which is too long for a storage account and has dashes.
+digest=$(printf %s "$name" | sha256sum)
+letters=${name//-/}
+group=rg-$name storage=st${letters:0:14}${digest:0:8} container=app-package logs=log-$name insights=ai-$name
+# Storage Blob Data Owner: what the Functions host needs for its keys and locks, and the platform for the package.
+role=b7e6dc6d-f1e8-4753-8033-0f276bb0955b
+
+# A message of az is an error, or it is noise beside ours; an extension is never installed along the way.
+export AZURE_CORE_ONLY_SHOW_ERRORS=true AZURE_CORE_NO_COLOR=true AZURE_EXTENSION_USE_DYNAMIC_INSTALL=no
+where=()
+[ -z "$subscription" ] || where=(--subscription "$subscription")
+work=$(mktemp -d) ticker=''
+trap '[ -z "$ticker" ] || kill "$ticker"; rm -rf "$work"' EXIT
+trap 'echo; fail "interrupted: run the same command again, it goes on from what is there" 130' INT TERM
+
+step=0 title=''
+begin() {
+  step=$((step + 1)) title=$1
+  echo "Step $step of $steps: $title"
+}
+
+show() {
   printf '+'
   printf ' %q' "$@"
   printf '\n'
-  "$dry_run" || "$@"
 }
 
-# Asks Azure, quietly; in a dry run the answer is no, so that every command is shown.
-exists() { ! "$dry_run" && "$@" --output none 2>/dev/null; }
+# Runs a command quietly, with a line every 15 seconds so that nobody takes it for stuck.
+attempt() {
+  local status=0
+  (while sleep 15 >/dev/null 2>&1; do echo "  ... still busy, $SECONDS s since the start"; done) &
+  ticker=$!
+  "$@" >"$work/output" 2>"$work/errors" </dev/null || status=$?
+  kill "$ticker"
+  wait "$ticker" 2>/dev/null || true
+  ticker=''
+  return "$status"
+}
 
-if ! "$dry_run"; then
-  for tool in az cargo zip; do
-    command -v "$tool" >/dev/null || fail "$tool is needed and was not found"
+# Ends the run: which step, the last error without what might be a secret, and what to do.
+failed() {
+  local advice="run the same command again: it goes on from what is there. To remove that: ./deploy.sh --delete $name"
+  case $(<"$work/errors") in
+    *"az login"* | *AADSTS*) advice="run 'az login', then the same command again" ;;
+    *AuthorizationFailed* | *"does not have authorization"*)
+      advice="your account may not do this: it needs Owner, or Contributor with Role Based Access Control Administrator" ;;
+    *"not registered"*) advice="register what is named there with 'az provider register --wait --namespace ...', then run this again" ;;
+    *[Qq]uota*) advice="ask for a higher quota, or choose another --location" ;;
+  esac
+  {
+    echo "deploy.sh: step $step of $steps ($title) failed:"
+    sed -E -e '/^(Code|Message):/d' -e '/^[[:space:]]*$/d' \
+      -e 's/(AccountKey|SharedAccessKey|InstrumentationKey|sig|code|client_secret|password)=[^;&" ]+/\1=***/gI' \
+      "$work/errors" | tail -n 5 | cut -c 1-1000 | sed 's/^/  /'
+    echo "deploy.sh: what to do: ${1:-$advice}"
+  } >&2
+  exit 1
+}
+
+# Changes something in Azure: is shown, and in a dry run only that.
+change() {
+  local command=(az "$@" "${where[@]}" --output none)
+  show "${command[@]}"
+  "$dry_run" || attempt "${command[@]}" || failed
+}
+
+# Asks Azure for one value, by a query; in a dry run nothing is known to be there, so that every command is shown.
+ask() { "$dry_run" || az "$@" "${where[@]}" --output tsv 2>"$work/errors" </dev/null || failed; }
+
+has() { grep -qixF -- "$1" <<<"$present"; }
+
+# The list of resources may lag behind by minutes, and an app must not be created twice.
+has_app() { [ -n "$app" ]; }
+
+check_tools() {
+  local tools=(az)
+  "$delete" || tools+=(curl cargo)
+  for tool in "${tools[@]}"; do
+    command -v "$tool" >/dev/null && continue
+    case $tool in
+      az) fail "az is needed and was not found: install it as https://learn.microsoft.com/cli/azure/install-azure-cli says" ;;
+      cargo) fail "cargo is needed and was not found: install Rust with rustup, from https://rustup.rs" ;;
+      *) fail "$tool is needed and was not found: install it, on Debian with 'apt-get install $tool'" ;;
+    esac
   done
-  az account show --output none || fail "not logged in: run 'az login' first"
+  # The first that ends its look at a new Flex Consumption app: 2.86 polls for ever (azure-cli pull request 33388).
+  local oldest=2.87.0 version
+  version=$(az version --query '"azure-cli"' --output tsv)
+  [ "$(printf '%s\n' "$oldest" "$version" | sort -V | head -n 1)" = "$oldest" ] ||
+    fail "az is version $version, but must be $oldest or newer: run 'az upgrade'"
+}
+
+# The subscription's id; az answers from its own files, so a login that has run out shows only later.
+find_subscription() {
+  if az account show "${where[@]}" --query id --output tsv 2>"$work/errors"; then return; fi
+  [ -n "$subscription" ] && [ -n "$(az account list --query '[].id' --output tsv 2>/dev/null)" ] &&
+    fail "--subscription is '$subscription', which az does not know: 'az account list' shows those that it does"
+  fail "not logged in: run 'az login' first"
+}
+
+# What is in our resource group, one "type/name" a line. A group that somebody else made is not ours to change or delete.
+look() {
+  local found tag
+  present='' app=''
+  found=$(ask group list --query "[?name=='$group'].[location, to_string(tags.flexwasm)]")
+  [ -n "$found" ] || return 0
+  read -r group_location tag <<<"$found"
+  [ "$tag" = "$name" ] || fail "the resource group $group is there, but deploy.sh did not make it: choose another NAME, or, \
+if it may be changed and deleted, run: az group update --name $group --set tags.flexwasm=$name"
+  present=$group$'\n'$(ask resource list --resource-group "$group" --query "[].join('/', [type, name])")
+  app=$(ask functionapp list --resource-group "$group" --query "[?name=='$name'].name")
+}
+
+remove() {
+  local answer
+  begin "look at what is there"
+  if ! "$dry_run"; then
+    check_tools
+    find_subscription >/dev/null
+  fi
+  look
+  if ! "$dry_run" && ! has "$group"; then
+    echo "There is no resource group $group: nothing to delete."
+    exit 0
+  fi
+  begin "delete the resource group $group"
+  tail -n +2 <<<"$present" | sed 's/^/  /'
+  if ! "$yes" && ! "$dry_run"; then
+    read -r -p "All of this will be gone. Type $name to delete it: " answer || echo
+    [ "$answer" = "$name" ] || fail "nothing is deleted: the answer was not '$name' (--yes does not ask)"
+  fi
+  change group delete --name "$group" --yes
+  "$dry_run" || echo "Deleted."
+  exit 0
+}
+
+if "$delete"; then
+  steps=2
+  remove
 fi
 
-echo "Step 1 of 4: resource group $group in $location"
-run az group create --name "$group" --location "$location" --output none
-
-echo "Step 2 of 4: storage account $storage"
-run az storage account create --name "$storage" --resource-group "$group" --location "$location" --sku Standard_LRS \
-  --allow-blob-public-access false --min-tls-version TLS1_2 --output none
-
-echo "Step 3 of 4: function app $name ($memory MB, $concurrency requests at the same time on each instance)"
-if exists az functionapp show --resource-group "$group" --name "$name"; then
-  echo "it exists already"
-else
-  # No --runtime-version: az refuses the one that Azure wants and sends it by itself.
-  run az functionapp create --resource-group "$group" --name "$name" --storage-account "$storage" \
-    --flexconsumption-location "$location" --runtime custom --instance-memory "$memory" --https-only true \
-    --disable-app-insights true --output none
+steps=8
+begin "look at what is there"
+"$dry_run" || check_tools
+subscription_id=SUBSCRIPTION_ID
+"$dry_run" || subscription_id=$(find_subscription)
+look
+if has "$group" && [ "$group_location" != "$location" ]; then
+  fail "the resource group $group is in $group_location: give --location $group_location, or choose another NAME"
 fi
-run az functionapp scale config set --resource-group "$group" --name "$name" --trigger-type http \
-  --trigger-settings "perInstanceConcurrency=$concurrency" --output none
+if ! "$dry_run" && ! has_app; then
+  regions=$(ask functionapp list-flexconsumption-locations --query "[].name")
+  grep -qxF "$location" <<<"$regions" ||
+    fail "--location is '$location', but Flex Consumption is offered in: $(sort <<<"$regions" | paste -sd ' ')"
+  taken=$(ask rest --method post --url "/subscriptions/$subscription_id/providers/Microsoft.Web/checknameavailability?api-version=2024-04-01" \
+    --body "{\"name\":\"$name\",\"type\":\"Site\"}" --query "nameAvailable || message")
+  [ "${taken,,}" = true ] || fail "NAME is '$name', which Azure does not give, choose another one: $taken"
+fi
+if ! "$dry_run" && ! has "Microsoft.Storage/storageAccounts/$storage"; then
+  taken=$(ask storage account check-name --name "$storage" --query "nameAvailable || message")
+  [ "${taken,,}" = true ] || fail "the storage account $storage cannot be made, choose another NAME: $taken"
+fi
 
-echo "Step 4 of 4: build and publish"
-run cargo build --release --package flexwasm
-run cargo build --profile guest --target wasm32-wasip2 --target-dir target/guests --package flexwasm-guest
-run cp target/guests/wasm32-wasip2/guest/flexwasm_guest.wasm http_trigger/guest.wasm
-run install -D -m 0755 target/release/flexwasm target/deploy/flexwasm
-# Compiled for every x86-64 processor, whichever this one is: a cold start maps the guest and compiles nothing.
-run target/deploy/flexwasm compile --portable http_trigger/guest.wasm
-run target/deploy/flexwasm check .
-run rm -f "$package"
-run zip -q -X "$package" host.json http_trigger/function.json http_trigger/guest.wasm http_trigger/guest.cwasm
-# The executable stands at the top, under the very name that host.json gives, with its mode.
-run zip -q -X -j "$package" target/deploy/flexwasm
-run az functionapp deployment source config-zip --resource-group "$group" --name "$name" --src "$package" \
-  --build-remote false --timeout 600 --output none
-
-host=$name.azurewebsites.net
+begin "package"
+making=(cargo xtask package)
+[ -z "$package" ] || making+=(--check "$package")
+show "${making[@]}"
+concurrency=POOL_SIZE
 if ! "$dry_run"; then
-  host=$(az functionapp show --resource-group "$group" --name "$name" --query properties.defaultHostName --output tsv)
+  "${making[@]}" | tee "$work/package" ||
+    fail "step $step of $steps ($title) failed: nothing in Azure is changed; mend what is said there"
+  # One number for the pool and for the platform, as the host itself reads it: what is sent to an instance is what it can run.
+  concurrency=$(sed -n 's/^pool\.size *//p' "$work/package")
+  whole "host.json: the pool size" "$concurrency" 1 1000
 fi
-echo "Done. Try: ./test_concurrency.sh https://$host/api/http_trigger 20 5"
+package=${package:-dist/flexwasm.zip}
+
+begin "resource group $group in $location"
+has "$group" || change group create --name "$group" --location "$location" --tags "flexwasm=$name"
+
+begin "storage account $storage"
+resources=/subscriptions/$subscription_id/resourceGroups/$group/providers
+storage_id=$resources/Microsoft.Storage/storageAccounts/$storage
+has "Microsoft.Storage/storageAccounts/$storage" ||
+  change storage account create --name "$storage" --resource-group "$group" --location "$location" --sku Standard_LRS \
+    --allow-blob-public-access false --min-tls-version TLS1_2
+
+begin "logs: $logs and $insights"
+has "Microsoft.OperationalInsights/workspaces/$logs" ||
+  change monitor log-analytics workspace create --workspace-name "$logs" --resource-group "$group" --location "$location"
+# 'az monitor app-insights' would be an extension.
+has "Microsoft.Insights/components/$insights" ||
+  change resource create --name "$insights" --resource-group "$group" --resource-type Microsoft.Insights/components \
+    --api-version 2020-02-02 --is-full-object --properties "{\"location\":\"$location\",\"kind\":\"web\",\"properties\":\
+{\"Application_Type\":\"web\",\"WorkspaceResourceId\":\"$resources/Microsoft.OperationalInsights/workspaces/$logs\"}}"
+
+begin "function app $name ($memory MB, up to $maximum instances with $concurrency requests each)"
+if ! has_app; then
+  # A creation that was cut off leaves a plan, and the next one would make a second.
+  sed -n 's#^Microsoft.Web/serverFarms/##Ip' <<<"$present" | while read -r orphan; do
+    change functionapp plan delete --name "$orphan" --resource-group "$group" --yes
+  done
+  # Named by us and made before: az would make another one, with a number in its name, at every attempt.
+  change storage container-rm create --name "$container" --storage-account "$storage" --resource-group "$group"
+  # No --runtime-version: az refuses the one that Azure wants, and sends it by itself.
+  change functionapp create --name "$name" --resource-group "$group" --storage-account "$storage" \
+    --flexconsumption-location "$location" --runtime custom --instance-memory "$memory" \
+    --maximum-instance-count "$maximum" --https-only true --app-insights "$insights" \
+    --deployment-storage-name "$storage" --deployment-storage-container-name "$container" \
+    --deployment-storage-auth-type "$deployment_auth"
+fi
+site=(--name "$name" --resource-group "$group")
+has_memory='' has_maximum='' has_concurrency='' has_ready=null has_https=true has_auth=$deployment_auth principal=PRINCIPAL_ID host=''
+if ! "$dry_run"; then
+  config=properties.functionAppConfig
+  state=$(ask functionapp show "${site[@]}" --query "join(' ', map(&to_string(@), [$config.scaleAndConcurrency.instanceMemoryMB,
+    $config.scaleAndConcurrency.maximumInstanceCount, $config.scaleAndConcurrency.triggers.http.perInstanceConcurrency,
+    $config.scaleAndConcurrency.alwaysReady[?name=='http'] | [0].instanceCount, properties.httpsOnly,
+    $config.deployment.storage.authentication.type, identity.principalId, properties.defaultHostName]))")
+  read -r has_memory has_maximum has_concurrency has_ready has_https has_auth principal host <<<"$state"
+fi
+[ "${has_auth,,}" = "${deployment_auth,,}" ] ||
+  fail "the app was made with another --storage-auth ($has_auth): give that one, or remove it first: ./deploy.sh --delete $name"
+[ "$has_memory $has_maximum $has_concurrency" = "$memory $maximum $concurrency" ] ||
+  change functionapp scale config set "${site[@]}" --instance-memory "$memory" --maximum-instance-count "$maximum" \
+    --trigger-type http --trigger-settings "perInstanceConcurrency=$concurrency"
+if [ "$always_ready" -gt 0 ] && [ "$has_ready" != "$always_ready" ]; then
+  change functionapp scale config always-ready set "${site[@]}" --settings "http=$always_ready"
+elif [ "$always_ready" -eq 0 ] && [ "$has_ready" != null ]; then
+  change functionapp scale config always-ready delete "${site[@]}" --setting-names http
+fi
+[ "$has_https" = true ] || change functionapp update "${site[@]}" --set httpsOnly=true
+if [ "$storage_auth" = identity ]; then
+  if [ "$principal" = null ]; then
+    change functionapp identity assign "${site[@]}"
+    principal=$(ask functionapp identity show "${site[@]}" --query principalId)
+  fi
+  # The deployment's own role is az's doing; this one is for the Functions host, and holds for both.
+  held=$(ask role assignment list --scope "$storage_id" --fill-principal-name false \
+    --query "[?principalId=='$principal' && ends_with(roleDefinitionId, '$role')].name")
+  [ -n "$held" ] || change role assignment create --assignee-object-id "$principal" \
+    --assignee-principal-type ServicePrincipal --role "$role" --scope "$storage_id"
+  # az always writes the key of the storage account into the settings.
+  settings=$(ask functionapp config appsettings list "${site[@]}" --query "[].name")
+  if "$dry_run" || ! grep -qx AzureWebJobsStorage__accountName <<<"$settings"; then
+    change functionapp config appsettings set "${site[@]}" --settings "AzureWebJobsStorage__accountName=$storage"
+  fi
+  if "$dry_run" || grep -qx AzureWebJobsStorage <<<"$settings"; then
+    change functionapp config appsettings delete "${site[@]}" --setting-names AzureWebJobsStorage
+  fi
+fi
+
+begin "publish (az waits a minute for the app at the end)"
+publish=(az functionapp deployment source config-zip "${site[@]}" --src "$package" --build-remote false --timeout 600
+  "${where[@]}" --output none)
+show "${publish[@]}"
+# A new role takes up to ten minutes to reach the storage.
+tries=20
+while ! "$dry_run" && ! attempt "${publish[@]}"; do
+  # The package is in place; whether the app is well is what the last step finds out.
+  if grep -qE 'Deployment was successful but|Failed to fetch host key' "$work/errors"; then break; fi
+  tries=$((tries - 1))
+  if [ "$storage_auth" != identity ] || [ "$tries" -eq 0 ] ||
+    ! grep -qE 'Status Code: 403|Forbidden|BlobUploadFailed|not authorized to perform' "$work/errors"; then
+    failed
+  fi
+  echo "  the app may not use its storage yet; another attempt in 30 s, at most $tries more"
+  sleep 30
+done
+
+[ -n "$host" ] || host=$name.azurewebsites.net
+url=https://$host/api/http_trigger
+begin "wait until $url answers"
+call="$url?name=$name&delay=0.1"
+show curl "$call"
+"$dry_run" && exit
+tries=60
+until status=$(curl --silent --show-error --max-time 30 --output "$work/answer" --write-out '%{http_code}' "$call" \
+  2>"$work/errors") && [ "$status" = 200 ]; do
+  tries=$((tries - 1))
+  if [ "$tries" -eq 0 ]; then
+    [ "$status" = 000 ] || { echo "HTTP $status"; head -c 300 "$work/answer"; } >"$work/errors"
+    failed "look at the app's log in $insights, then run the same command again"
+  fi
+  [ $((tries % 6)) -ne 0 ] || echo "  ... HTTP $status, $SECONDS s since the start"
+  sleep 5
+done
+head -c 1000 "$work/answer"
+echo
+echo "Deployed: $url"
+echo "Try: ./test_concurrency.sh $url 20 5"

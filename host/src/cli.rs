@@ -18,6 +18,7 @@ use crate::engine::code::{self, Processors};
 use crate::guest::artifact::Artifact;
 use crate::guest::{self, LoadError, cache, compiled, compiler};
 use crate::observe::{log, machine::Machine, startup};
+use crate::package::Package;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -92,6 +93,9 @@ enum Command {
     Check {
         /// The app root: the folder with host.json [default: FUNCTIONS_APP_ROOT_PATH, else the working directory]
         root: Option<PathBuf>,
+        /// Validate a deployment package in its place: modes, executable, functions, and guests compiled for every processor
+        #[arg(long, value_name = "ZIP", conflicts_with = "root")]
+        package: Option<PathBuf>,
     },
     /// Tell what guests ask for, what they get, and what their limits are, without running them
     #[command(after_help = "\
@@ -195,8 +199,18 @@ fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<Exi
     let given = Circumstances { machine_memory: machine.memory_total, listen, cache_folders, control_sockets };
 
     let begun = Instant::now();
+    // Unpacked until the end of the command.
+    let package;
     let configured = match command {
-        Some(Command::Check { root: named }) => {
+        Some(Command::Check { package: Some(zip), .. }) => {
+            package = Package::unpack(&zip).map_err(|problems| listed(&problems))?;
+            print!("{}\n{}\n", zip.display(), package.listing());
+            // So that every file is called as in the package.
+            std::env::set_current_dir(package.folder())
+                .map_err(|error| format!("cannot enter the package ({error})"))?;
+            package.load(Path::new("."), settings.clone(), &given).map(|config| (config, Purpose::Check))
+        }
+        Some(Command::Check { root: named, package: None }) => {
             config::load(&named.unwrap_or_else(root), settings.clone(), &given).map(|config| (config, Purpose::Check))
         }
         Some(Command::Explain { function }) => {

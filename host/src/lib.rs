@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`cli`] | flags and subcommands |
 //! | [`app`] | the one place that knows every part: build, run, drain |
+//! | [`package`] | the zip that is deployed, held to what Azure can start |
 //! | [`control`] | the unix socket by which people swap guests, both ends |
 //! | [`loading`] | the guests of all functions, side by side |
 //! | [`swap`] | one function's guests over time: watched, fetched, checked, published |
@@ -42,6 +43,7 @@ pub mod http;
 pub mod loading;
 pub mod observe;
 pub mod outgoing;
+pub mod package;
 pub mod pool;
 pub mod private;
 pub mod protocol;

@@ -71,17 +71,8 @@ fn javascript(sources: &Path, workshop: &Path, guest: &Path) -> Result<()> {
 }
 
 fn python(sources: &Path, workshop: &Path, guest: &Path) -> Result<()> {
-    setup::tools(&["python3"])?;
     println!("building the guest in Python");
-    let environment = workshop.join("environment");
-    let requirements = sources.join("requirements.txt");
-    setup::install_for(&requirements, workshop, |_| {
-        let mut venv = Command::new("python3");
-        execute(venv.args(["-m", "venv", "--clear"]).arg(&environment))
-            .context("Python's venv is missing: install it with `apt-get install python3-venv`")?;
-        let mut pip = Command::new(environment.join("bin/pip"));
-        execute(pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements))
-    })?;
+    let environment = setup::python(&sources.join("requirements.txt"), workshop)?;
     // Python writes its cache beside what it reads.
     fs::copy(sources.join("app.py"), workshop.join("app.py"))?;
     let mut componentize = Command::new(environment.join("bin/componentize-py"));

@@ -10,6 +10,7 @@ mod gallery;
 mod javascript;
 mod languages;
 mod machine;
+mod package;
 mod process;
 mod server;
 mod setup;
@@ -46,6 +47,8 @@ enum Task {
     },
     /// Formatting, lints, tests, documentation and shell scripts: everything that CI runs
     Test,
+    /// Build and check dist/flexwasm.zip, which deploy.sh publishes
+    Package(package::Arguments),
     /// Like test_concurrency.sh, from one process, for any number of requests
     Burst(burst::Arguments),
     /// Build the demonstration guest in another language
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Run { watch, arguments } => run(watch, &arguments),
         Task::Test => test::run(),
+        Task::Package(arguments) => package::run(&arguments),
         Task::Burst(arguments) => burst::run(&arguments),
         Task::Guest { language } => languages::run(language),
         Task::Javascript => javascript::run(),
@@ -88,7 +92,6 @@ fn main() -> ExitCode {
 }
 
 fn run(watch: bool, arguments: &[String]) -> Result<()> {
-    setup::wasm_target()?;
     let root = root();
     build_guest()?;
     println!("building the host (the first time this takes some minutes: it compiles wasmtime)");

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where guests run.
@@ -11,24 +11,25 @@ pub const TARGET: &str = "wasm32-wasip2";
 /// Where guests are built, below the project's folder; the tests use the same one.
 pub const GUESTS: &str = "target/guests";
 
-/// Adds the guests' target to the toolchain if it is missing.
-pub fn wasm_target() -> Result<()> {
+/// Adds a target to the toolchain if it is missing.
+pub fn target(name: &str) -> Result<()> {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).current_dir(crate::root()).output();
     let sysroot = sysroot.context("cannot start rustc: install Rust with rustup, from https://rustup.rs")?;
     let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
-    if std::path::Path::new(&sysroot).join("lib/rustlib").join(TARGET).exists() {
+    if Path::new(&sysroot).join("lib/rustlib").join(name).exists() {
         return Ok(());
     }
-    println!("adding the target {TARGET} to the toolchain");
+    println!("adding the target {name} to the toolchain");
     let mut rustup = Command::new("rustup");
-    rustup.args(["target", "add", TARGET]).current_dir(crate::root());
+    rustup.args(["target", "add", name]).current_dir(crate::root());
     crate::execute(&mut rustup).with_context(|| {
-        format!("the standard library for {TARGET} is missing in {sysroot}; add it with `rustup target add {TARGET}`")
+        format!("the standard library for {name} is missing in {sysroot}; add it with `rustup target add {name}`")
     })
 }
 
 /// Builds the guests of these packages.
 pub fn build_guests(packages: &[&str]) -> Result<()> {
+    target(TARGET)?;
     println!("building the guests");
     let mut build = crate::cargo(&["build", "--profile", "guest", "--target", TARGET, "--target-dir", GUESTS]);
     crate::execute(build.args(packages.iter().flat_map(|package| ["--package", package])))
@@ -54,6 +55,21 @@ pub fn storage_emulator() -> Result<()> {
         fs::write(folder.join("package.json"), pinned)?;
         npm_install(&folder)
     })
+}
+
+/// Installs what the requirements file names into an environment of Python's in `folder`, and answers that.
+pub fn python(requirements: &Path, folder: &Path) -> Result<PathBuf> {
+    tools(&["python3"])?;
+    fs::create_dir_all(folder)?;
+    let environment = folder.join("environment");
+    install_for(requirements, folder, |_| {
+        let mut venv = Command::new("python3");
+        crate::execute(venv.args(["-m", "venv", "--clear"]).arg(&environment))
+            .context("Python's venv is missing: install it with `apt-get install python3-venv`")?;
+        let mut pip = Command::new(environment.join("bin/pip"));
+        crate::execute(pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements))
+    })?;
+    Ok(environment)
 }
 
 /// Does `install` with what `file` says, unless that has been done; then `folder` has the same text in `installed`.
@@ -87,6 +103,7 @@ pub fn tools(tools: &[&str]) -> Result<()> {
 fn package(tool: &str) -> &str {
     match tool {
         "awk" => "mawk",
+        "musl-gcc" => "musl-tools",
         "node" => "nodejs",
         "unshare" => "util-linux",
         same => same,

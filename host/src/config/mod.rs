@@ -49,6 +49,9 @@ pub const READY_WITHIN: Duration = Duration::from_secs(10);
 /// The running executable, also after another file has taken its name.
 pub const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
+/// The app setting with the port that the Functions host chose (azure-contract.md, S1).
+pub const CUSTOM_HANDLER_PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
+
 /// Who started the process, which decides whom it trusts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -69,6 +72,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Slots, which is the number of concurrent invocations.
     pub pool_size: u32,
+    /// Whether that is the default for the machine's memory.
+    pub pool_size_by_memory: bool,
     /// Invocations that may wait for a slot.
     pub queue_length: u32,
     /// How long one may wait for a slot.
@@ -234,12 +239,12 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         Some(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         None => given.listen.unwrap_or(DEFAULT_LISTEN),
     };
-    let default_size = azure.max_concurrent_requests.unwrap_or_else(|| default_pool_size(given.machine_memory));
-    if host.pool_size.is_none() && default_size > settings::MAX_POOL_SIZE {
-        let remedy = format!("is the default of pool.size, which is at most {}", settings::MAX_POOL_SIZE);
-        problems.add(host_json::FILE, "extensions.http.maxConcurrentRequests", Some(&default_size.into()), remedy);
+    let (named, most) = (azure.max_concurrent_requests, settings::MAX_POOL_SIZE);
+    if let Some(size) = named.filter(|size| host.pool_size.is_none() && *size > most) {
+        let remedy = format!("is the default of pool.size, which is at most {most}");
+        problems.add(host_json::FILE, "extensions.http.maxConcurrentRequests", Some(&size.into()), remedy);
     }
-    let config = resolve(role, listen, &host, default_size, given, azure.route_prefix, functions);
+    let config = resolve(role, listen, &host, named, given, azure.route_prefix, functions);
     if problems.0.is_empty() { Ok(config) } else { Err(problems.0) }
 }
 
@@ -249,25 +254,26 @@ pub fn serve(guest: PathBuf, host: &HostPatch, grants: Grants, given: &Circumsta
     let trigger = Trigger::Http { route: route::Template::everything(), methods: None, keyed: false };
     let (script_file, guest) = (guest, GuestSettings::default());
     let function = Function { name: "serve".into(), trigger, script_file, guest, limits, reuse, grants };
-    let default_size = default_pool_size(given.machine_memory);
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
-    resolve(Role::Serve, listen, host, default_size, given, String::new(), vec![function])
+    resolve(Role::Serve, listen, host, None, given, String::new(), vec![function])
 }
 
 fn resolve(
     role: Role,
     listen: SocketAddr,
     host: &HostPatch,
-    default_size: u32,
+    max_concurrent_requests: Option<u32>,
     given: &Circumstances,
     route_prefix: String,
     functions: Vec<Function>,
 ) -> Config {
-    let pool_size = host.pool_size.unwrap_or(default_size);
+    let set = host.pool_size.or(max_concurrent_requests);
+    let pool_size = set.unwrap_or_else(|| default_pool_size(given.machine_memory));
     Config {
         role,
         listen,
         pool_size,
+        pool_size_by_memory: set.is_none(),
         queue_length: host.queue_length.unwrap_or(pool_size.saturating_mul(2)),
         queue_timeout: host.queue_timeout.unwrap_or(Duration::from_secs(30)),
         total_memory: host.total_memory.unwrap_or(given.machine_memory / 10 * 6),
@@ -309,7 +315,7 @@ fn default_pool_size(machine_memory: u64) -> u32 {
 
 /// The port that the Functions host chose; the newer name wins (azure-contract.md, S1).
 fn custom_handler_port(settings: &AppSettings, problems: &mut Problems) -> Option<u16> {
-    let names = ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"];
+    let names = [CUSTOM_HANDLER_PORT, "FUNCTIONS_HTTPWORKER_PORT"];
     let (name, text) = names.into_iter().find_map(|name| Some((name, settings.get(name)?)))?;
     let port = text.parse().ok().filter(|port| *port != 0);
     if port.is_none() {
@@ -339,7 +345,8 @@ fn add_local_settings(root: &Path, settings: &mut AppSettings, problems: &mut Pr
     }
 }
 
-fn read_json(root: &Path, file: &Path, problems: &mut Problems) -> Option<Value> {
+/// Reads one JSON object of the app; None when there is none, with the mistake noted.
+pub(crate) fn read_json(root: &Path, file: &Path, problems: &mut Problems) -> Option<Value> {
     let shown = file.display().to_string();
     let bytes = match fs::read(root.join(file)) {
         Ok(bytes) => bytes,

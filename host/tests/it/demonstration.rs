@@ -206,35 +206,6 @@ fn x1_x2_the_files_are_what_the_functions_host_wants() {
 }
 
 #[test]
-fn deploy_sh_shows_its_four_steps_and_checks_its_arguments() {
-    let deploy = |arguments: &[&str]| {
-        let mut command = Command::new("bash");
-        command.arg(repository().join("deploy.sh")).args(arguments);
-        output(command)
-    };
-    let (status, stdout, _) = deploy(&["--dry-run", "my-app"]);
-    assert!(status.success());
-    let commands: Vec<_> = stdout.lines().filter_map(|line| line.strip_prefix("+ az ")).collect();
-    for (command, words) in commands.iter().zip([
-        "group create --name rg-my-app --location eastasia",
-        "storage account create --name stmyapp",
-        "functionapp create --resource-group rg-my-app --name my-app --storage-account stmyapp --flexconsumption-location eastasia --runtime custom",
-        "functionapp scale config set --resource-group rg-my-app --name my-app --trigger-type http --trigger-settings perInstanceConcurrency=32",
-        "functionapp deployment source config-zip --resource-group rg-my-app --name my-app --src target/deploy/flexwasm.zip",
-    ]) {
-        assert!(command.starts_with(words), "{command}");
-    }
-    assert_eq!(commands.len(), 5);
-    let step = |words: &str| stdout.find(words).unwrap_or_else(|| panic!("{words:?} is not in\n{stdout}"));
-    let compile = step("+ target/deploy/flexwasm compile --portable http_trigger/guest.wasm\n");
-    let zip = step("http_trigger/guest.wasm http_trigger/guest.cwasm\n");
-    assert!(compile < step("+ target/deploy/flexwasm check .\n") && step("flexwasm check .") < zip);
-    for arguments in [&[][..], &["X"], &["a"], &["my-app", "other"], &["--wrong", "my-app"]] {
-        assert_eq!(deploy(arguments).0.code(), Some(2), "{arguments:?}");
-    }
-}
-
-#[test]
 fn the_readme_lists_every_setting() {
     use flexwasm::config::settings::{FUNCTION_KEYS, HOST_KEYS};
     use flexwasm::config::source::GUEST_KEYS;

@@ -14,6 +14,7 @@ mod languages;
 mod limits;
 mod outgoing;
 mod overload;
+mod package;
 mod proxying;
 mod reuse;
 mod sandbox;

@@ -70,7 +70,6 @@ pub struct Row {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    setup::wasm_target()?;
     let smoke = arguments.smoke;
     let rounds = if smoke { 1 } else { arguments.rounds };
     let processors = process::processors()?;

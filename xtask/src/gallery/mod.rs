@@ -58,7 +58,6 @@ struct Results {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    setup::wasm_target()?;
     let smoke = arguments.smoke;
     let processors = process::processors()?;
     let [server, client, ..] = processors[..] else { bail!("the gallery needs two processors, one for each side") };

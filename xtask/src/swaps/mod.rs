@@ -74,7 +74,6 @@ struct Seen {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    setup::wasm_target()?;
     let smoke = arguments.smoke;
     let processors = process::processors()?;
     let [server, client, ..] = processors[..] else { bail!("swaps needs two processors, one for each side") };

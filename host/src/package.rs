@@ -1,0 +1,203 @@
+//! The package that is deployed: what a zip has to be so that Azure can start it, and so that it starts fast (azure-contract.md
+//! X1 and X2, flex-deploy.md §3).
+//!
+//! The plan unpacks it read-only and says little about what it does not like, so everything is looked at before.
+
+use crate::config::function_json::Trigger;
+use crate::config::section::{Problem, Problems};
+use crate::config::units::spell_size;
+use crate::config::{self, AppSettings, CUSTOM_HANDLER_PORT, Circumstances, Config, Function, host_json};
+use crate::engine::code::{Processors, compiler};
+use crate::guest::artifact::Artifact;
+use crate::guest::compiled::{self, Unusable};
+use object::elf::{self, FileHeader64};
+use object::endian::LittleEndian;
+use object::read::elf::{FileHeader as _, ProgramHeader as _};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use zip::{System, ZipArchive};
+
+/// Bytes of all files of a package together.
+const MAX_UNPACKED: u64 = 1 << 30;
+
+/// What makes a package that is in order.
+const REMEDY: &str = "make it with `cargo xtask package`";
+
+/// A package, unpacked for as long as this lives.
+pub struct Package {
+    folder: TempDir,
+    name: String,
+    files: BTreeMap<String, Entry>,
+}
+
+/// What the zip says about one file.
+struct Entry {
+    /// None where no Unix made the entry, and so no mode was kept.
+    mode: Option<u32>,
+    size: u64,
+}
+
+impl Package {
+    /// Unpacks `zip`, and looks at its files and its executable.
+    ///
+    /// # Errors
+    /// Every mistake found, never an empty list.
+    pub fn unpack(zip: &Path) -> Result<Self, Vec<Problem>> {
+        let name = zip.display().to_string();
+        let whole = |remedy: String| vec![Problem { file: name.clone(), key: String::new(), value: None, remedy }];
+        let file = File::open(zip).map_err(|error| whole(format!("cannot be read ({error}): {REMEDY}")))?;
+        let mut archive = ZipArchive::new(file).map_err(|error| whole(format!("is no zip ({error}): {REMEDY}")))?;
+        let folder = tempfile::tempdir().map_err(|error| whole(format!("cannot be unpacked ({error})")))?;
+        let files = extract(&mut archive, folder.path()).map_err(|why| whole(format!("{why}: {REMEDY}")))?;
+        let mut problems = Problems::default();
+        let package = Self { folder, name, files };
+        package.check_files(&mut problems);
+        if problems.0.is_empty() { Ok(package) } else { Err(problems.0) }
+    }
+
+    /// The app root, for as long as the package lives.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its files with their modes and sizes, a line each.
+    pub fn listing(&self) -> String {
+        let line = |(name, Entry { mode, size }): (&String, &Entry)| {
+            format!("{name} {:04o} {:.1} kB\n", mode.unwrap_or_default() & 0o7777, *size as f64 / 1e3)
+        };
+        self.files.iter().map(line).collect()
+    }
+
+    /// Reads the configuration in `root`, a name of [`Self::folder`], as the process would that the Functions host starts, and
+    /// holds the functions to what a package promises. Sources of guests elsewhere are left out: what is in the package counts.
+    ///
+    /// # Errors
+    /// Every mistake found, never an empty list.
+    pub fn load(&self, root: &Path, mut settings: AppSettings, given: &Circumstances) -> Result<Config, Vec<Problem>> {
+        settings.insert(CUSTOM_HANDLER_PORT.to_owned(), config::DEFAULT_LISTEN.port().to_string());
+        let mut config = config::load(root, settings, given)?;
+        let mut problems = Problems::default();
+        if config.pool_size_by_memory {
+            let remedy = "is not set: set it, so that deploy.sh can tell the platform the same number as the pool has";
+            problems.add(host_json::FILE, "extensions.http.maxConcurrentRequests", None, remedy);
+        }
+        for function in &mut config.functions {
+            let file = format!("{}/function.json", function.name);
+            if function.trigger == Trigger::Envelope {
+                let remedy = "the Functions host would send JSON envelopes, which get a 501: give the function one \
+                    httpTrigger and one http binding, and set customHandler.enableProxyingHttpRequest in host.json";
+                problems.add(&file, "bindings", None, remedy);
+            }
+            if let Err(why) = portable(function) {
+                let shown = compiled::beside(&function.script_file).display().to_string();
+                problems.add(&shown, "", None, format!("{why}: run `flexwasm compile --portable` before packing"));
+            }
+            function.guest.source = None;
+        }
+        if problems.0.is_empty() { Ok(config) } else { Err(problems.0) }
+    }
+
+    fn check_files(&self, problems: &mut Problems) {
+        const EXECUTABLE: &str = "customHandler.description.defaultExecutablePath";
+        if let Some(secret) = self.files.keys().find(|name| name.ends_with("local.settings.json")) {
+            problems.add(&self.name, secret, None, "holds settings of your own machine: leave it out");
+        }
+        if !self.files.contains_key(host_json::FILE) {
+            let inner = self.files.keys().find_map(|name| name.strip_suffix("/host.json"));
+            let remedy = match inner {
+                Some(folder) => format!("is in the folder {folder}: pack what is in that folder, not the folder"),
+                None => format!("is missing: {REMEDY}"),
+            };
+            problems.add(&self.name, host_json::FILE, None, remedy);
+            return;
+        }
+        let Some(document) = config::read_json(self.folder(), Path::new(host_json::FILE), problems) else { return };
+        let named = document.pointer("/customHandler/description/defaultExecutablePath");
+        let plain = |name: &&str| !name.is_empty() && !name.contains(['/', '\\', '%']);
+        let Some(named) = named.and_then(Value::as_str).filter(plain) else {
+            let remedy = "must be the bare name of the executable beside host.json, without ./, such as \"flexwasm\"";
+            return problems.add(host_json::FILE, EXECUTABLE, named, remedy);
+        };
+        let Some(Entry { mode, .. }) = self.files.get(named) else {
+            let remedy = format!("is named by {EXECUTABLE} in host.json, but is not in the package: {REMEDY}");
+            return problems.add(&self.name, named, None, remedy);
+        };
+        // Azure unpacks it read-only and changes no mode.
+        if *mode != Some(0o100_755) {
+            let mode = mode.map_or("no mode, for no Unix has packed it".to_owned(), |mode| format!("mode {mode:o}"));
+            let remedy = format!("has {mode}, but Azure starts only a file with mode 100755: {REMEDY}");
+            problems.add(&self.name, named, None, remedy);
+        }
+        if let Err(why) = static_executable(&self.folder().join(named)) {
+            problems.add(&self.name, named, None, format!("{why}: {REMEDY}"));
+        }
+    }
+}
+
+/// Unpacks the regular files, and answers what the zip says about them.
+fn extract(archive: &mut ZipArchive<File>, folder: &Path) -> Result<BTreeMap<String, Entry>, String> {
+    if archive.has_duplicate_names() {
+        return Err("has two files of one name".to_owned());
+    }
+    let (mut files, mut left) = (BTreeMap::new(), MAX_UNPACKED);
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).map_err(|error| format!("has a broken file ({error})"))?;
+        if entry.is_dir() {
+            continue;
+        }
+        let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
+        let mode = entry.unix_mode().filter(|_| entry.system() == System::Unix);
+        let Some(path) = entry.enclosed_name().filter(|_| entry.is_file()) else {
+            return Err(format!("has a file that is none, or that leads out of it ({name})"));
+        };
+        let path: PathBuf = folder.join(path);
+        let unpacked = fs::create_dir_all(path.parent().unwrap_or(folder))
+            .and_then(|()| io::copy(&mut entry.by_ref().take(left), &mut File::create_new(&path)?));
+        let size = unpacked.map_err(|error| format!("cannot be unpacked at {name} ({error})"))?;
+        left -= size;
+        if left == 0 {
+            return Err(format!("is larger than {} unpacked", spell_size(MAX_UNPACKED)));
+        }
+        files.insert(name, Entry { mode, size });
+    }
+    Ok(files)
+}
+
+/// Whether Linux on an x86-64 processor can start the file by itself, whatever libraries that system has (flex-deploy.md §3.3).
+fn static_executable(path: &Path) -> Result<(), String> {
+    let content = fs::read(path).map_err(|error| format!("cannot be read ({error})"))?;
+    let content = &content[..];
+    let no_elf = |_| "is no executable of Linux for x86-64".to_owned();
+    let header = FileHeader64::<LittleEndian>::parse(content).map_err(no_elf)?;
+    let endian = header.endian().map_err(no_elf)?;
+    let executable = matches!(header.e_type.get(endian), elf::ET_EXEC | elf::ET_DYN);
+    if header.e_machine.get(endian) != elf::EM_X86_64 || !executable {
+        return Err("is no executable of Linux for x86-64".to_owned());
+    }
+    let segments = header.program_headers(endian, content).map_err(no_elf)?;
+    if segments.iter().any(|segment| segment.p_type(endian) == elf::PT_INTERP) {
+        return Err("needs libraries that Azure may not have, because it is not linked statically".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether the file beside the guest saves its compilation on every processor.
+fn portable(function: &Function) -> Result<(), String> {
+    let artifact = Artifact::read(&function.script_file, function.guest.max_size).map_err(|error| error.to_string())?;
+    let wasi = artifact.interfaces.wasi;
+    let verified = || -> Result<Option<Processors>, Unusable> {
+        let Some(file) = compiled::open(&compiled::beside(&function.script_file))? else { return Ok(None) };
+        let engine = compiler(wasi, Processors::ThisKind).map_err(|error| Unusable::Refused(error.to_string()))?;
+        compiled::verify(&file, &artifact.digest, &engine, wasi).map(Some)
+    };
+    match verified() {
+        Ok(Some(Processors::EveryKind)) => Ok(()),
+        Ok(Some(Processors::ThisKind)) => Err("is for processors like the one that compiled it".to_owned()),
+        Ok(None) => Err("is missing, so each instance would compile the guest anew".to_owned()),
+        Err(why) => Err(why.to_string()),
+    }
+}

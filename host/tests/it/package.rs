@@ -1,0 +1,292 @@
+//! The package that `cargo xtask package` made, and packages that Azure could not start: X1, X2, and the plan's own conditions.
+
+use crate::support::{Host, SECRET, free_port, output, repository};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use zip::write::SimpleFileOptions;
+use zip::{System, ZipArchive, ZipWriter};
+
+/// A file of a package.
+#[derive(Clone)]
+struct Entry {
+    name: String,
+    mode: u32,
+    system: System,
+    content: Vec<u8>,
+}
+
+fn package() -> PathBuf {
+    let package = repository().join("dist/flexwasm.zip");
+    assert!(package.exists(), "there is no package to test: make it with `cargo xtask package`");
+    package
+}
+
+fn entries() -> Vec<Entry> {
+    let mut archive = ZipArchive::new(File::open(package()).unwrap()).unwrap();
+    let count = archive.len();
+    let read = |index| {
+        let mut file = archive.by_index(index).unwrap();
+        let (name, mode) = (file.name().unwrap().into_owned(), file.unix_mode().unwrap());
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).unwrap();
+        Entry { name, mode, system: file.system(), content }
+    };
+    (0..count).map(read).collect()
+}
+
+fn write(path: &Path, entries: &[Entry]) {
+    let mut archive = ZipWriter::new(File::create(path).unwrap());
+    for Entry { name, mode, system, content } in entries {
+        let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        archive.start_file(name, options.unix_permissions(*mode).system(*system)).unwrap();
+        archive.write_all(content).unwrap();
+    }
+    archive.finish().unwrap();
+}
+
+fn check(package: &Path) -> (bool, String, String) {
+    let mut command = crate::support::flexwasm();
+    command.args(["check", "--package"]).arg(package);
+    let (status, stdout, stderr) = output(command);
+    (status.success(), stdout, stderr)
+}
+
+#[test]
+fn x1_x2_the_package_is_in_order() {
+    let (fine, stdout, stderr) = check(&package());
+    assert!(fine, "{stderr}");
+    for words in
+        ["flexwasm 0755 ", "pool.size                    32\n", "http_trigger/guest.cwasm compiled for every processor"]
+    {
+        assert!(stdout.contains(words), "{words} is not in {stdout}");
+    }
+    let names: Vec<_> = entries().into_iter().map(|entry| entry.name).collect();
+    let wanted =
+        ["flexwasm", "host.json", "http_trigger/function.json", "http_trigger/guest.cwasm", "http_trigger/guest.wasm"];
+    assert_eq!(names, wanted);
+    assert!(fs::metadata(package()).unwrap().len() < 25_000_000);
+}
+
+/// What is done to the files of the package, and the words of the one line that names it.
+type Case = (&'static str, fn(&mut Vec<Entry>), &'static [&'static str]);
+
+fn find<'a>(entries: &'a mut [Entry], name: &str) -> &'a mut Entry {
+    entries.iter_mut().find(|entry| entry.name == name).unwrap()
+}
+
+fn remove(entries: &mut Vec<Entry>, name: &str) {
+    entries.retain(|entry| entry.name != name);
+}
+
+fn add(entries: &mut Vec<Entry>, name: &str, content: &[u8]) {
+    entries.push(Entry { name: name.to_owned(), mode: 0o644, system: System::Unix, content: content.to_owned() });
+}
+
+fn edit(entries: &mut [Entry], name: &str, change: impl FnOnce(&mut Value)) {
+    let file = find(entries, name);
+    let mut document = serde_json::from_slice(&file.content).unwrap();
+    change(&mut document);
+    file.content = document.to_string().into_bytes();
+}
+
+/// The guest of the package, compiled for processors like this one.
+fn compiled_here(entries: &mut [Entry]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let guest = folder.path().join("guest.wasm");
+    fs::write(&guest, &find(entries, "http_trigger/guest.wasm").content).unwrap();
+    let mut command = crate::support::flexwasm();
+    command.arg("compile").arg(&guest);
+    assert!(output(command).0.success());
+    fs::read(folder.path().join("guest.cwasm")).unwrap()
+}
+
+const CASES: &[Case] = &[
+    ("mode", |files| find(files, "flexwasm").mode = 0o644, &["flexwasm: has mode 100644", "100755"]),
+    ("windows", |files| find(files, "flexwasm").system = System::Dos, &["flexwasm: has no mode", "no Unix"]),
+    (
+        "folder",
+        |files| files.iter_mut().for_each(|file| file.name = format!("app/{}", file.name)),
+        &["host.json: is in the folder app", "pack what is in that folder"],
+    ),
+    ("host.json", |files| remove(files, "host.json"), &["host.json: is missing"]),
+    ("executable", |files| remove(files, "flexwasm"), &["flexwasm: is named by", "is not in the package"]),
+    (
+        "path",
+        |files| {
+            edit(files, "host.json", |host| {
+                host["customHandler"]["description"]["defaultExecutablePath"] = "./flexwasm".into()
+            })
+        },
+        &["host.json: customHandler.description.defaultExecutablePath = \"./flexwasm\"", "bare name"],
+    ),
+    (
+        "dynamic",
+        |files| find(files, "flexwasm").content = fs::read(env!("CARGO_BIN_EXE_flexwasm")).unwrap(),
+        &["flexwasm: needs libraries", "statically"],
+    ),
+    (
+        "script",
+        |files| find(files, "flexwasm").content = b"#!/bin/sh\n".to_vec(),
+        &["flexwasm: is no executable of Linux"],
+    ),
+    ("secrets", |files| add(files, "local.settings.json", b"{}"), &["local.settings.json: ", "leave it out"]),
+    ("outside", |files| add(files, "../outside", b""), &["leads out of it (../outside)"]),
+    (
+        "version",
+        |files| edit(files, "host.json", |host| host["version"] = "1.0".into()),
+        &["host.json: version = \"1.0\""],
+    ),
+    (
+        "pool",
+        |files| {
+            edit(files, "host.json", |host| {
+                drop(host["extensions"]["http"].as_object_mut().unwrap().remove("maxConcurrentRequests"))
+            })
+        },
+        &["host.json: extensions.http.maxConcurrentRequests: is not set"],
+    ),
+    (
+        "envelopes",
+        |files| {
+            edit(files, "host.json", |host| {
+                host["customHandler"] = json!({ "description": { "defaultExecutablePath": "flexwasm" } });
+            })
+        },
+        &["http_trigger/function.json: bindings", "enableProxyingHttpRequest"],
+    ),
+    (
+        "queue",
+        |files| {
+            edit(files, "http_trigger/function.json", |function| {
+                function["bindings"] = json!([{ "type": "queueTrigger", "direction": "in", "name": "item" }]);
+            })
+        },
+        &["http_trigger/function.json: bindings", "one httpTrigger and one http binding"],
+    ),
+    ("name", |files| add(files, "1st/function.json", b"{}"), &["1st: is no valid function name"]),
+    ("guest", |files| remove(files, "http_trigger/guest.wasm"), &["http_trigger/guest.cwasm: cannot be read"]),
+    (
+        "compiled",
+        |files| remove(files, "http_trigger/guest.cwasm"),
+        &["http_trigger/guest.cwasm: is missing", "flexwasm compile --portable"],
+    ),
+    (
+        "processor",
+        |files| {
+            let content = compiled_here(files);
+            find(files, "http_trigger/guest.cwasm").content = content;
+        },
+        &["http_trigger/guest.cwasm: is for processors like the one that compiled it", "--portable"],
+    ),
+    (
+        "damage",
+        |files| find(files, "http_trigger/guest.cwasm").content[1000] ^= 1,
+        &["http_trigger/guest.cwasm: is damaged", "--portable"],
+    ),
+];
+
+#[test]
+fn x1_x2_what_azure_could_not_start_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (entries, zip) = (entries(), folder.path().join("changed.zip"));
+    for (case, change, words) in CASES {
+        let mut changed = entries.clone();
+        change(&mut changed);
+        write(&zip, &changed);
+        let (fine, _, stderr) = check(&zip);
+        assert!(!fine, "{case}");
+        assert_eq!(stderr.lines().count(), 1, "{case}: {stderr}");
+        for word in *words {
+            assert!(stderr.contains(word), "{case}: {word} is not in {stderr}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_package_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let zip = folder.path().join("odd.zip");
+    let refused = |words: &str| {
+        let (fine, _, stderr) = check(&zip);
+        assert!(!fine);
+        assert!(stderr.contains(words) && stderr.contains("cargo xtask package"), "{stderr}");
+    };
+    refused("cannot be read");
+    fs::write(&zip, "no zip").unwrap();
+    refused("is no zip");
+    let content = fs::read(package()).unwrap();
+    fs::write(&zip, &content[..content.len() / 2]).unwrap();
+    refused("is no zip");
+    // In the middle of the executable's compressed bytes.
+    let mut damaged = content;
+    damaged[1_000_000] ^= 1;
+    fs::write(&zip, damaged).unwrap();
+    refused("cannot be unpacked at flexwasm");
+}
+
+/// Runs `$1` below `$0`, without a privilege, where only /tmp can be written to, which is empty.
+const PLAN: &str = r#"
+set -e
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+awk '{ print $5 }' /proc/self/mountinfo | sort -u | grep -v -e '^/proc' -e '^/tmp$' | while read -r place; do
+  mount -o remount,bind,ro "$place" || exit 1
+done
+cd "$0"
+exec unshare --user --map-user=1000 --map-group=1000 "./$1"
+"#;
+
+#[test]
+fn the_package_runs_as_on_the_plan() {
+    // Not in /tmp, which the process gets anew.
+    let app = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut unzipped = ZipArchive::new(File::open(package()).unwrap()).unwrap();
+    // With the modes that the zip gives.
+    unzipped.extract(app.path()).unwrap();
+    let port = free_port();
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", PLAN]).arg(app.path()).arg("flexwasm");
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    // flex-deploy.md §3.4: there is no WEBSITE_INSTANCE_ID.
+    command.envs([
+        ("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string().as_str()),
+        ("WEBSITE_SKU", "FlexConsumption"),
+        ("WEBSITE_SITE_NAME", "my-app"),
+        ("WEBSITE_HOSTNAME", "my-app.azurewebsites.net"),
+        ("WEBSITE_OWNER_NAME", "someone"),
+        ("REGION_NAME", "East Asia"),
+        ("CONTAINER_NAME", "0--container"),
+        ("LEGION_SERVICE_HOST", "10.0.0.1"),
+        ("FUNCTIONS_TARGET_GROUP", "http"),
+        ("FUNCTIONS_ALWAYSREADY_INSTANCE", "0"),
+        ("HOME", "/home"),
+        ("AzureWebJobsStorage", SECRET),
+    ]);
+    let begun = Instant::now();
+    let mut host = Host::spawn(command, port);
+    host.probe();
+    // Asked for by the project's own plan, with a factor of ten and more to what it takes.
+    let ready = begun.elapsed();
+    assert!(ready < Duration::from_secs(1), "{ready:?}");
+
+    let response = host.get("/api/http_trigger?name=Ada&delay=0.05");
+    assert_eq!(response.status, 200, "{}", response.text());
+    let receipt: Value = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!(receipt["message"], "Hello, Ada!");
+    assert_eq!(receipt["host"]["azure_instance"], "0--container");
+    assert_eq!(receipt["guest"]["pool_size"], 32);
+    host.closing_line("answered");
+    host.line(&["loaded", "http_trigger/guest.cwasm"]);
+
+    let written: Vec<_> = fs::read_dir(format!("/proc/{}/root/tmp", host.id())).unwrap().collect();
+    let names: Vec<_> = written.into_iter().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["flexwasm-1000"]);
+    host.signal("TERM");
+    assert_eq!(host.exit_code(), 0);
+    let log = [host.stdout(), host.stderr()].concat();
+    assert!(!log.iter().any(|line| line.contains("WARN") || line.contains("ERROR")), "{log:?}");
+    assert!(!log.concat().contains(SECRET));
+}

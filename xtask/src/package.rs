@@ -1,0 +1,150 @@
+//! The package for the Flex Consumption plan: built, packed and checked.
+
+use crate::{build_guest, cargo, execute, root, setup};
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{Seek, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipWriter};
+
+/// What the plan runs on; linked statically, so that it does not matter which libraries are there.
+const TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// Below the project's folder.
+const PACKAGE: &str = "dist/flexwasm.zip";
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Build nothing but the host, and check this package with it
+    #[arg(long, value_name = "ZIP")]
+    check: Option<PathBuf>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let host = build_host()?;
+    let package = match &arguments.check {
+        Some(zip) => std::path::absolute(zip)?,
+        None => {
+            let package = root().join(PACKAGE);
+            pack(&host, &package)?;
+            let size = |path: &Path| Ok::<_, std::io::Error>(fs::metadata(path)?.len() as f64 / 1e6);
+            println!("{PACKAGE}: {:.1} MB; the executable in it: {:.1} MB", size(&package)?, size(&host)?);
+            package
+        }
+    };
+    execute(Command::new(&host).args(["check", "--package"]).arg(package))
+}
+
+/// Builds the host as it ships, and answers its file.
+fn build_host() -> Result<PathBuf> {
+    ensure!(std::env::consts::ARCH == "x86_64", "the plan runs on x86-64: make the package on such a machine");
+    setup::tools(&["musl-gcc"])?;
+    setup::target(TARGET)?;
+    println!("building the host for Azure (the first time this takes many minutes)");
+    let mut build = cargo(&["build", "--release", "--target", TARGET, "--package", "flexwasm"]);
+    // The same bytes wherever the project and cargo's downloads lie.
+    let home = std::env::home_dir().unwrap_or_default();
+    let downloads = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let renamed = [(root(), "flexwasm"), (downloads, "cargo")];
+    let flags = renamed.map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()));
+    execute(build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}")))?;
+    Ok(root().join("target").join(TARGET).join("release/flexwasm"))
+}
+
+/// Packs what the plan needs of this folder, and nothing else.
+fn pack(host: &Path, package: &Path) -> Result<()> {
+    build_guest()?;
+    let root = root();
+    let settings = json(&root.join("host.json"))?;
+    let executable = settings.pointer("/customHandler/description/defaultExecutablePath").and_then(Value::as_str);
+    let executable = executable.context("host.json: customHandler.description.defaultExecutablePath is missing")?;
+    let mut files = vec![("host.json".to_owned(), root.join("host.json")), (executable.to_owned(), host.to_owned())];
+    let staging = root.join("target/package");
+    for function in functions(&root)? {
+        let folder = root.join(&function);
+        let settings = folder.join("function.json");
+        let guest = json(&settings)?["scriptFile"].as_str().unwrap_or_default().to_owned();
+        let compiled = Path::new(&guest).with_extension("cwasm").display().to_string();
+        fs::create_dir_all(&staging)?;
+        let staged = staging.join(format!("{function}.cwasm"));
+        let mut compile = Command::new(host);
+        execute(compile.args(["compile", "--portable", "--output"]).arg(&staged).arg(folder.join(&guest)))?;
+        files.push((format!("{function}/function.json"), settings));
+        files.push((format!("{function}/{compiled}"), staged));
+        files.push((format!("{function}/{guest}"), folder.join(guest)));
+    }
+    files.sort();
+    fs::create_dir_all(package.parent().unwrap_or(&root))?;
+    let unfinished = package.with_extension("new");
+    zip(&files, executable, File::create(&unfinished)?)?;
+    fs::rename(&unfinished, package).with_context(|| format!("cannot write {}", package.display()))
+}
+
+/// Names of the folders with a `function.json`.
+fn functions(root: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        if entry.path().join("function.json").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    if names.is_empty() {
+        bail!("there is no function: add a folder with a function.json");
+    }
+    Ok(names)
+}
+
+fn json(path: &Path) -> Result<Value> {
+    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not valid JSON", path.display()))
+}
+
+/// Writes these files, by name; the same bytes for the same content. Azure keeps the modes as they are here.
+fn zip(files: &[(String, PathBuf)], executable: &str, into: impl Write + Seek) -> Result<()> {
+    let mut archive = ZipWriter::new(into);
+    for (name, path) in files {
+        let mode = if name == executable { 0o755 } else { 0o644 };
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Deflated)
+            .compression_level(Some(9))
+            .last_modified_time(DateTime::default())
+            .unix_permissions(mode);
+        archive.start_file(name, options)?;
+        let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        archive.write_all(&content)?;
+    }
+    archive.finish()?.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, FileTimes};
+    use std::io::Cursor;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn the_same_content_makes_the_same_bytes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files: Vec<_> = ["a", "b"].map(|name| (name.to_owned(), folder.path().join(name))).into();
+        let zipped = || {
+            let mut bytes = Cursor::new(Vec::new());
+            super::zip(&files, "b", &mut bytes).expect("zipped");
+            bytes.into_inner()
+        };
+        for (name, path) in &files {
+            fs::write(path, name).expect("written");
+        }
+        let first = zipped();
+        for (_, path) in &files {
+            let file = File::options().write(true).open(path).expect("opened");
+            let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+            file.set_times(FileTimes::new().set_modified(long_ago)).expect("set");
+        }
+        assert_eq!(first, zipped());
+    }
+}
