@@ -131,3 +131,11 @@ def world(tmp_path_factory):
     made = World(tmp_path_factory.mktemp("world"))
     made.sign_in()
     return made
+
+
+@pytest.fixture(scope="session")
+def first(world):
+    """A first run. The role needs a while, and so does the app."""
+    world.azure.publish_statuses = [403, 400]
+    world.azure.app_statuses = [503, 404]
+    return world.deploy("app-one")

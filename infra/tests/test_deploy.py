@@ -51,14 +51,6 @@ def assert_failed(done, step, error, advice):
 
 
 @pytest.fixture(scope="session")
-def first(world):
-    # The role needs a while, and so does the app.
-    world.azure.publish_statuses = [403, 400]
-    world.azure.app_statuses = [503, 404]
-    return world.deploy("app-one")
-
-
-@pytest.fixture(scope="session")
 def second(world, first):
     return world.deploy("--zip", "dist/flexwasm.zip", "app-one")
 
