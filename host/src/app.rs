@@ -4,6 +4,7 @@
 
 use crate::config::{Config, Role};
 use crate::control::server::Control;
+use crate::engine::Wasi;
 use crate::engine::code::Processors;
 use crate::guest;
 use crate::http::Stop;
@@ -45,6 +46,10 @@ pub struct Checked {
     pub compiled: Vec<String>,
     /// What is wrong, one line each.
     pub broken: Vec<String>,
+    /// Bytes that the largest guest starts with.
+    pub initial_memory: u64,
+    /// What the guests run in.
+    pub engines: Vec<Wasi>,
 }
 
 impl App {
@@ -94,6 +99,10 @@ impl App {
         let mut loading = Loading::start(&config, &machine, &pool(&config))?;
         loading.finish().await;
         let (mut compiled, mut broken) = (Vec::new(), loading.broken());
+        let loaded: Vec<_> = loading.guests().iter().filter_map(|place| place.guest()).collect();
+        let initial_memory = loaded.iter().map(|guest| guest.initial_memory).max().unwrap_or(0);
+        let runs = |wasi: &Wasi| loaded.iter().any(|guest| guest.engine.wasi == *wasi);
+        let engines = [Wasi::P2, Wasi::P3].into_iter().filter(runs).collect();
         broken.extend(loading.undelivered());
         for (function, guest) in config.functions.iter().zip(loading.guests().iter()) {
             let Some(guest) = guest.guest().filter(|_| function.guest.source.is_none()) else { continue };
@@ -114,7 +123,7 @@ impl App {
                 )),
             }
         }
-        Ok(Checked { compiled, broken })
+        Ok(Checked { compiled, broken, initial_memory, engines })
     }
 
     /// The address that is listened on.

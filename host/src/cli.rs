@@ -14,12 +14,14 @@ use crate::config::settings::{HostPatch, MAX_CONCURRENT, MAX_POOL_SIZE, MAX_REUS
 use crate::config::{self, AppSettings, Circumstances, Config, Function, Grants};
 use crate::control::{self, client};
 use crate::describe;
+use crate::doctor::{Finding, local, remote};
 use crate::engine::code::{self, Processors};
 use crate::guest::artifact::Artifact;
 use crate::guest::{self, LoadError, cache, compiled, compiler};
 use crate::observe::{log, machine::Machine, startup};
 use crate::package::Package;
 use clap::{Parser, Subcommand};
+use reqwest::Url;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -37,6 +39,16 @@ FUNCTIONS_CUSTOMHANDLER_PORT; without that variable it runs stand-alone on 127.0
 
 Every setting of ours stands in the \"flexwasm\" section of host.json or function.json, or in an app setting such as \
 flexwasm__pool__size=64. `flexwasm check` tells what is set.";
+
+const DOCTOR_HELP: &str = "\
+Without a URL it looks at the app in FUNCTIONS_APP_ROOT_PATH, or in the working directory, and at its dist/flexwasm.zip: \
+configuration, package, deadlines, and whether the pool fits into an instance.
+
+With a URL it asks the deployed app instead, four times, and then twice as often as its pool has slots, at once, each for two \
+seconds: instance, cold start, and whether the platform sends an instance as many requests as its pool has slots. A function \
+key is read from the variable FUNCTION_KEY.
+
+The exit status is 1 where something has to change.";
 
 /// Serves WebAssembly components as Azure Functions: every concurrent request in a pooled instance of its own.
 #[derive(Debug, Parser)]
@@ -105,6 +117,15 @@ gets is decided by the grants of its function.")]
         /// The function, which is the name of its folder [default: all of them]
         function: Option<String>,
     },
+    /// Tell what stands between this app, or one that is deployed, and the Flex Consumption plan, and what to change
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor {
+        /// The demonstration's function where it is deployed, such as https://my-app.azurewebsites.net/api/http_trigger
+        url: Option<Url>,
+        /// MB of one instance there, as deploy.sh was told
+        #[arg(long, value_name = "MB", default_value = "2048", value_parser = ["512", "2048", "4096"], conflicts_with = "url")]
+        instance_memory: String,
+    },
     /// Compile a component ahead of time, so that the host only has to map it
     #[command(after_help = "\
 The host uses the compiled file beside a guest (guest.cwasm beside guest.wasm) if it was made from that very guest by this \
@@ -168,6 +189,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Some(Command::Compile { guest, output, portable }) => compile(&guest, output, portable),
         Some(Command::CompileForHost) => compile_for_host(),
         Some(Command::Swap { function, guest, running }) => swap(&function, &guest, running),
+        Some(Command::Doctor { url, instance_memory }) => examine(url, &instance_memory),
         Some(Command::Rollback { function, running }) => told(running, &format!("/rollback/{function}"), Vec::new()),
         command => configure(command, arguments.listen),
     };
@@ -288,7 +310,7 @@ async fn serve(config: Config, machine: Arc<Machine>, phases: [(&str, Duration);
 
 async fn check(config: Config, machine: Arc<Machine>) -> Result<ExitCode, String> {
     println!("{}", describe::settings(&config));
-    let Checked { compiled, broken } = App::check(config, machine).await?;
+    let Checked { compiled, broken, .. } = App::check(config, machine).await?;
     for line in compiled {
         println!("{line}");
     }
@@ -337,6 +359,32 @@ fn compile(guest: &Path, output: Option<PathBuf>, portable: bool) -> Result<Exit
         if portable { "every processor of this architecture" } else { "processors like this one" },
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what the doctor finds; the status is 1 where something has to change.
+fn examine(url: Option<Url>, instance_memory: &str) -> Result<ExitCode, String> {
+    let settings = environment();
+    let runtime = runtime().map_err(|error| format!("cannot start threads: {error}"))?;
+    let findings = match url {
+        Some(url) => runtime.block_on(remote::examine(&url, settings.get(remote::KEY).cloned()))?,
+        None => {
+            let memory = instance_memory.parse::<u64>().map_err(|error| error.to_string())? << 20;
+            let machine = Arc::new(Machine::read(None));
+            let given = Circumstances {
+                machine_memory: memory,
+                listen: None,
+                cache_folders: cache::candidates(|name| settings.get(name).cloned()),
+                control_sockets: Vec::new(),
+            };
+            runtime.block_on(local::examine(&app_root(&settings), settings.clone(), &given, machine))
+        }
+    };
+    runtime.shutdown_background();
+    for finding in &findings {
+        println!("{finding}");
+    }
+    let sick = findings.iter().any(|finding| matches!(finding, Finding::Change(_)));
+    Ok(if sick { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
 /// Lets a running host take the guest in the file.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`cli`] | flags and subcommands |
 //! | [`app`] | the one place that knows every part: build, run, drain |
+//! | [`doctor`] | an app held to the plan, on this machine and where it is deployed |
 //! | [`package`] | the zip that is deployed, held to what Azure can start |
 //! | [`control`] | the unix socket by which people swap guests, both ends |
 //! | [`loading`] | the guests of all functions, side by side |
@@ -35,6 +36,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod describe;
+pub mod doctor;
 pub mod engine;
 pub mod engines;
 pub mod explain;

@@ -24,6 +24,9 @@ use zip::{System, ZipArchive};
 /// Bytes of all files of a package together.
 const MAX_UNPACKED: u64 = 1 << 30;
 
+/// A regular file that everybody may start.
+const EXECUTABLE_MODE: Option<u32> = Some(0o100_755);
+
 /// What makes a package that is in order.
 const REMEDY: &str = "make it with `cargo xtask package`";
 
@@ -93,12 +96,21 @@ impl Package {
                 problems.add(&file, "bindings", None, remedy);
             }
             if let Err(why) = portable(function) {
-                let shown = compiled::beside(&function.script_file).display().to_string();
+                let shown = compiled::beside(&function.script_file);
+                let shown = shown.strip_prefix(root).unwrap_or(&shown).display().to_string();
                 problems.add(&shown, "", None, format!("{why}: run `flexwasm compile --portable` before packing"));
             }
             function.guest.source = None;
         }
         if problems.0.is_empty() { Ok(config) } else { Err(problems.0) }
+    }
+
+    /// Its files that are others in the app at `root`. What was compiled or linked for the package is not compared.
+    pub fn stale(&self, root: &Path) -> Vec<String> {
+        let same = |name: &str| fs::read(self.folder().join(name)).ok() == fs::read(root.join(name)).ok();
+        let sources =
+            self.files.iter().filter(|(name, file)| file.mode != EXECUTABLE_MODE && !name.ends_with(".cwasm"));
+        sources.map(|(name, _)| name.clone()).filter(|name| !same(name)).collect()
     }
 
     fn check_files(&self, problems: &mut Problems) {
@@ -127,7 +139,7 @@ impl Package {
             return problems.add(&self.name, named, None, remedy);
         };
         // Azure unpacks it read-only and changes no mode.
-        if *mode != Some(0o100_755) {
+        if *mode != EXECUTABLE_MODE {
             let mode = mode.map_or("no mode, for no Unix has packed it".to_owned(), |mode| format!("mode {mode:o}"));
             let remedy = format!("has {mode}, but Azure starts only a file with mode 100755: {REMEDY}");
             problems.add(&self.name, named, None, remedy);

@@ -20,6 +20,9 @@ const SPARE_ADDRESSES: u64 = 1 << 40;
 /// The same, in mappings.
 const SPARE_MAPPINGS: u64 = 1_000;
 
+/// Linux's `DEFAULT_MAX_MAP_COUNT`.
+const DEFAULT_MAPPINGS: u64 = 65_530;
+
 const MAX_MAP_COUNT: &str = "/proc/sys/vm/max_map_count";
 
 /// Refuses a pool that does not fit into these engines together: each of them reserves every slot, though only as many are
@@ -31,6 +34,14 @@ pub fn check(pool_size: u32, engines: &[Wasi]) -> Result<(), String> {
     let space = getrlimit(Resource::As).current;
     let mappings = fs::read_to_string(MAX_MAP_COUNT).ok().and_then(|text| text.trim().parse().ok());
     fits(u64::from(pool_size), engines, space, mappings)
+}
+
+/// The same for a machine that is like Linux as it comes, whatever this one is like.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_defaults(pool_size: u32, engines: &[Wasi]) -> Result<(), String> {
+    fits(u64::from(pool_size), engines, None, Some(DEFAULT_MAPPINGS))
 }
 
 fn fits(pool_size: u64, engines: &[Wasi], space_limit: Option<u64>, mapping_limit: Option<u64>) -> Result<(), String> {

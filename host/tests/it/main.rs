@@ -8,6 +8,7 @@ mod compiled;
 mod concurrent;
 mod containment;
 mod demonstration;
+mod doctor;
 mod faults;
 mod forwarding;
 mod languages;

@@ -1,0 +1,149 @@
+//! The app on this machine, held to an instance of the plan.
+
+use super::Finding;
+use crate::app::{App, Checked};
+use crate::config::section::Problem;
+use crate::config::units::{spell_duration, spell_size};
+use crate::config::{self, AppSettings, CUSTOM_HANDLER_PORT, Circumstances, Config};
+use crate::engine::room;
+use crate::observe::machine::Machine;
+use crate::package::Package;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where `cargo xtask package` puts it, below the app root.
+pub const PACKAGE: &str = "dist/flexwasm.zip";
+
+/// After which Azure's load balancer gives up an answer that has not begun (flex-deploy.md §3.5).
+const LOAD_BALANCER: Duration = Duration::from_secs(230);
+
+/// The most requests that `deploy.sh` lets the platform send to one instance.
+const MAX_PER_INSTANCE: u32 = 1000;
+
+/// Examines the app in `root`, and the package of it, for instances that are like `given`.
+pub async fn examine(
+    root: &Path,
+    mut settings: AppSettings,
+    given: &Circumstances,
+    machine: Arc<Machine>,
+) -> Vec<Finding> {
+    let mut findings = package(root, &settings, given);
+    // As the Functions host starts it.
+    settings.insert(CUSTOM_HANDLER_PORT.to_owned(), config::DEFAULT_LISTEN.port().to_string());
+    let config = match config::load(root, settings, given) {
+        Ok(config) => config,
+        Err(problems) => {
+            findings.extend(changes(problems));
+            return findings;
+        }
+    };
+    let functions = config.functions.len();
+    findings.push(Finding::Fine(format!("configuration: functions {functions}, pool.size {}", config.pool_size)));
+    findings.push(concurrency(&config));
+    findings.extend(deadlines(&config));
+    match App::check(config.clone(), machine).await {
+        Err(why) => findings.push(Finding::Change(why)),
+        Ok(checked) => {
+            findings.extend(checked.broken.iter().cloned().map(Finding::Change));
+            if checked.engines.is_empty() {
+                // What a pool needs depends on the guests.
+                return findings;
+            }
+            findings.extend(memory(&config, &checked, given.machine_memory));
+            findings.push(match room::check_defaults(config.pool_size, &checked.engines) {
+                Ok(()) => {
+                    Finding::Fine("address space: the pool fits into a process of Linux with its defaults".into())
+                }
+                Err(why) => Finding::Change(format!("with Linux's defaults {why}")),
+            });
+        }
+    }
+    findings
+}
+
+fn package(root: &Path, settings: &AppSettings, given: &Circumstances) -> Vec<Finding> {
+    let zip = root.join(PACKAGE);
+    if !zip.exists() {
+        return vec![Finding::Note(format!("package: there is no {PACKAGE}; make it with `cargo xtask package`"))];
+    }
+    let package = match Package::unpack(&zip) {
+        Ok(package) => package,
+        Err(problems) => return changes(problems),
+    };
+    if let Err(problems) = package.load(package.folder(), settings.clone(), given) {
+        return changes(problems);
+    }
+    match &package.stale(root)[..] {
+        [] => vec![Finding::Fine(format!("package: {PACKAGE} holds this app, and what Azure needs to start it"))],
+        stale => {
+            let stale = stale.join(", ");
+            vec![Finding::Change(format!("package: {PACKAGE} is not of this app ({stale}): `cargo xtask package`"))]
+        }
+    }
+}
+
+fn changes(problems: Vec<Problem>) -> Vec<Finding> {
+    problems.iter().map(|problem| Finding::Change(problem.to_string())).collect()
+}
+
+fn concurrency(config: &Config) -> Finding {
+    let size = config.pool_size;
+    if config.pool_size_by_memory {
+        let key = "extensions.http.maxConcurrentRequests";
+        Finding::Change(format!("host.json: {key} is not set: set it, so that deploy.sh can tell the platform"))
+    } else if size > MAX_PER_INSTANCE {
+        let remedy = format!("set it to at most {MAX_PER_INSTANCE}, and let the platform start more instances");
+        Finding::Change(format!("pool.size {size} is more than the platform is told to send to one instance: {remedy}"))
+    } else {
+        Finding::Fine(format!("concurrency: deploy.sh sets perInstanceConcurrency to {size}, as many as the pool has"))
+    }
+}
+
+/// That they are below `functionTimeout` is a condition of every configuration.
+fn deadlines(config: &Config) -> Vec<Finding> {
+    let finding = |function: &config::Function| {
+        let (name, timeout) = (&function.name, spell_duration(function.limits.timeout));
+        if function.limits.timeout < LOAD_BALANCER {
+            return Finding::Fine(format!("deadline of {name}: {timeout}, below functionTimeout and Azure's 230 s"));
+        }
+        let remedy = "only answers that have begun by then get through; else set limits.timeout below 230s";
+        Finding::Note(format!(
+            "deadline of {name}: {timeout}, but Azure's load balancer gives up after 230 s: {remedy}"
+        ))
+    };
+    config.functions.iter().map(finding).collect()
+}
+
+fn memory(config: &Config, checked: &Checked, instance: u64) -> Vec<Finding> {
+    let (total, pool) = (config.total_memory, u64::from(config.pool_size));
+    let spelled = |bytes: u64| spell_size(bytes >> 20 << 20);
+    let (all, whole) = (spelled(total), spelled(instance));
+    if total > instance / 4 * 3 {
+        // The Functions host and this process's own memory need the rest.
+        let most = spelled(instance / 10 * 6);
+        return vec![Finding::Change(format!(
+            "memory: limits.totalMemory is {all} of an instance's {whole}, and Azure ends a process that leaves too little: set \
+             at most {most}, or take larger instances with deploy.sh --instance-memory"
+        ))];
+    }
+    let fitting = total.checked_div(checked.initial_memory).unwrap_or(pool);
+    if fitting < pool {
+        return vec![Finding::Change(format!(
+            "memory: of {pool} instances only {fitting} fit into limits.totalMemory ({all}) even when they start, the others \
+             wait: set pool.size to {fitting}, or take larger instances with deploy.sh --instance-memory"
+        ))];
+    }
+    let mut findings = vec![Finding::Fine(format!(
+        "memory: {pool} instances start within limits.totalMemory, {all} of an instance's {whole}"
+    ))];
+    let largest = config.functions.iter().map(|function| function.limits.memory).max().unwrap_or(0);
+    let greedy = total.checked_div(largest).unwrap_or(pool);
+    if greedy < pool {
+        findings.push(Finding::Note(format!(
+            "memory: guests that take all of limits.memory ({}) leave room for {greedy} of them: lower it where strangers run",
+            spell_size(largest)
+        )));
+    }
+    findings
+}
