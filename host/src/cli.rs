@@ -120,7 +120,7 @@ gets is decided by the grants of its function.")]
     /// Tell what stands between this app, or one that is deployed, and the Flex Consumption plan, and what to change
     #[command(after_help = DOCTOR_HELP)]
     Doctor {
-        /// The demonstration's function where it is deployed, such as https://my-app.azurewebsites.net/api/http_trigger
+        /// The demonstration's function where it is deployed, as deploy.sh printed it
         url: Option<Url>,
         /// MB of one instance there, as deploy.sh was told
         #[arg(long, value_name = "MB", default_value = "2048", value_parser = ["512", "2048", "4096"], conflicts_with = "url")]

@@ -5,6 +5,7 @@ use crate::guest::artifact::Artifact;
 use crate::private;
 use crate::swap::{Outcome, Swap, Version};
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -95,20 +96,23 @@ fn listen(path: &Path) -> Result<UnixListener, String> {
 }
 
 async fn answer(swaps: &[Arc<Swap>], request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let result = match act(swaps, request).await {
+    let (head, mut body) = request.into_parts();
+    let result = match act(swaps, &head, &mut body).await {
         Ok(outcome) => (StatusCode::OK, described(outcome)),
         Err((status, why)) => (status, json!({ "error": why })),
     };
+    // Who is still sending would find the connection closed, and not the answer.
+    while let Some(Ok(_)) = body.frame().await {}
     let mut response = Response::new(Full::from(result.1.to_string()));
     *response.status_mut() = result.0;
     response
 }
 
 /// Does what is asked, or says why not.
-async fn act(swaps: &[Arc<Swap>], request: Request<Incoming>) -> Result<Outcome, (StatusCode, String)> {
-    let path = request.uri().path().to_owned();
+async fn act(swaps: &[Arc<Swap>], head: &Parts, body: &mut Incoming) -> Result<Outcome, (StatusCode, String)> {
+    let path = head.uri.path();
     let (action, name) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
-    if request.method() != Method::POST || !matches!(action, "swap" | "rollback") {
+    if head.method != Method::POST || !matches!(action, "swap" | "rollback") {
         return Err((
             StatusCode::NOT_FOUND,
             "the host does not know this request: use the same version of flexwasm".to_owned(),
@@ -123,7 +127,7 @@ async fn act(swaps: &[Arc<Swap>], request: Request<Incoming>) -> Result<Outcome,
         return swap.rollback().await.map_err(why);
     }
     let most = usize::try_from(swap.function.guest.max_size).expect("1 GiB at the most");
-    let body = Limited::new(request.into_body(), most).collect().await;
+    let body = Limited::new(body, most).collect().await;
     let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
         Some(_) => {
             (StatusCode::PAYLOAD_TOO_LARGE, crate::guest::artifact::NoArtifact::TooLarge(most as u64).to_string())

@@ -2,8 +2,9 @@
 
 use crate::support::{App, Host, component, eventually, flexwasm, guests, output};
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -275,6 +276,23 @@ fn a_pinned_guest_is_not_replaced_by_another() {
         "{said}"
     );
     assert_eq!(served(&host), (answer(1), "1".to_owned()));
+}
+
+#[test]
+fn who_sends_too_much_is_answered_not_cut_off() {
+    let app = app(r#"{"pool": {"size": 2}}"#);
+    let _host = app.start();
+    let settings = [("XDG_RUNTIME_DIR".to_owned(), crate::support::RUNTIME.to_owned())].into();
+    let sockets = flexwasm::control::sockets(app.path(), &settings).unwrap();
+    let mut stream = UnixStream::connect(&sockets[0]).unwrap();
+    // Far more than limit and socket hold, and all of it before the answer is looked at.
+    let body = vec![0; 100 << 20];
+    write!(stream, "POST /swap/only HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n").unwrap();
+    write!(stream, "Content-Length: {}\r\n\r\n", body.len()).unwrap();
+    stream.write_all(&body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(" 413 ") && answer.contains("is larger than 64MiB"), "{answer}");
 }
 
 #[test]
