@@ -52,7 +52,7 @@ def assert_failed(done, step, error, advice):
 
 @pytest.fixture(scope="session")
 def second(world, first):
-    return world.deploy("--zip", "dist/flexwasm.zip", "app-one")
+    return world.deploy("--subscription", SUBSCRIPTION, "--zip", "dist/flexwasm.zip", "app-one")
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,9 @@ fn build_host() -> Result<PathBuf> {
     let downloads = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
     let renamed = [(root(), "flexwasm"), (downloads, "cargo")];
     let flags = renamed.map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()));
-    execute(build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}")))?;
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    // And whenever it is built: mimalloc tells the time of its compilation, which C's compilers take from here.
+    execute(build.env("SOURCE_DATE_EPOCH", "0"))?;
     Ok(root().join("target").join(TARGET).join("release/flexwasm"))
 }
 
