@@ -6,10 +6,10 @@
 use crate::config::function_json::Trigger;
 use crate::config::section::{Problem, Problems};
 use crate::config::units::spell_size;
-use crate::config::{self, AppSettings, CUSTOM_HANDLER_PORT, Circumstances, Config, Function, host_json};
+use crate::config::{self, AppSettings, Circumstances, Config, Function, host_json};
 use crate::engine::code::{Processors, compiler};
 use crate::guest::artifact::Artifact;
-use crate::guest::compiled::{self, Unusable};
+use crate::guest::compiled;
 use object::elf::{self, FileHeader64};
 use object::endian::LittleEndian;
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
@@ -75,14 +75,12 @@ impl Package {
         self.files.iter().map(line).collect()
     }
 
-    /// Reads the configuration in `root`, a name of [`Self::folder`], as the process would that the Functions host starts, and
-    /// holds the functions to what a package promises. Sources of guests elsewhere are left out: what is in the package counts.
+    /// Reads the configuration in `root`, a name of [`Self::folder`], as it will be where it is deployed, and holds the functions to what a package promises. Sources of guests elsewhere are left out: what is in the package counts.
     ///
     /// # Errors
     /// Every mistake found, never an empty list.
-    pub fn load(&self, root: &Path, mut settings: AppSettings, given: &Circumstances) -> Result<Config, Vec<Problem>> {
-        settings.insert(CUSTOM_HANDLER_PORT.to_owned(), config::DEFAULT_LISTEN.port().to_string());
-        let mut config = config::load(root, settings, given)?;
+    pub fn load(&self, root: &Path, settings: AppSettings, given: &Circumstances) -> Result<Config, Vec<Problem>> {
+        let mut config = config::load_as_deployed(root, settings, given)?;
         let mut problems = Problems::default();
         if config.pool_size_by_memory {
             let remedy = "is not set: set it, so that deploy.sh can tell the platform the same number as the pool has";
@@ -201,12 +199,8 @@ fn static_executable(path: &Path) -> Result<(), String> {
 fn portable(function: &Function) -> Result<(), String> {
     let artifact = Artifact::read(&function.script_file, function.guest.max_size).map_err(|error| error.to_string())?;
     let wasi = artifact.interfaces.wasi;
-    let verified = || -> Result<Option<Processors>, Unusable> {
-        let Some(file) = compiled::open(&compiled::beside(&function.script_file))? else { return Ok(None) };
-        let engine = compiler(wasi, Processors::ThisKind).map_err(|error| Unusable::Refused(error.to_string()))?;
-        compiled::verify(&file, &artifact.digest, &engine, wasi).map(Some)
-    };
-    match verified() {
+    let engine = compiler(wasi, Processors::ThisKind).map_err(|error| error.to_string())?;
+    match compiled::verify_beside(&function.script_file, &artifact.digest, &engine, wasi) {
         Ok(Some(Processors::EveryKind)) => Ok(()),
         Ok(Some(Processors::ThisKind)) => Err("is for processors like the one that compiled it".to_owned()),
         Ok(None) => Err("is missing, so each instance would compile the guest anew".to_owned()),

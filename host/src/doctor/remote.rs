@@ -2,11 +2,11 @@
 
 use super::Finding;
 use crate::outgoing::tls;
+use crate::source::root_cause;
 use reqwest::header::HeaderValue;
 use reqwest::{Client, Url, redirect};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::task::JoinSet;
@@ -101,19 +101,11 @@ async fn ask(client: &Client, url: &Url, delay: Duration) -> Answer {
     let receipt = match answered {
         // reqwest's own words would repeat the URL, which may hold a key.
         Err(error) if error.is_timeout() => Err(format!("did not answer within {} s", PATIENCE.as_secs())),
-        Err(error) => Err(format!("cannot be reached ({})", innermost(&error))),
+        Err(error) => Err(format!("cannot be reached ({})", root_cause(&error.without_url()))),
         Ok((status, _)) if !status.is_success() => Err(format!("answered with status {status}")),
         Ok((_, body)) => read(&body).ok_or_else(|| "gave no receipt: name the URL of http_trigger".to_owned()),
     };
     Answer { receipt, took }
-}
-
-fn innermost(error: &reqwest::Error) -> String {
-    let mut why = error.source();
-    while let Some(inner) = why.and_then(|error| error.source()) {
-        why = Some(inner);
-    }
-    why.map_or_else(|| "the answer broke off".to_owned(), ToString::to_string)
 }
 
 fn read(body: &[u8]) -> Option<Receipt> {

@@ -173,6 +173,20 @@ pub fn verify(file: &File, guest: &Digest, engine: &Engine, wasi: Wasi) -> std::
     Ok(processors)
 }
 
+/// For which processors the compiled file beside the guest at `path` is, where the guest has this digest. None if there is no file.
+///
+/// # Errors
+/// Why it would not be used.
+pub fn verify_beside(
+    path: &Path,
+    guest: &Digest,
+    engine: &Engine,
+    wasi: Wasi,
+) -> std::result::Result<Option<Processors>, Unusable> {
+    let Some(file) = open(&beside(path))? else { return Ok(None) };
+    verify(&file, guest, engine, wasi).map(Some)
+}
+
 /// Maps `file` if it holds the guest with this digest, compiled for `engine`, which is for `wasi`.
 ///
 /// # Errors

@@ -257,9 +257,7 @@ impl Guest {
     /// # Errors
     /// Why it would not be used.
     pub fn compiled_beside(&self, path: &Path) -> Result<Option<Processors>, Unusable> {
-        let Some(file) = compiled::open(&compiled::beside(path))? else { return Ok(None) };
-        let digest = compiled::digest(&std::fs::read(path)?);
-        compiled::verify(&file, &digest, &self.engine.wasm, self.engine.wasi).map(Some)
+        compiled::verify_beside(path, &compiled::digest(&std::fs::read(path)?), &self.engine.wasm, self.engine.wasi)
     }
 }
 

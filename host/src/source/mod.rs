@@ -200,7 +200,7 @@ async fn read(mut response: Response, most: u64, too_large: impl Fn(u64) -> Fail
 }
 
 /// The innermost reason. reqwest's own words, which come first, hold the URL.
-fn root_cause(error: &dyn Error) -> String {
+pub(crate) fn root_cause(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(inner) = innermost.source() {
         innermost = inner;
