@@ -23,7 +23,8 @@ impl Interfaces {
             match payload {
                 Payload::ModuleSection { unchecked_range: nested, .. }
                 | Payload::ComponentSection { unchecked_range: nested, .. } => {
-                    rest = rest.get(nested.len()..).unwrap_or_default();
+                    let length = usize::try_from(nested.end - nested.start).unwrap_or(usize::MAX);
+                    rest = rest.get(length..).unwrap_or_default();
                 }
                 Payload::ComponentImportSection(section) => {
                     imports.extend(section.into_iter().map_while(Result::ok).map(|import| import.name.name.to_owned()));

@@ -86,7 +86,7 @@ impl Tally {
     fn admit(self: &Arc<Self>, limits: &Limits) -> Result<UnderWay, Hit> {
         let below = |counter: &AtomicU32, limit: u32| {
             let add = |count: u32| (count < limit).then_some(count + 1);
-            counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).is_ok()
+            counter.try_update(Ordering::AcqRel, Ordering::Acquire, add).is_ok()
         };
         if !below(&self.under_way, limits.outgoing_concurrent) {
             return Err(Hit::OutgoingConcurrent(limits.outgoing_concurrent));

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
-use wasmtime::component::{Accessor, AccessorTask};
+use wasmtime::component::Accessor;
 use wasmtime_wasi_http::p3::bindings::exports::wasi::http::handler;
 
 /// Instances that may take another request, of all guests; the one to be filled next is the last of its guest.
@@ -254,7 +254,16 @@ impl SharedInstance {
             };
             tokio::select! {
                 biased;
-                Some(job) = jobs.recv() => drop(accessor.spawn(Task { job, handler: handler.clone() })?),
+                Some(job) = jobs.recv() => {
+                    let handler = handler.clone();
+                    accessor.spawn(async move |accessor: &Accessor<Sandbox>| {
+                        let Job { asked, served, answer } = job;
+                        accessor.with(|mut access| access.get().joined(served));
+                        // Whoever waited may have left.
+                        let _ = answer.send(asked.answer(accessor, &handler).await?);
+                        wasmtime::error::Ok(())
+                    })?;
+                }
                 () = vacant => if self.close_if_vacant() {
                     return Ok(());
                 }
@@ -287,22 +296,6 @@ impl SharedInstance {
 async fn until(occupied: &mut watch::Receiver<bool>, wanted: bool) {
     // The sender lives as long as whoever waits.
     let _ = occupied.wait_for(|occupied| *occupied == wanted).await;
-}
-
-/// One request inside the event loop.
-struct Task {
-    job: Job,
-    handler: handler::Guest,
-}
-
-impl AccessorTask<Sandbox> for Task {
-    async fn run(self, accessor: &Accessor<Sandbox>) -> wasmtime::Result<()> {
-        let Job { asked, served, answer } = self.job;
-        accessor.with(|mut access| access.get().joined(served));
-        // Whoever waited may have left.
-        let _ = answer.send(asked.answer(accessor, &self.handler).await?);
-        Ok(())
-    }
 }
 
 impl Seat {

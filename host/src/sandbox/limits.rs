@@ -43,7 +43,7 @@ impl Reservation {
     fn grow_to(&mut self, bytes: u64) -> bool {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else { return true };
         let take = |taken: u64| taken.checked_add(more).filter(|sum| *sum <= self.budget.limit);
-        let done = self.budget.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok();
+        let done = self.budget.taken.try_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok();
         if done {
             self.bytes = bytes;
         }

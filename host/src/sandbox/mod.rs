@@ -199,7 +199,7 @@ impl Sandbox {
         use wasmtime_wasi_http::p2::{body, types};
         use wasmtime_wasi_http::p3;
         self.awaits_answer()
-            || self.table.iter_mut().any(|entry| {
+            || self.table.iter_mut().any(|(_, entry)| {
                 entry.is::<p3::Request>()
                     || entry.is::<p3::Response>()
                     || entry.is::<types::HostIncomingRequest>()
