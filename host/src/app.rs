@@ -165,12 +165,8 @@ impl App {
         stop.gently.cancel();
         self.pool.close();
         self.tasks.close();
-        let ended = async || {
-            self.tasks.wait().await;
-            self.pool.ended().await;
-        };
         let status = tokio::select! {
-            () = ended() => 0,
+            () = self.tasks.wait() => 0,
             () = tokio::time::sleep(config.drain_timeout) => {
                 tracing::warn!(cut_off = self.pool.occupancy().busy, "drain.timeout is over");
                 0
@@ -179,7 +175,7 @@ impl App {
         };
         stop.now.cancel();
         // For the closing lines of what was cut off; nobody who computes yields later than this.
-        let _ = tokio::time::timeout(CUT_OFF_TIME, ended()).await;
+        let _ = tokio::time::timeout(CUT_OFF_TIME, self.tasks.wait()).await;
         refreshing.abort();
         retiring.abort();
         accepting.abort();

@@ -10,7 +10,7 @@
 use crate::app::{App, Checked};
 use crate::config::hosts::Refused;
 use crate::config::section::{Problem, Problems};
-use crate::config::settings::{HostPatch, MAX_CONCURRENT, MAX_POOL_SIZE, MAX_REUSE};
+use crate::config::settings::{HostPatch, MAX_POOL_SIZE, MAX_REUSE};
 use crate::config::{self, AppSettings, Circumstances, Config, Function, Grants};
 use crate::control::{self, client};
 use crate::describe;
@@ -78,9 +78,6 @@ enum Command {
         /// Requests that one instance may serve; above 1 its memory outlives a request [default: 1]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REUSE)))]
         reuse: Option<u32>,
-        /// Requests that share an instance at the same time; above 1 only for guests of WASI 0.3 [default: 1]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CONCURRENT)))]
-        concurrent_per_instance: Option<u32>,
         /// Longest time for one request, such as 30s [default: 220s]
         #[arg(long, value_name = "DURATION", value_parser = config::units::duration)]
         timeout: Option<std::time::Duration>,
@@ -238,29 +235,13 @@ fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<Exi
         Some(Command::Explain { function }) => {
             config::load(&root(), settings.clone(), &given).map(|config| (config, Purpose::Explain(function)))
         }
-        Some(Command::Serve {
-            guest,
-            listen,
-            pool,
-            reuse,
-            concurrent_per_instance,
-            timeout,
-            memory,
-            log_level,
-            env,
-            dir,
-            allow_host,
-        }) => {
+        Some(Command::Serve { guest, listen, pool, reuse, timeout, memory, log_level, env, dir, allow_host }) => {
             let mut host = HostPatch { pool_size: pool, log_level, ..HostPatch::default() };
             host.function.reuse = reuse;
-            host.function.concurrent = concurrent_per_instance;
             host.function.timeout = timeout;
             host.function.memory = memory;
             let given = Circumstances { listen: Some(listen), ..given };
             let mut problems = Problems::default();
-            if let Some(remedy) = host.function.reuse().problem() {
-                problems.add("command line", "--concurrent-per-instance", None, remedy);
-            }
             let dirs = config::dirs::find(Path::new("."), &dir).unwrap_or_else(|refused| {
                 for (entry, remedy) in refused {
                     problems.add("command line", "--dir", Some(&entry.into()), remedy);

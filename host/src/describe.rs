@@ -136,11 +136,10 @@ fn source(function: &Function) -> [(&'static str, String); 8] {
     ]
 }
 
-fn limits(function: &Function) -> [(&'static str, String); 18] {
+fn limits(function: &Function) -> [(&'static str, String); 17] {
     let (limits, reuse) = (&function.limits, &function.reuse);
     [
         ("  pool.reuse", reuse.requests.to_string()),
-        ("  pool.concurrentPerInstance", reuse.concurrent.to_string()),
         ("  pool.idleTimeout", spell_duration(reuse.idle_timeout)),
         ("  limits.timeout", spell_duration(limits.timeout)),
         ("  limits.cpu", spell_duration(limits.cpu)),

@@ -195,9 +195,6 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             problems.add(&file, "limits.timeout", None, remedy);
         }
         let reuse = patch.reuse();
-        if let Some(remedy) = reuse.problem() {
-            problems.add(&file, "pool.concurrentPerInstance", None, remedy);
-        }
         let mut env = Vec::new();
         for granted in patch.env.clone().unwrap_or_default() {
             match settings.get(&granted) {

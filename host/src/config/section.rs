@@ -4,6 +4,7 @@
 //! nobody took is a mistake too, because a misspelt limit must not look like a limit.
 
 use super::hosts::{self, Grant, Refused};
+use super::settings::RETIRED_KEYS;
 use super::source;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -147,13 +148,16 @@ impl<'a> Section<'a> {
     /// where they do.
     pub fn finish(self, known: &[&str], elsewhere: (&[&str], &str)) {
         for (key, (spelled, _)) in self.entries {
-            let remedy = if elsewhere.0.contains(&key.as_str()) {
-                elsewhere.1.to_owned()
-            } else if let Some(meant) = known.iter().find(|name| name.eq_ignore_ascii_case(&key)) {
-                format!("unknown key; did you mean {meant}?")
-            } else {
-                format!("unknown key; remove it, or use one of: {}", known.join(", "))
-            };
+            let remedy =
+                if let Some((_, remedy)) = RETIRED_KEYS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&key)) {
+                    (*remedy).to_owned()
+                } else if elsewhere.0.contains(&key.as_str()) {
+                    elsewhere.1.to_owned()
+                } else if let Some(meant) = known.iter().find(|name| name.eq_ignore_ascii_case(&key)) {
+                    format!("unknown key; did you mean {meant}?")
+                } else {
+                    format!("unknown key; remove it, or use one of: {}", known.join(", "))
+                };
             self.problems.add(&self.file, &spelled, None, remedy);
         }
     }

@@ -25,9 +25,8 @@ pub const HOST_KEYS: [&str; 9] = [
 ];
 
 /// Keys that `function.json` may override.
-pub const FUNCTION_KEYS: [&str; 21] = [
+pub const FUNCTION_KEYS: [&str; 20] = [
     "pool.reuse",
-    "pool.concurrentPerInstance",
     "pool.idleTimeout",
     "limits.timeout",
     "limits.cpu",
@@ -48,6 +47,12 @@ pub const FUNCTION_KEYS: [&str; 21] = [
     "grants.dirs",
     "grants.hosts",
 ];
+
+/// Keys that once existed, and what to do now. They are refused as unknown.
+pub const RETIRED_KEYS: [(&str, &str); 1] = [(
+    "pool.concurrentPerInstance",
+    "unknown key: sharing an instance was removed; remove the key, each request has an instance of its own",
+)];
 
 /// The largest pool that any machine has room for, by its address space; what this one has room for is checked at the start.
 pub const MAX_POOL_SIZE: u32 = 32_000;
@@ -115,35 +120,18 @@ impl Default for Limits {
 /// The most requests that one instance may be given: beyond it a count bounds nothing any more.
 pub const MAX_REUSE: u32 = 1_000_000;
 
-/// The most requests that may share an instance: each of them may hold `limits.handles`.
-pub const MAX_CONCURRENT: u32 = 1000;
-
-/// How many requests of a function one instance may serve.
+/// How many requests of a function one instance may serve, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reuse {
     /// Requests in the life of an instance; 1 is a fresh instance for every request.
     pub requests: u32,
-    /// Requests that share an instance at the same time; 1 is none.
-    pub concurrent: u32,
     /// How long an instance may wait for the next one.
     pub idle_timeout: Duration,
 }
 
 impl Default for Reuse {
     fn default() -> Self {
-        Self { requests: 1, concurrent: 1, idle_timeout: Duration::from_secs(60) }
-    }
-}
-
-impl Reuse {
-    /// What is wrong with sharing an instance as often as it is to be, if anything.
-    pub fn problem(&self) -> Option<String> {
-        let Self { requests, concurrent, .. } = self;
-        (*concurrent > 1 && *requests < *concurrent).then(|| {
-            format!(
-                "is {concurrent}, but an instance is given {requests} requests in its life (pool.reuse): set pool.reuse to at least {concurrent}"
-            )
-        })
+        Self { requests: 1, idle_timeout: Duration::from_secs(60) }
     }
 }
 
@@ -163,8 +151,6 @@ pub enum Headers {
 pub struct FunctionPatch {
     /// `pool.reuse`.
     pub reuse: Option<u32>,
-    /// `pool.concurrentPerInstance`.
-    pub concurrent: Option<u32>,
     idle_timeout: Option<Duration>,
     /// `limits.timeout`.
     pub timeout: Option<Duration>,
@@ -196,7 +182,6 @@ impl FunctionPatch {
     pub fn read(section: &mut Section<'_>) -> Self {
         Self {
             reuse: section.take("pool.reuse", |value| count(value, 1, MAX_REUSE)),
-            concurrent: section.take("pool.concurrentPerInstance", |value| count(value, 1, MAX_CONCURRENT)),
             idle_timeout: section.take("pool.idleTimeout", duration),
             timeout: section.take("limits.timeout", duration),
             cpu: section.take("limits.cpu", duration),
@@ -228,7 +213,6 @@ impl FunctionPatch {
     pub fn over(&self, weaker: &Self) -> Self {
         Self {
             reuse: self.reuse.or(weaker.reuse),
-            concurrent: self.concurrent.or(weaker.concurrent),
             idle_timeout: self.idle_timeout.or(weaker.idle_timeout),
             timeout: self.timeout.or(weaker.timeout),
             cpu: self.cpu.or(weaker.cpu),
@@ -256,7 +240,6 @@ impl FunctionPatch {
         let default = Reuse::default();
         Reuse {
             requests: self.reuse.unwrap_or(default.requests),
-            concurrent: self.concurrent.unwrap_or(default.concurrent),
             idle_timeout: self.idle_timeout.unwrap_or(default.idle_timeout),
         }
     }

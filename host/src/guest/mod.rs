@@ -96,11 +96,6 @@ pub enum LoadError {
     /// Not what `guest.sha256` names.
     #[error("has the SHA-256 {0}, but guest.sha256 allows only {1}: deliver that very guest, or change the setting")]
     Digest(String, String),
-    /// Its requests are to share instances.
-    #[error(
-        "exports wasi:http/incoming-handler@0.2, whose instances answer one request at a time, but pool.concurrentPerInstance is {0}: set it to 1 for this function, or build the guest for wasi:http/handler@0.3"
-    )]
-    Shared(u32),
     /// There is no engine for it.
     #[error("{0}")]
     Engine(String),
@@ -176,9 +171,6 @@ impl Loader {
         keep: Keep,
     ) -> Result<Guest, LoadError> {
         let wasi = artifact.interfaces.wasi;
-        if wasi == Wasi::P2 && policy.reuse.concurrent > 1 {
-            return Err(LoadError::Shared(policy.reuse.concurrent));
-        }
         let Linked { engine, linker } = self.engines.get(wasi).await.map_err(LoadError::Engine)?;
         let begun = Instant::now();
         let component = self.compiler.component(engine, &policy.function, artifact, keep).await?;

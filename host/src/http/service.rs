@@ -177,12 +177,6 @@ impl Service {
             let host = HeaderValue::try_from(authority.as_str()).expect("an authority is a header value");
             head.headers.insert(HOST, host);
         }
-        // Only the host may say it.
-        head.headers.remove(forwarded::INVOCATION);
-        if function.reuse.concurrent > 1 {
-            let id = HeaderValue::try_from(&*id).expect("an id is a header value");
-            head.headers.insert(forwarded::INVOCATION, id);
-        }
         let (body, mut beyond) = RequestBody::new(incoming, limit);
         let call = Call { request: Request::from_parts(head, body), scheme, authority, id };
 

@@ -41,8 +41,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 pub struct Sender {
     /// Of the function.
     pub policy: Arc<Policy>,
-    /// The invocation; none where several requests share the instance.
-    pub invocation: Option<Arc<str>>,
+    /// The invocation's id.
+    pub invocation: Arc<str>,
     /// Of this invocation, once it has tried to send a request.
     tally: Option<Arc<Tally>>,
     /// Whether the instance is gone; where it may send requests.
@@ -98,7 +98,7 @@ impl Tally {
 
 impl Sender {
     /// Begins with `invocation`.
-    pub fn new(policy: Arc<Policy>, invocation: Option<Arc<str>>) -> Self {
+    pub fn new(policy: Arc<Policy>, invocation: Arc<str>) -> Self {
         let cut = policy.client.is_some().then(Arc::default);
         Self { policy, invocation, tally: None, cut }
     }
@@ -114,18 +114,17 @@ impl Sender {
     }
 
     /// Another invocation has begun: it may send as many requests as the first.
-    pub fn begin(&mut self, invocation: Option<Arc<str>>) {
+    pub fn begin(&mut self, invocation: Arc<str>) {
         self.invocation = invocation;
         self.tally = None;
     }
 
     /// Says why a request is not sent, once for each reason.
     fn teller(&self, tally: &Arc<Tally>) -> impl FnOnce(About, fmt::Arguments<'_>) + Send + use<> {
-        let (policy, invocation, tally) = (Arc::clone(&self.policy), self.invocation.clone(), Arc::clone(tally));
+        let (policy, invocation, tally) = (Arc::clone(&self.policy), Arc::clone(&self.invocation), Arc::clone(tally));
         move |about, why| {
             if tally.is_news(about) {
-                let id = invocation.as_ref().map(tracing::field::display);
-                tracing::warn!(function = %policy.function, id, "a request of the guest was not sent: {why}");
+                tracing::warn!(function = %policy.function, id = %invocation, "a request of the guest was not sent: {why}");
             }
         }
     }

@@ -9,11 +9,10 @@
 //! same guest. Parked instances give way: an admission that finds no free slot, or no memory, evicts the one that has
 //! been parked longest.
 
-mod concurrent;
 mod fault;
+mod p3;
 mod parked;
 mod run;
-mod shared;
 mod trial;
 
 pub use fault::Fault;
@@ -29,7 +28,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedMutexGuard, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tokio_util::task::TaskTracker;
 
 /// How large the pool and its queue are.
 #[derive(Debug, Clone, Copy)]
@@ -118,10 +116,6 @@ struct Shared<G: Tenant, I> {
     /// Instantiations so far.
     instances: AtomicU64,
     state: Mutex<State<G, I>>,
-    /// Instances that several requests share.
-    open: shared::Open,
-    /// Owner of their drivers.
-    tasks: TaskTracker,
     /// Tells [`Pool::retire_idle`] of an instance that expires before it would look again.
     parked_sooner: Notify,
     /// Who has it may use the slot that each engine has beside those of the pool.
@@ -162,8 +156,6 @@ impl<G: Tenant, I> Pool<G, I> {
             memory: Budget::new(size.total_memory),
             instances: AtomicU64::new(0),
             state: Mutex::new(state),
-            open: shared::Open::default(),
-            tasks: TaskTracker::new(),
             parked_sooner: Notify::new(),
             spare: Arc::default(),
         }))
@@ -215,12 +207,6 @@ impl<G: Tenant, I> Pool<G, I> {
         state.closed = true;
         state.waiting.clear();
         while state.evict() {}
-        self.0.tasks.close();
-    }
-
-    /// Once the pool is closed: waits until no shared instance is left.
-    pub async fn ended(&self) {
-        self.0.tasks.wait().await;
     }
 
     /// Ends parked instances whose idle time is over, for as long as it is polled.

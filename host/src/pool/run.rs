@@ -8,9 +8,8 @@
 //! it by dropping the future.
 
 use super::Lease;
-use super::concurrent::{self, Answer, Answered, Asked};
 use super::fault::Fault;
-use super::shared::{self, Seat};
+use super::p3::{self, Answer, Answered, Asked};
 use crate::engine::{FIRST_YIELD, TICK, Ticking};
 use crate::guest::{Guest, Handler, chain};
 use crate::outgoing::Cut;
@@ -29,7 +28,6 @@ use tokio::task::coop::unconstrained;
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 use wasmtime_wasi_http::p2::bindings::http::types;
-use wasmtime_wasi_http::p3::bindings::exports::wasi::http::handler;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 /// What a guest is asked.
@@ -76,14 +74,6 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// What is called in a guest that may be shared.
-    pub(super) fn p3_handler(&self) -> handler::Guest {
-        match &self.handler {
-            Handler::P3(handler) => handler.clone(),
-            Handler::P2(_) => unreachable!("loading refuses to share guests of WASI 0.2"),
-        }
-    }
-
     /// Whether it may be given another request, after those that it has answered.
     fn is_reusable(&mut self, guest: &Guest) -> bool {
         let streams = self.store.concurrent_resource_table().map_or(0, |table| table.iter_mut().count());
@@ -110,14 +100,6 @@ pub enum Prepared {
 }
 
 impl Prepared {
-    /// Which instance it is, or will be.
-    pub fn identity(&self) -> &Identity {
-        match self {
-            Self::Parked(instance) => instance.store.data().identity(),
-            Self::New(store) => store.data().identity(),
-        }
-    }
-
     /// The instance, made now if there is none.
     ///
     /// # Errors
@@ -156,14 +138,10 @@ impl Lease {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
-        if self.guest.policy.reuse.concurrent > 1 {
-            // In a box, because the future is large and only they need it.
-            return Box::pin(shared::invoke(self, call)).await;
-        }
         let begun = Instant::now();
         let ticking = self.guest.engine.ticking();
         let Call { request, scheme, authority, id } = call;
-        let mut instance = self.prepare(Some(id)).instance(&self.guest).await?;
+        let mut instance = self.prepare(id).instance(&self.guest).await?;
         let instantiated = Instant::now();
 
         let identity = instance.store.data().identity().clone();
@@ -171,9 +149,7 @@ impl Lease {
         instance.store.set_epoch_deadline(FIRST_YIELD);
         let (mut run, mut head) = match instance.handler.clone() {
             Handler::P2(handler) => call_p2(instance, handler, request, scheme, ticking)?,
-            Handler::P3(handler) => {
-                concurrent::call(instance, handler, Asked::new(request, scheme, authority), ticking)
-            }
+            Handler::P3(handler) => p3::call(instance, handler, Asked::new(request, scheme, authority), ticking),
         };
 
         // The guest first: when it traps right after its head, the client still gets an honest 500.
@@ -195,7 +171,7 @@ impl Lease {
         });
         let (head, written) = head.await?.into_parts();
         let timings = Timings { instantiate: instantiated - begun, head: instantiated.elapsed() };
-        let mut body = ReplyBody::new(written, Running::Alone(run, self));
+        let mut body = ReplyBody::new(written, run, self);
         match ended {
             Some(instance) => body.guest_returned(instance)?,
             None => std::future::poll_fn(|cx| Poll::Ready(body.run_ahead(cx))).await?,
@@ -203,9 +179,8 @@ impl Lease {
         Ok(Reply { head, body, identity, timings })
     }
 
-    /// The instance that was parked in this slot, given its next request, or the store for a new one. One that is shared
-    /// does not know which invocation it is.
-    pub(super) fn prepare(&mut self, invocation: Option<Arc<str>>) -> Prepared {
+    /// The instance that was parked in this slot, given its next request, or the store for a new one.
+    pub(super) fn prepare(&mut self, invocation: Arc<str>) -> Prepared {
         if let Some(mut parked) = self.instance.take() {
             parked.store.data_mut().begin(invocation);
             return Prepared::Parked(parked);
@@ -224,7 +199,7 @@ impl Lease {
     }
 
     /// Parks the instance, or ends it, and frees the slot.
-    pub(super) fn settle(mut self, mut instance: Instance) {
+    fn settle(mut self, mut instance: Instance) {
         instance.store.data().end();
         if instance.is_reusable(&self.guest) {
             self.instance = Some(instance);
@@ -279,31 +254,13 @@ pub struct ReplyBody {
     finished: bool,
     /// Since when it has been handing out frames without a pause.
     busy_since: Option<Instant>,
-    /// The guest while it runs.
-    guest: Option<Running>,
-}
-
-/// A guest that is at work on an answer.
-enum Running {
-    /// On this one only: whoever reads the body drives it, in the lease's slot.
-    Alone(Run, Lease),
-    /// On others too: it drives itself.
-    Shared(Seat),
+    /// The guest while it runs, in the lease's slot: whoever reads the body drives it.
+    guest: Option<(Run, Lease)>,
 }
 
 impl ReplyBody {
-    fn new(written: WasiBody, guest: Running) -> Self {
-        Self { written, ahead: VecDeque::new(), finished: false, busy_since: None, guest: Some(guest) }
-    }
-
-    /// What a shared instance writes.
-    ///
-    /// # Errors
-    /// [`Fault`], if the guest has failed already.
-    pub(super) async fn shared(written: WasiBody, seat: Seat) -> Result<Self, Fault> {
-        let mut body = Self::new(written, Running::Shared(seat));
-        std::future::poll_fn(|cx| Poll::Ready(body.run_ahead(cx))).await?;
-        Ok(body)
+    fn new(written: WasiBody, run: Run, lease: Lease) -> Self {
+        Self { written, ahead: VecDeque::new(), finished: false, busy_since: None, guest: Some((run, lease)) }
     }
 
     /// Whether the guest has nothing left to do.
@@ -334,25 +291,12 @@ impl ReplyBody {
     /// # Errors
     /// [`Fault`], once.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        match &mut self.guest {
-            Some(Running::Alone(run, _)) => match run.as_mut().poll(cx) {
-                Poll::Ready(Ok(instance)) => self.guest_returned(instance)?,
-                Poll::Ready(Err(fault)) => return Err(self.fail(fault)),
-                Poll::Pending => {}
-            },
-            // A body whose instance has failed looks finished.
-            Some(Running::Shared(seat)) => match seat.fault() {
-                Some(fault) => return Err(self.fail(fault)),
-                None if self.finished => {
-                    if let Some(Running::Shared(seat)) = self.guest.take() {
-                        seat.leave();
-                    }
-                }
-                None => {}
-            },
-            None => {}
+        let Some((run, _)) = &mut self.guest else { return Ok(()) };
+        match run.as_mut().poll(cx) {
+            Poll::Ready(Ok(instance)) => self.guest_returned(instance),
+            Poll::Ready(Err(fault)) => Err(self.fail(fault)),
+            Poll::Pending => Ok(()),
         }
-        Ok(())
     }
 
     /// Lets the guest go on for as long as it waits for nothing but its frames being taken, up to [`AHEAD`] of them. An
@@ -383,7 +327,7 @@ impl ReplyBody {
                 Poll::Ready(Some(Err(_))) | Poll::Pending => return Err(self.fail(Fault::Unfinished)),
             }
         }
-        if let Some(Running::Alone(run, lease)) = self.guest.take() {
+        if let Some((run, lease)) = self.guest.take() {
             drop(run);
             lease.settle(instance);
         }

@@ -63,7 +63,7 @@ impl Pool {
 
 async fn instantiate(mut lease: Lease) -> Result<(), Fault> {
     let _ticking = lease.guest.engine.ticking();
-    let prepared = lease.prepare(Some(TRIAL.into()));
+    let prepared = lease.prepare(TRIAL.into());
     prepared.instance(&lease.guest).await.map(drop)
 }
 

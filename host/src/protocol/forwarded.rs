@@ -18,8 +18,6 @@ const FUNCTION_KEY: HeaderName = HeaderName::from_static("x-functions-key");
 /// Headers in which the App Service front end repeats the whole target, a key in its query included.
 const ORIGINAL_TARGETS: [HeaderName; 2] =
     [HeaderName::from_static("x-original-url"), HeaderName::from_static("x-waws-unencoded-url")];
-/// Tells a guest that shares its instance which invocation a request is. Only the host may say it.
-pub const INVOCATION: HeaderName = HeaderName::from_static("x-flexwasm-invocation");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 

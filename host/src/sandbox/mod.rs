@@ -55,7 +55,7 @@ impl Policy {
     /// Handles that an instance may hold, and entries of its resource table. What each of them can keep on the host's side
     /// is bounded as well, so that a guest that hoards them is ended long before it matters.
     pub fn handles(&self) -> usize {
-        self.limits.handles as usize * self.reuse.concurrent as usize
+        self.limits.handles as usize
     }
 
     /// What the concurrency of WASI 0.3 may keep for an instance: tasks, threads, and three entries for each stream and
@@ -83,7 +83,7 @@ struct System {
 }
 
 impl System {
-    fn new(policy: &Arc<Policy>, invocation: Option<Arc<str>>) -> Self {
+    fn new(policy: &Arc<Policy>, invocation: Arc<str>) -> Self {
         let output = Output::new(policy, invocation);
         let [stdout, stderr] = output.streams();
         let mut wasi = WasiCtx::builder();
@@ -133,13 +133,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Makes the data for one instance, which begins with `invocation`; none where several requests will share it.
-    pub fn new(
-        policy: Arc<Policy>,
-        identity: Identity,
-        invocation: Option<Arc<str>>,
-        reservation: Reservation,
-    ) -> Self {
+    /// Makes the data for one instance, which begins with `invocation`.
+    pub fn new(policy: Arc<Policy>, identity: Identity, invocation: Arc<str>, reservation: Reservation) -> Self {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(policy.field_bytes());
         let mut table = ResourceTable::new();
@@ -160,20 +155,14 @@ impl Sandbox {
     }
 
     /// The instance has been given another request: budgets and tags begin anew. Its memory is as the last one left it.
-    pub fn begin(&mut self, invocation: Option<Arc<str>>) {
+    pub fn begin(&mut self, invocation: Arc<str>) {
         self.identity.served += 1;
         if let Some(system) = &self.system {
-            system.output.begin(invocation.clone());
+            system.output.begin(Arc::clone(&invocation));
         }
         self.limiter.begin();
         self.cpu.begin();
         self.sender.begin(invocation);
-    }
-
-    /// The instance has been given a request beside those that it is answering, and time to answer it.
-    pub fn joined(&mut self, served: u64) {
-        self.cpu.begin();
-        self.identity.served = served;
     }
 
     /// The request is answered: nothing more will be said under its name.
@@ -253,7 +242,7 @@ impl WasiView for Sandbox {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let system = self
             .system
-            .get_or_insert_with(|| Box::new(System::new(&self.sender.policy, self.sender.invocation.clone())));
+            .get_or_insert_with(|| Box::new(System::new(&self.sender.policy, Arc::clone(&self.sender.invocation))));
         WasiCtxView { ctx: &mut system.wasi, table: &mut self.table }
     }
 }
@@ -279,7 +268,7 @@ impl diagnostics::Host for Sandbox {
                 digest: self.identity.digest.to_string(),
             },
             invocation: diagnostics::Invocation {
-                id: self.sender.invocation.as_deref().map(str::to_owned),
+                id: Some(self.sender.invocation.to_string()),
                 timeout_ms: u64::try_from(self.sender.policy.limits.timeout.as_millis()).unwrap_or(u64::MAX),
             },
             machine: diagnostics::Machine {

@@ -1,9 +1,8 @@
 //! A guest's standard output and error: whole lines in the host's log, tagged with function and invocation.
 //!
-//! An instance that serves several requests keeps its streams; the tag and the budget change with each of them. If they
-//! share it at the same time, nobody knows whose line it is: there is no tag, and one budget for all. Both streams share
-//! `limits.log`; what goes beyond is dropped, and the log says so once. Writing never blocks and never fails: a guest
-//! cannot be slowed down or ended by its own log.
+//! An instance that serves several requests keeps its streams; the tag and the budget change with each of them. Both
+//! streams share `limits.log`; what goes beyond is dropped, and the log says so once. Writing never blocks and never
+//! fails: a guest cannot be slowed down or ended by its own log.
 //!
 //! `limits.logRate` holds for all invocations of a function together: a flood of short ones, each within its `limits.log`,
 //! would otherwise push everybody else's records out of the log. Lines beyond it are dropped as a whole.
@@ -114,7 +113,7 @@ pub struct Output(Arc<Mutex<Log>>);
 
 impl Output {
     /// The output of an instance that begins with `invocation`.
-    pub fn new(policy: &Arc<Policy>, invocation: Option<Arc<str>>) -> Self {
+    pub fn new(policy: &Arc<Policy>, invocation: Arc<str>) -> Self {
         Self(Arc::new(Mutex::new(Log {
             policy: Arc::clone(policy),
             invocation,
@@ -130,7 +129,7 @@ impl Output {
     }
 
     /// From here on the output is that of `invocation`, which has the whole of `limits.log` for itself.
-    pub fn begin(&self, invocation: Option<Arc<str>>) {
+    pub fn begin(&self, invocation: Arc<str>) {
         let mut log = lock(&self.0);
         log.end_lines();
         log.invocation = invocation;
@@ -158,7 +157,7 @@ pub struct Stream {
 
 struct Log {
     policy: Arc<Policy>,
-    invocation: Option<Arc<str>>,
+    invocation: Arc<str>,
     /// Bytes that may still be logged.
     left: u64,
     /// Whether the log already says that something is missing.
@@ -174,7 +173,7 @@ impl Log {
             self.cut = true;
             let limit = self.policy.limits.log;
             if self.policy.may_log(0) {
-                tracing::warn!(target: "guest", function = %self.policy.function, id = self.invocation.as_ref().map(tracing::field::display),
+                tracing::warn!(target: "guest", function = %self.policy.function, id = %self.invocation,
                     "output beyond limits.log ({limit} bytes) is dropped");
             }
         }
@@ -202,7 +201,7 @@ impl Log {
         // Debug formatting quotes the text and escapes every control character in it, which can make it much longer.
         let text = format!("{:?}", String::from_utf8_lossy(said));
         if !said.is_empty() && self.policy.may_log(text.len()) {
-            tracing::info!(target: "guest", function = %self.policy.function, id = self.invocation.as_ref().map(tracing::field::display), stream, text = %text);
+            tracing::info!(target: "guest", function = %self.policy.function, id = %self.invocation, stream, text = %text);
         }
         line.clear();
     }

@@ -41,7 +41,7 @@ fn every_mistake_is_reported_at_once() {
         "one",
         guests::COUNTER,
         r#""route": "{a}-{b}", "methods": "get", "authLevel": "secret""#,
-        r#"{"pool": {"size": 3, "concurrentPerInstance": 1001}, "grants": {"env": ["MISSING"]}, "limits": {"timeout": 5}}"#,
+        r#"{"pool": {"size": 3, "concurrentPerInstance": 4}, "grants": {"env": ["MISSING"]}, "limits": {"timeout": 5}}"#,
     )
     .function_json("two", "{}")
     .function_json("three", "{not json")
@@ -64,7 +64,7 @@ fn every_mistake_is_reported_at_once() {
             r#"one/function.json: bindings.route = "{a}-{b}": segment "{a}-{b}" must be one parameter alone"#,
             r#"one/function.json: bindings.methods = "get": must be a list such as ["get", "post"]"#,
             r#"one/function.json: bindings.authLevel = "secret": must be anonymous, function or admin"#,
-            "one/function.json: flexwasm.pool.concurrentPerInstance = 1001: must be a whole number from 1 to 1000",
+            "one/function.json: flexwasm.pool.concurrentPerInstance: unknown key: sharing an instance was removed; remove the key, each request",
             "one/function.json: flexwasm.pool.size: applies to the whole host: move it to the flexwasm section of host.json",
             "one/function.json: flexwasm.limits.timeout = 5: write a whole number above 0 with a unit: ms, s, m or h",
             "two/function.json: bindings: declare at least one binding",

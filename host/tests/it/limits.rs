@@ -75,31 +75,6 @@ fn a_0_3_guest_that_computes_too_long_is_ended_before_and_in_its_answer() {
     }
 }
 
-#[test]
-fn requests_that_share_an_instance_share_its_time() {
-    let settings = r#"{"pool": {"size": 4, "reuse": 9, "concurrentPerInstance": 2}, "limits": {"cpu": "300ms"}}"#;
-    let host = App::new(settings).function("spin", guests::P3_SPIN).function("sleep", guests::P3_COUNTER).start();
-    let mut beside = host.connect();
-    beside.write(get("/api/spin"));
-    assert_eq!(host.get("/api/spin").status, 500);
-    assert_eq!(beside.response(false).status, 500);
-    ended_by(&host, "cpu of 300ms");
-    assert_eq!(host.get("/api/sleep?ms=600").text(), "1");
-}
-
-#[test]
-fn each_request_to_a_shared_instance_brings_time_with_it() {
-    let settings = r#"{"pool": {"size": 4, "reuse": 9, "concurrentPerInstance": 4}, "limits": {"cpu": "1s"}}"#;
-    let host = App::new(settings).function("compute", guests::P3_COMPUTE).start();
-    let mut staying = host.connect();
-    staying.write(get("/api/compute?ms=5000"));
-    for _ in 0..4 {
-        let answer = host.get("/api/compute?compute=400");
-        assert_eq!((answer.text().as_str(), answer.instance()["id"].as_str()), ("computed", "1"));
-    }
-    assert_eq!(staying.response(false).instance()["id"], "1");
-}
-
 /// A component that was not tried out, as if its start function had been good then.
 async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
     let size = Size { slots: 1, core_instances: 2, table_elements: 20_000, total_memory: 1 << 30 };

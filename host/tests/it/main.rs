@@ -5,7 +5,6 @@
 
 mod bad_input;
 mod compiled;
-mod concurrent;
 mod containment;
 mod demonstration;
 mod doctor;
@@ -15,11 +14,11 @@ mod languages;
 mod limits;
 mod outgoing;
 mod overload;
+mod p3;
 mod package;
 mod proxying;
 mod reuse;
 mod sandbox;
-mod sharing;
 mod shutdown;
 mod sources;
 mod standalone;

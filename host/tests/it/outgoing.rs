@@ -269,21 +269,11 @@ fn bodies_stream_in_both_directions() {
 #[test]
 fn an_instance_that_handed_an_answer_on_answers_again() {
     let upstream = Upstream::start();
-    let grant = format!(r#""grants": {{"hosts": ["http://{}"]}}"#, upstream.address);
-    let section = |pool: &str| format!(r#"{{{grant}, "pool": {pool}}}"#);
-    let (own, shared) = (section(r#"{"reuse": 9}"#), section(r#"{"reuse": 9, "concurrentPerInstance": 2}"#));
-    let trigger = r#""authLevel": "anonymous""#;
-    let app = App::new("{}").routed("own", guests::P3_FETCH, trigger, &own).routed(
-        "shared",
-        guests::P3_FETCH,
-        trigger,
-        &shared,
-    );
-    let host = app.start();
+    let settings = format!(r#"{{"grants": {{"hosts": ["http://{}"]}}, "pool": {{"reuse": 9}}}}"#, upstream.address);
+    let host = App::new("{}").routed("own", guests::P3_FETCH, r#""authLevel": "anonymous""#, &settings).start();
     for served in ["1", "2"] {
         let answer = ask(&host, "own", &upstream.url("/late"), "");
         assert_eq!((answer.text().as_str(), answer.instance()["served"].as_str()), ("fine", served));
-        assert_eq!(ask(&host, "shared", &upstream.url("/late"), "").text(), "fine");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Instances that serve several requests, one after the other, and what keeps one from being used again.
 
-use crate::support::{App, Host, eventually, flexwasm, guests, output};
+use crate::support::{App, Host, eventually, flexwasm, get, guests, output};
 use std::time::Duration;
 
 /// An app with the counter at `/api/counter`.
@@ -19,14 +19,26 @@ fn by_default_every_request_gets_memory_of_its_own() {
 
 #[test]
 fn an_instance_serves_as_many_requests_as_reuse_allows() {
-    let host = counter(r#"{"reuse": 3}"#);
-    let answers: Vec<_> = (0..4).map(|_| host.get("/api/counter")).collect();
-    let texts: Vec<_> = answers.iter().map(super::support::Response::text).collect();
-    assert_eq!(texts, ["1", "2", "3", "1"]);
-    let told = answers.iter().map(|answer| (answer.instance()["id"].clone(), answer.instance()["served"].clone()));
     let expected =
         [("1", "1"), ("1", "2"), ("1", "3"), ("2", "1")].map(|(id, served)| (id.to_owned(), served.to_owned()));
-    assert_eq!(told.collect::<Vec<_>>(), expected);
+    for guest in [guests::COUNTER, guests::P3_COUNTER] {
+        let host = App::new(r#"{"pool": {"reuse": 3}}"#).function("counter", guest).start();
+        let answers: Vec<_> = (0..4).map(|_| host.get("/api/counter")).collect();
+        let texts: Vec<_> = answers.iter().map(super::support::Response::text).collect();
+        assert_eq!(texts, ["1", "2", "3", "1"], "{guest}");
+        let told = answers.iter().map(|answer| (answer.instance()["id"].clone(), answer.instance()["served"].clone()));
+        assert_eq!(told.collect::<Vec<_>>(), expected, "{guest}");
+    }
+}
+
+#[test]
+fn requests_at_the_same_time_never_meet_in_an_instance() {
+    let host = App::new(r#"{"pool": {"size": 4, "reuse": 100}}"#).function("counter", guests::P3_COUNTER).start();
+    let mut clients: Vec<_> = (0..4).map(|_| host.connect()).collect();
+    for client in &mut clients {
+        client.write(get("/api/counter?ms=500"));
+    }
+    assert!(clients.iter_mut().all(|client| client.response(false).text() == "1"));
 }
 
 #[test]
@@ -145,6 +157,28 @@ fn a_reuse_that_cannot_be_is_refused() {
         let (status, _, stderr) = output(command);
         assert_eq!(status.code(), Some(1));
         let line = format!("host.json: flexwasm.pool.reuse = {shown}: must be a whole number from 1 to 1000000");
+        assert!(stderr.contains(&line), "{stderr}");
+    }
+}
+
+#[test]
+fn the_key_by_which_requests_shared_an_instance_is_refused_from_every_source() {
+    let app = App::new(r#"{"pool": {"concurrentPerInstance": 4}}"#).routed(
+        "counter",
+        guests::P3_COUNTER,
+        r#""authLevel": "anonymous""#,
+        r#"{"pool": {"concurrentPerInstance": 4}}"#,
+    );
+    let mut command = flexwasm();
+    command.arg("check").arg(app.path()).env("flexwasm__pool__concurrentPerInstance", "4");
+    let (status, _, stderr) = output(command);
+    assert_eq!(status.code(), Some(1));
+    for place in [
+        "host.json: flexwasm.pool.concurrentPerInstance",
+        "counter/function.json: flexwasm.pool.concurrentPerInstance",
+        "app settings: flexwasm__pool__concurrentPerInstance",
+    ] {
+        let line = format!("{place}: unknown key: sharing an instance was removed; remove the key, each request has");
         assert!(stderr.contains(&line), "{stderr}");
     }
 }

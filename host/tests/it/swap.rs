@@ -111,24 +111,6 @@ fn what_a_new_guest_asks_for_and_does_not_get_is_said() {
     assert!(!said.contains("note:"), "{said}");
 }
 
-#[test]
-fn requests_that_share_an_instance_end_in_it_and_later_ones_get_the_new_guest() {
-    let app = App::new(r#"{"pool": {"size": 4, "reuse": 100, "concurrentPerInstance": 4}}"#);
-    let app = app.function("only", guests::P3_COUNTER);
-    let host = app.start();
-    let mut running = host.connect();
-    running.write(crate::support::get("/api/only?ms=1500"));
-    // In the same instance, so it has begun.
-    eventually("the other request has a seat", || host.get("/api/only").instance()["served"] != "1");
-    let mut other = fs::read(guests::P3_COUNTER).unwrap();
-    other.extend(CUSTOM_SECTION);
-    let (code, said) = swap(&app, &other);
-    assert_eq!(code, 0, "{said}");
-    let new = host.get("/api/only");
-    assert_eq!((new.text().as_str(), &*new.instance()["generation"]), ("1", "2"));
-    assert_eq!(running.response(false).instance()["generation"], "1");
-}
-
 /// Makes another component of one, without a difference: named `x`, empty.
 const CUSTOM_SECTION: [u8; 4] = [0, 2, 1, b'x'];
 

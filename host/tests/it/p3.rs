@@ -177,6 +177,15 @@ fn a_0_3_guest_may_work_on_after_its_answer_within_the_deadline() {
 }
 
 #[test]
+fn the_host_stops_after_what_a_0_3_guest_does_after_its_answer() {
+    let mut host = app("late", guests::P3_LATE).start();
+    assert_eq!(host.get("/api/late?ms=500").text(), "done");
+    host.signal("TERM");
+    assert_eq!(host.exit_code(), 0);
+    host.line(&["late work done"]);
+}
+
+#[test]
 fn a_client_that_leaves_takes_its_0_3_guest_along() {
     let app = App::new(r#"{"pool": {"size": 1}}"#)
         .function("fresh", guests::P3_COUNTER)
