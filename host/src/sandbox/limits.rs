@@ -59,6 +59,11 @@ impl Drop for Reservation {
 
 /// Answers wasmtime's questions whether a memory or table may grow. A refused growth is an error value in the guest,
 /// which most guests then turn into a trap.
+///
+/// wasmtime asks before it looks at the maximum that the component declares, so that is looked at here as well: a growth
+/// that cannot happen is not booked. The callbacks for failed growth are of no use for this, because they also report
+/// growth that was never asked about. What remains is the system refusing memory that was granted; that stays booked until
+/// the instance ends.
 #[derive(Debug)]
 pub struct Limiter {
     memory: u64,
@@ -99,7 +104,11 @@ impl Limiter {
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, most: Option<usize>) -> wasmtime::Result<bool> {
+        if most.is_some_and(|most| desired > most) {
+            self.hit = None;
+            return Ok(false);
+        }
         let wanted = self.memory + (desired - current) as u64;
         if wanted > self.memory_limit {
             self.hit = Some(Hit::Memory(self.memory_limit));
@@ -112,7 +121,11 @@ impl ResourceLimiter for Limiter {
         Ok(false)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, most: Option<usize>) -> wasmtime::Result<bool> {
+        if most.is_some_and(|most| desired > most) {
+            self.hit = None;
+            return Ok(false);
+        }
         let wanted = self.tables + (desired - current) as u64;
         if wanted > u64::from(self.table_limit) {
             self.hit = Some(Hit::TableElements(self.table_limit));
@@ -138,6 +151,18 @@ mod tests {
         assert!(first.grow_to(100));
         drop(first);
         assert_eq!(budget.taken.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn growth_beyond_what_the_component_declares_is_not_booked() {
+        let budget = Budget::new(128 << 20);
+        let mut limiter = Limiter::new(&Limits::default(), budget.reserve(64 << 10).expect("there is room"));
+        assert!(limiter.memory_growing(0, 64 << 10, Some(64 << 10)).expect("no trap"));
+        assert!(!limiter.memory_growing(64 << 10, 124 << 20, Some(64 << 10)).expect("no trap"));
+        assert_eq!((limiter.memory(), limiter.hit()), (64 << 10, None));
+        assert_eq!(budget.taken.load(Ordering::Acquire), 64 << 10);
+        assert!(!limiter.table_growing(1, 19_000, Some(1)).expect("no trap"));
+        assert!(limiter.table_growing(1, 20_000, None).expect("no trap"), "a refused growth was counted");
     }
 
     #[test]
