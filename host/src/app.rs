@@ -14,6 +14,7 @@ use crate::loading::Loading;
 use crate::observe::machine::Machine;
 use crate::observe::startup;
 use crate::pool::{self, Pool};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -196,10 +197,12 @@ impl App {
             tracing::info!(version, pool, functions = config.functions.len(), "ready");
             return;
         }
-        println!("flexwasm {version} runs up to {pool} instances at the same time:");
+        let mut text = format!("flexwasm {version} runs up to {pool} instances at the same time:\n");
         for (name, methods, url) in self.service.urls() {
-            println!("  {name}: [{methods}] {url}");
+            text += &format!("  {name}: [{methods}] {url}\n");
         }
+        // Whether anybody reads it or not, the host serves.
+        let _ = std::io::stdout().lock().write_all(text.as_bytes());
     }
 }
 

@@ -5,7 +5,10 @@
 //! | 0 | stopped on request, all running invocations answered or cut off at `drain.timeout` |
 //! | 1 | cannot start: the last lines on stderr say why; counted as a crash |
 //! | 2 | wrong command line |
+//! | 141 | a command whose output nobody reads any more, as with `\| head -1` |
 //! | 143 | a second signal cut the draining short |
+
+mod output;
 
 use crate::app::{App, Checked};
 use crate::config::hosts::Refused;
@@ -21,9 +24,11 @@ use crate::guest::{self, LoadError, cache, compiled, compiler};
 use crate::observe::{log, machine::Machine, startup};
 use crate::package::Package;
 use clap::{Parser, Subcommand};
+use output::{Ended, print};
 use reqwest::Url;
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::io::Write as _;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -58,7 +63,7 @@ pub struct Arguments {
     command: Option<Command>,
 
     /// Stand-alone: address to listen on, 127.0.0.1:7071 unless given; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
 }
 
@@ -70,7 +75,7 @@ enum Command {
         /// The component: a .wasm file that exports wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3
         guest: PathBuf,
         /// Address to listen on; port 0 takes a free one
-        #[arg(long, value_name = "ADDRESS", default_value_t = config::DEFAULT_LISTEN)]
+        #[arg(long, value_name = "ADDRESS", value_parser = address, default_value_t = config::DEFAULT_LISTEN)]
         listen: SocketAddr,
         /// Instances that run at the same time
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_POOL_SIZE)))]
@@ -190,10 +195,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Some(Command::Rollback { function, running }) => told(running, &format!("/rollback/{function}"), Vec::new()),
         command => configure(command, arguments.listen),
     };
-    result.unwrap_or_else(|message| {
-        eprintln!("flexwasm: {message}");
-        ExitCode::from(1)
-    })
+    result.unwrap_or_else(Ended::report)
 }
 
 /// What a configuration is needed for.
@@ -205,7 +207,7 @@ enum Purpose {
 }
 
 /// Runs one of the commands that need a configuration.
-fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<ExitCode, String> {
+fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<ExitCode, Ended> {
     let begun = Instant::now();
     let settings = environment();
     let machine = Arc::new(Machine::read(config::azure_instance(&settings)));
@@ -223,7 +225,7 @@ fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<Exi
     let configured = match command {
         Some(Command::Check { package: Some(zip), .. }) => {
             package = Package::unpack(&zip).map_err(|problems| listed(&problems))?;
-            print!("{}\n{}\n", zip.display(), package.listing());
+            print(format_args!("{}\n{}\n", zip.display(), package.listing()))?;
             // So that every file is called as in the package.
             std::env::set_current_dir(package.folder())
                 .map_err(|error| format!("cannot enter the package ({error})"))?;
@@ -278,7 +280,7 @@ fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<Exi
     outcome
 }
 
-async fn serve(config: Config, machine: Arc<Machine>, phases: [(&str, Duration); 2]) -> Result<ExitCode, String> {
+async fn serve(config: Config, machine: Arc<Machine>, phases: [(&str, Duration); 2]) -> Result<ExitCode, Ended> {
     let log = log::start(config.log_level);
     for (name, took) in phases {
         startup::measured(name, took);
@@ -289,39 +291,44 @@ async fn serve(config: Config, machine: Arc<Machine>, phases: [(&str, Duration);
     Ok(ExitCode::from(status))
 }
 
-async fn check(config: Config, machine: Arc<Machine>) -> Result<ExitCode, String> {
-    println!("{}", describe::settings(&config));
+async fn check(config: Config, machine: Arc<Machine>) -> Result<ExitCode, Ended> {
+    print(format_args!("{}\n", describe::settings(&config)))?;
+    for note in &config.notes {
+        print(format_args!("note: {note}\n"))?;
+    }
     let Checked { compiled, broken, .. } = App::check(config, machine).await?;
     for line in compiled {
-        println!("{line}");
+        print(format_args!("{line}\n"))?;
     }
     if broken.is_empty() {
-        println!("everything is in order");
+        print(format_args!("everything is in order\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    Err(broken.join("\nflexwasm: "))
+    Err(broken.join("\nflexwasm: ").into())
 }
 
-fn explain_guests(config: &Config, named: Option<&str>) -> Result<ExitCode, String> {
+fn explain_guests(config: &Config, named: Option<&str>) -> Result<ExitCode, Ended> {
     let functions: Vec<&Function> =
         config.functions.iter().filter(|function| named.is_none_or(|name| *function.name == *name)).collect();
     if functions.is_empty() {
         let names: Vec<&str> = config.functions.iter().map(|function| &*function.name).collect();
-        return Err(format!("there is no function {}: name one of {}", named.unwrap_or_default(), names.join(", ")));
+        return Err(
+            format!("there is no function {}: name one of {}", named.unwrap_or_default(), names.join(", ")).into()
+        );
     }
     let mut broken = Vec::new();
     for function in functions {
         match describe::guest(function) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => print(format_args!("{text}\n"))?,
             Err(error) => {
                 broken.push(format!("function {}: {} {error}", function.name, function.script_file.display()))
             }
         }
     }
-    if broken.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(broken.join("\nflexwasm: ")) }
+    if broken.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(broken.join("\nflexwasm: ").into()) }
 }
 
-fn compile(guest: &Path, output: Option<PathBuf>, portable: bool) -> Result<ExitCode, String> {
+fn compile(guest: &Path, output: Option<PathBuf>, portable: bool) -> Result<ExitCode, Ended> {
     let begun = Instant::now();
     let output = output.unwrap_or_else(|| compiled::beside(guest));
     let shown = guest.display();
@@ -331,19 +338,19 @@ fn compile(guest: &Path, output: Option<PathBuf>, portable: bool) -> Result<Exit
     let content = code::compiler(interfaces.wasi, processors).and_then(|engine| compiled::compile(&engine, &wasm));
     let content = content.map_err(|error| format!("{shown} {}", LoadError::Compile(guest::chain(&error))))?;
     compiled::write(&output, &content).map_err(|error| format!("cannot write {}: {error}", output.display()))?;
-    println!(
-        "{} ({:.1} MB) compiled from {shown} ({:.1} MB) in {:.1} s, for {}",
+    print(format_args!(
+        "{} ({:.1} MB) compiled from {shown} ({:.1} MB) in {:.1} s, for {}\n",
         output.display(),
         content.len() as f64 / 1e6,
         wasm.len() as f64 / 1e6,
         begun.elapsed().as_secs_f64(),
         if portable { "every processor of this architecture" } else { "processors like this one" },
-    );
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what the doctor finds; the status is 1 where something has to change.
-fn examine(url: Option<Url>, instance_memory: &str) -> Result<ExitCode, String> {
+fn examine(url: Option<Url>, instance_memory: &str) -> Result<ExitCode, Ended> {
     let settings = environment();
     let runtime = runtime().map_err(|error| format!("cannot start threads: {error}"))?;
     let findings = match url {
@@ -362,20 +369,20 @@ fn examine(url: Option<Url>, instance_memory: &str) -> Result<ExitCode, String> 
     };
     runtime.shutdown_background();
     for finding in &findings {
-        println!("{finding}");
+        print(format_args!("{finding}\n"))?;
     }
     let sick = findings.iter().any(|finding| matches!(finding, Finding::Change(_)));
     Ok(if sick { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
 /// Lets a running host take the guest in the file.
-fn swap(function: &str, guest: &Path, running: Running) -> Result<ExitCode, String> {
+fn swap(function: &str, guest: &Path, running: Running) -> Result<ExitCode, Ended> {
     let artifact = Artifact::read(guest, LARGEST).map_err(|error| format!("{} {error}", guest.display()))?;
     told(running, &format!("/swap/{function}"), artifact.wasm)
 }
 
 /// Tells a running host what to do, and prints what came of it.
-fn told(running: Running, path: &str, body: Vec<u8>) -> Result<ExitCode, String> {
+fn told(running: Running, path: &str, body: Vec<u8>) -> Result<ExitCode, Ended> {
     let settings = environment();
     let root = running.app.unwrap_or_else(|| app_root(&settings));
     let sockets = control::sockets(&root, &settings);
@@ -383,16 +390,17 @@ fn told(running: Running, path: &str, body: Vec<u8>) -> Result<ExitCode, String>
         sockets.map_err(|error| format!("{} cannot be read ({error}): name the app's folder", root.display()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
-    println!("{}", runtime.block_on(client::ask(&sockets, path, body))?);
+    print(format_args!("{}\n", runtime.block_on(client::ask(&sockets, path, body))?))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn compile_for_host() -> Result<ExitCode, String> {
+fn compile_for_host() -> Result<ExitCode, Ended> {
     // The host reads the bare reason.
     match compiler::compile_for_host() {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(why) => {
-            eprintln!("{why}");
+            // One that nobody waits for is not heard.
+            let _ = writeln!(std::io::stderr().lock(), "{why}");
             Ok(ExitCode::from(1))
         }
     }
@@ -424,6 +432,25 @@ fn app_root(settings: &AppSettings) -> PathBuf {
 fn listed(problems: &[Problem]) -> String {
     let list: Vec<String> = problems.iter().map(Problem::to_string).collect();
     list.join("\nflexwasm: ")
+}
+
+/// An address to listen on. A name counts only if it means this machine alone, such as `localhost`: which of the addresses
+/// of any other name would be meant?
+fn address(text: &str) -> Result<SocketAddr, String> {
+    const EXPECTED: &str = "write an address and a port, such as 127.0.0.1:8080, [::1]:8080 or localhost:8080";
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    if !text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        return Err(EXPECTED.to_owned());
+    }
+    let named = text.to_socket_addrs().map_err(|error| format!("the name cannot be resolved ({error}): {EXPECTED}"))?;
+    let (loopback, other): (Vec<_>, Vec<_>) = named.partition(|address| address.ip().is_loopback());
+    let first = loopback.iter().find(|address| address.is_ipv4()).or(loopback.first());
+    match first {
+        Some(address) if other.is_empty() => Ok(*address),
+        _ => Err(format!("the name does not mean this machine alone: {EXPECTED}")),
+    }
 }
 
 fn environment_variable(text: &str) -> Result<(String, String), String> {

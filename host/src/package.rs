@@ -24,8 +24,13 @@ use zip::{System, ZipArchive};
 /// Bytes of all files of a package together.
 const MAX_UNPACKED: u64 = 1 << 30;
 
-/// A regular file that everybody may start.
-const EXECUTABLE_MODE: Option<u32> = Some(0o100_755);
+/// The kind of file in a mode, and of a regular one.
+const KIND: u32 = 0o170_000;
+const REGULAR: u32 = 0o100_000;
+/// What Azure's user needs, who owns nothing in the package: to read a file, and to start one. Azure's own tool writes modes
+/// of 100666 and 100777.
+const READABLE: u32 = 0o004;
+const STARTABLE: u32 = 0o005;
 
 /// What makes a package that is in order.
 const REMEDY: &str = "make it with `cargo xtask package`";
@@ -35,6 +40,8 @@ pub struct Package {
     folder: TempDir,
     name: String,
     files: BTreeMap<String, Entry>,
+    /// The name that `host.json` gives.
+    executable: String,
 }
 
 /// What the zip says about one file.
@@ -57,8 +64,10 @@ impl Package {
         let folder = tempfile::tempdir().map_err(|error| whole(format!("cannot be unpacked ({error})")))?;
         let files = extract(&mut archive, folder.path()).map_err(|why| whole(format!("{why}: {REMEDY}")))?;
         let mut problems = Problems::default();
-        let package = Self { folder, name, files };
-        package.check_files(&mut problems);
+        let mut package = Self { folder, name, files, executable: String::new() };
+        if let Some(executable) = package.check_files(&mut problems) {
+            package.executable = executable;
+        }
         if problems.0.is_empty() { Ok(package) } else { Err(problems.0) }
     }
 
@@ -106,12 +115,12 @@ impl Package {
     /// Its files that are others in the app at `root`. What was compiled or linked for the package is not compared.
     pub fn stale(&self, root: &Path) -> Vec<String> {
         let same = |name: &str| fs::read(self.folder().join(name)).ok() == fs::read(root.join(name)).ok();
-        let sources =
-            self.files.iter().filter(|(name, file)| file.mode != EXECUTABLE_MODE && !name.ends_with(".cwasm"));
-        sources.map(|(name, _)| name.clone()).filter(|name| !same(name)).collect()
+        let sources = self.files.keys().filter(|name| **name != self.executable && !name.ends_with(".cwasm"));
+        sources.filter(|name| !same(name)).cloned().collect()
     }
 
-    fn check_files(&self, problems: &mut Problems) {
+    /// Notes what Azure would trip over, and gives the executable's name.
+    fn check_files(&self, problems: &mut Problems) -> Option<String> {
         const EXECUTABLE: &str = "customHandler.description.defaultExecutablePath";
         if let Some(secret) = self.files.keys().find(|name| name.ends_with("local.settings.json")) {
             problems.add(&self.name, secret, None, "holds settings of your own machine: leave it out");
@@ -123,28 +132,41 @@ impl Package {
                 None => format!("is missing: {REMEDY}"),
             };
             problems.add(&self.name, host_json::FILE, None, remedy);
-            return;
+            return None;
         }
-        let Some(document) = config::read_json(self.folder(), Path::new(host_json::FILE), problems) else { return };
+        for (name, Entry { mode, .. }) in &self.files {
+            if let Some(mode) = mode.filter(|mode| mode & READABLE != READABLE) {
+                let remedy =
+                    format!("has mode {mode:o}, but Azure's user is neither its owner nor in its group: {REMEDY}");
+                problems.add(&self.name, name, None, remedy);
+            }
+        }
+        let document = config::read_json(self.folder(), Path::new(host_json::FILE), problems)?;
         let named = document.pointer("/customHandler/description/defaultExecutablePath");
         let plain = |name: &&str| !name.is_empty() && !name.contains(['/', '\\', '%']);
         let Some(named) = named.and_then(Value::as_str).filter(plain) else {
             let remedy = "must be the bare name of the executable beside host.json, without ./, such as \"flexwasm\"";
-            return problems.add(host_json::FILE, EXECUTABLE, named, remedy);
+            problems.add(host_json::FILE, EXECUTABLE, named, remedy);
+            return None;
         };
         let Some(Entry { mode, .. }) = self.files.get(named) else {
             let remedy = format!("is named by {EXECUTABLE} in host.json, but is not in the package: {REMEDY}");
-            return problems.add(&self.name, named, None, remedy);
+            problems.add(&self.name, named, None, remedy);
+            return None;
         };
         // Azure unpacks it read-only and changes no mode.
-        if *mode != EXECUTABLE_MODE {
+        let startable = |mode: u32| mode & KIND == REGULAR && mode & STARTABLE == STARTABLE;
+        // One that cannot be read has been named already.
+        if !mode.is_some_and(startable) && mode.is_none_or(|mode| mode & READABLE == READABLE) {
             let mode = mode.map_or("no mode, for no Unix has packed it".to_owned(), |mode| format!("mode {mode:o}"));
-            let remedy = format!("has {mode}, but Azure starts only a file with mode 100755: {REMEDY}");
+            let remedy =
+                format!("has {mode}, but Azure starts only what everybody may start, as with 100755: {REMEDY}");
             problems.add(&self.name, named, None, remedy);
         }
         if let Err(why) = static_executable(&self.folder().join(named)) {
             problems.add(&self.name, named, None, format!("{why}: {REMEDY}"));
         }
+        Some(named.to_owned())
     }
 }
 
@@ -160,6 +182,10 @@ fn extract(archive: &mut ZipArchive<File>, folder: &Path) -> Result<BTreeMap<Str
             continue;
         }
         let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
+        // Linux takes a backslash for a part of the name, Windows for a folder.
+        if name.contains('\\') || name.starts_with('/') {
+            return Err(format!("has a file whose name is no path with slashes below the package ({name})"));
+        }
         let mode = entry.unix_mode().filter(|_| entry.system() == System::Unix);
         let Some(path) = entry.enclosed_name().filter(|_| entry.is_file()) else {
             return Err(format!("has a file that is none, or that leads out of it ({name})"));

@@ -25,6 +25,8 @@ pub struct AzureHost {
     pub function_timeout: Option<Duration>,
     /// Whether plain HTTP functions receive the original request, by forwarding or by proxying.
     pub raw_http: bool,
+    /// Whether they receive it by proxying, which alone streams.
+    pub proxying: bool,
 }
 
 impl AzureHost {
@@ -88,9 +90,9 @@ impl AzureHost {
             Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
             _ => false,
         };
-        let raw_http = flag(look("customHandler.enableForwardingHttpRequest"))
-            || flag(look("customHandler.enableProxyingHttpRequest"));
-        Self { route_prefix, max_concurrent_requests, function_timeout, raw_http }
+        let proxying = flag(look("customHandler.enableProxyingHttpRequest"));
+        let raw_http = proxying || flag(look("customHandler.enableForwardingHttpRequest"));
+        Self { route_prefix, max_concurrent_requests, function_timeout, raw_http, proxying }
     }
 }
 

@@ -102,6 +102,8 @@ pub struct Config {
     pub control_sockets: Vec<PathBuf>,
     /// First segments of every route; empty for none.
     pub route_prefix: String,
+    /// What works, but less well than it could, for a person.
+    pub notes: Vec<String>,
     /// The functions, by name.
     pub functions: Vec<Function>,
 }
@@ -241,7 +243,14 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         let remedy = format!("is the default of pool.size, which is at most {most}");
         problems.add(host_json::FILE, "extensions.http.maxConcurrentRequests", Some(&size.into()), remedy);
     }
-    let config = resolve(role, listen, &host, named, given, azure.route_prefix, functions);
+    let mut config = resolve(role, listen, &host, named, given, azure.route_prefix, functions);
+    if role == Role::CustomHandler && !azure.proxying {
+        config.notes.push(
+            "host.json: customHandler.enableProxyingHttpRequest is not true: answers do not stream, requests without a length \
+             are refused by the Functions host, and a client that leaves is not noticed"
+                .to_owned(),
+        );
+    }
     if problems.0.is_empty() { Ok(config) } else { Err(problems.0) }
 }
 
@@ -301,6 +310,7 @@ fn resolve(
         cache_folders: given.cache_folders.clone(),
         control_sockets: given.control_sockets.clone(),
         route_prefix,
+        notes: Vec::new(),
         functions,
     }
 }

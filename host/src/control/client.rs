@@ -5,6 +5,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
@@ -34,7 +35,12 @@ pub async fn ask(sockets: &[PathBuf], path: &str, body: Vec<u8>) -> Result<Strin
         tokio::select! {
             answered = &mut answer => break answered.map_err(|error| broken(&error))?,
             () = tokio::time::sleep(PROGRESS) => {
-                eprintln!("flexwasm: still being checked after {} s; large guests are compiled for long", begun.elapsed().as_secs());
+                let seconds = begun.elapsed().as_secs();
+                // Where nobody reads it, the answer still counts.
+                let _ = writeln!(
+                    std::io::stderr().lock(),
+                    "flexwasm: still being checked after {seconds} s; large guests are compiled for long"
+                );
             }
         }
     };

@@ -106,6 +106,9 @@ fn compiled_here(entries: &mut [Entry]) -> Vec<u8> {
 
 const CASES: &[Case] = &[
     ("mode", |files| find(files, "flexwasm").mode = 0o644, &["flexwasm: has mode 100644", "100755"]),
+    ("owner", |files| find(files, "flexwasm").mode = 0o744, &["flexwasm: has mode 100744", "100755"]),
+    ("unreadable", |files| find(files, "flexwasm").mode = 0o700, &["flexwasm: has mode 100700", "neither its owner"]),
+    ("private", |files| find(files, "host.json").mode = 0o640, &["host.json: has mode 100640", "neither its owner"]),
     ("windows", |files| find(files, "flexwasm").system = System::Dos, &["flexwasm: has no mode", "no Unix"]),
     (
         "folder",
@@ -134,6 +137,12 @@ const CASES: &[Case] = &[
         &["flexwasm: is no executable of Linux"],
     ),
     ("secrets", |files| add(files, "local.settings.json", b"{}"), &["local.settings.json: ", "leave it out"]),
+    (
+        "backslash",
+        |files| add(files, r"http_trigger\more.txt", b""),
+        &[r"no path with slashes below the package (http_trigger\more.txt)"],
+    ),
+    ("absolute", |files| add(files, "/etc/motd", b""), &["no path with slashes below the package (/etc/motd)"]),
     ("outside", |files| add(files, "../outside", b""), &["leads out of it (../outside)"]),
     (
         "version",
@@ -204,6 +213,45 @@ fn x1_x2_what_azure_could_not_start_is_refused() {
             assert!(stderr.contains(word), "{case}: {word} is not in {stderr}");
         }
     }
+}
+
+/// Azure's own tool gives the executable 100777 and everything else 100666, names no folders, and packs what lies at the top
+/// first.
+#[test]
+fn a_package_of_func_pack_is_in_order() {
+    let mut files = entries();
+    for file in &mut files {
+        file.mode = if file.name == "flexwasm" { 0o777 } else { 0o666 };
+    }
+    files.sort_by_key(|file| file.name.contains('/'));
+    let folder = tempfile::tempdir().unwrap();
+    let zip = folder.path().join("func.zip");
+    write(&zip, &files);
+    let (fine, stdout, stderr) = check(&zip);
+    assert!(fine, "{stderr}");
+    assert!(stdout.contains("flexwasm 0777 ") && stdout.contains("host.json 0666 "), "{stdout}");
+    for mode in [0o555, 0o775] {
+        find(&mut files, "flexwasm").mode = mode;
+        write(&zip, &files);
+        let (fine, _, stderr) = check(&zip);
+        assert!(fine, "{mode:o}: {stderr}");
+    }
+}
+
+#[test]
+fn what_costs_streaming_is_said() {
+    let mut files = entries();
+    edit(&mut files, "host.json", |host| {
+        host["customHandler"]["enableForwardingHttpRequest"] = true.into();
+        drop(host["customHandler"].as_object_mut().unwrap().remove("enableProxyingHttpRequest"));
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let zip = folder.path().join("forwarding.zip");
+    write(&zip, &files);
+    let (fine, stdout, stderr) = check(&zip);
+    assert!(fine, "{stderr}");
+    assert!(stdout.contains("note: host.json: customHandler.enableProxyingHttpRequest is not true"), "{stdout}");
+    assert!(!check(&package()).1.contains("note: "));
 }
 
 #[test]

@@ -216,3 +216,44 @@ fn help_teaches() {
         assert!(status.success() && stdout.contains(words), "{stdout}");
     }
 }
+
+/// As with `| head -1`, only sooner, and on a disk that is full.
+#[test]
+fn a_command_whose_output_nobody_takes_ends_without_a_panic() {
+    let app = App::new("{}").function("counter", guests::COUNTER);
+    for arguments in [&["check"][..], &["explain"], &["doctor"], &["compile", "counter/guest.wasm"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = flexwasm();
+        let ended = command.args(arguments).current_dir(app.path()).stdout(writer).output().unwrap();
+        assert_eq!(ended.status.code(), Some(141), "{arguments:?}");
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{arguments:?}");
+
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = flexwasm();
+        let ended = command.args(arguments).current_dir(app.path()).stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}");
+        assert!(said.starts_with("flexwasm: cannot write to standard output: "), "{arguments:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_name_may_be_listened_on_if_it_means_this_machine_alone() {
+    let mut command = flexwasm();
+    command.args(["serve", guests::STOCK, "--listen", "localhost:0"]);
+    assert_eq!(Host::announced(command).get("/").status, 200);
+    for (address, words) in [
+        ("localhost", "write an address and a port"),
+        ("localhost:http", "write an address and a port"),
+        ("no-such-name.invalid:80", "cannot be resolved"),
+        ("0:80", "does not mean this machine alone"),
+    ] {
+        let mut command = flexwasm();
+        command.args(["serve", guests::STOCK, "--listen", address]);
+        let (status, _, said) = output(command);
+        assert_eq!(status.code(), Some(2), "{address}");
+        assert!(said.contains(words) && said.contains("127.0.0.1:8080"), "{address}: {said}");
+    }
+}
