@@ -122,6 +122,10 @@ fn words(trap: Trap) -> (&'static str, &'static str) {
         Trap::ReferenceCountOverflow => ("shared a value too often", ASYNC),
         Trap::StreamOpTooBig => ("moved too much through a stream at once", ASYNC),
         Trap::WaitableSyncAndAsync => ("waited for the same thing in two ways at once", ASYNC),
+        Trap::ReadFromDroppedStream => ("read from a stream that its writer had closed", ASYNC),
+        Trap::WriteToDroppedStream => ("wrote to a stream that its reader had closed", ASYNC),
+        Trap::WriteToDroppedFuture => ("wrote to a future that nobody reads any more", ASYNC),
+        Trap::LiftDroppedStream => ("passed on a stream that its writer had closed", ASYNC),
         // A later wasmtime may have more; it has words of its own.
         _ => ("trapped", "see the documentation of wasmtime"),
     }
