@@ -1,53 +1,51 @@
 // The demonstration guest in JavaScript: `GET|POST /api/http_trigger?name=&delay=`.
 //
-// It does what `guest/` does in Rust, and answers with the same fields. `cargo xtask guest js` builds it with componentize-js.
-// Its language engine comes along: 13 MB of component.
+// It does what `guest/` does in Rust, and answers with the same fields. It is written as JavaScript is written for every
+// other platform: a listener for `fetch`. `cargo xtask guest js` builds it with componentize-js. Its language engine comes
+// along: 13 MB of component.
 
-import { currentThread, describe } from 'flexwasm:host/diagnostics@0.1.0';
-import { now as instant, subscribeDuration } from 'wasi:clocks/monotonic-clock@0.2.12';
-import { now as wallClock } from 'wasi:clocks/wall-clock@0.2.12';
-import { Fields, OutgoingBody, OutgoingResponse, ResponseOutparam } from 'wasi:http/types@0.2.12';
+import {
+  currentThread, getInstance, getInvocation, getMachine, processId,
+} from 'flexwasm:host/diagnostics@0.1.0';
 
 // A JSON body that carries only a name is never longer; what follows is not read.
 const BODY_LIMIT = 64 * 1024;
 
-export const incomingHandler = {
-  handle(request, responseOut) {
-    let status = 200;
-    let answer;
-    try {
-      answer = receipt(request);
-    } catch (problem) {
-      if (!(problem instanceof BadRequest)) throw problem;
-      status = 400;
-      answer = problem.answer();
-    }
-    respond(responseOut, status, JSON.stringify(answer));
-  },
-};
+addEventListener('fetch', (event) => event.respondWith(answer(event.request)));
 
-function receipt(request) {
-  const started = { wall: milliseconds(wallClock()), monotonic: instant() };
-  const before = describe();
-  const path = request.pathWithQuery() ?? '';
-  const at = path.indexOf('?');
-  const query = new URLSearchParams(at < 0 ? '' : path.slice(at + 1));
+async function answer(request) {
+  try {
+    return json(200, await receipt(request));
+  } catch (problem) {
+    if (!(problem instanceof BadRequest)) throw problem;
+    return json(400, problem.answer());
+  }
+}
 
-  const delay = delayIn(query, Number(before.invocation.timeoutMs) / 1000);
+const json = (status, value) =>
+  new Response(JSON.stringify(value), { status, headers: { 'content-type': 'application/json' } });
+
+async function receipt(request) {
+  const started = { wall: Date.now(), monotonic: performance.now(), thread: currentThread() };
+  const invocation = getInvocation();
+  const query = new URL(request.url).searchParams;
+
+  const delay = delayIn(query, Number(invocation.timeoutMs) / 1000);
   let name = query.get('name') || null;
-  if (name === null && request.method().tag === 'post') name = nameIn(read(request));
+  if (name === null && request.method === 'POST') name = nameIn(await read(request));
   // The host parks this instance, and its thread serves others meanwhile.
-  if (delay > 0) subscribeDuration(BigInt(Math.round(delay * 1e9))).block();
+  if (delay > 0) await sleep(delay * 1000);
 
-  const elapsed = Number(instant() - started.monotonic) / 1e6;
-  const { process, instance, invocation, machine } = before;
+  const elapsed = performance.now() - started.monotonic;
+  const instance = getInstance();
+  const machine = getMachine();
   const thread = ({ id, name }) => ({ id: Number(id), name });
   return {
     message: `Hello, ${name ?? 'World'}!`,
     request: { name, invocation_id: invocation.id ?? null },
     host: {
-      process_id: process.id,
-      thread_start: thread(process.thread),
+      process_id: processId(),
+      thread_start: thread(started.thread),
       thread_end: thread(currentThread()),
       azure_instance: machine.azureInstance ?? null,
     },
@@ -121,40 +119,32 @@ function nameIn(body) {
 }
 
 // The request body, up to the limit.
-function read(request) {
-  const stream = request.consume().stream();
-  let body = new Uint8Array();
+async function read(request) {
+  const parts = [];
+  let length = 0;
+  const reader = request.body?.getReader();
   for (;;) {
-    let chunk;
+    let part;
     try {
-      chunk = stream.blockingRead(BigInt(BODY_LIMIT));
-    } catch (problem) {
-      if (problem.payload?.tag === 'closed') return body;
+      part = (await reader?.read()) ?? { done: true };
+    } catch {
       throw BadRequest.body('broke off');
     }
-    const longer = new Uint8Array(body.length + chunk.length);
-    longer.set(body);
-    longer.set(chunk, body.length);
-    body = longer;
-    if (body.length > BODY_LIMIT) throw BadRequest.body('is longer than 64 KiB');
+    if (part.done) break;
+    parts.push(part.value);
+    length += part.value.length;
+    if (length > BODY_LIMIT) throw BadRequest.body('is longer than 64 KiB');
   }
+  const body = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    body.set(part, at);
+    at += part.length;
+  }
+  return body;
 }
 
-function respond(responseOut, status, text) {
-  const bytes = new TextEncoder().encode(text);
-  const header = (name, value) => [name, new TextEncoder().encode(value)];
-  const headers = [header('content-type', 'application/json'), header('content-length', String(bytes.length))];
-  const response = new OutgoingResponse(Fields.fromList(headers));
-  response.setStatusCode(status);
-  const body = response.body();
-  ResponseOutparam.set(responseOut, { tag: 'ok', val: response });
-  const stream = body.write();
-  stream.blockingWriteAndFlush(bytes);
-  stream[Symbol.dispose]();
-  OutgoingBody.finish(body, undefined);
-}
-
-const milliseconds = ({ seconds, nanoseconds }) => Number(seconds) * 1000 + nanoseconds / 1e6;
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const round = (number) => Math.round(number * 100) / 100;
 // 2^30 bytes, as the original demonstration counted.
 const gigabytes = (bytes) => round(Number(bytes) / 2 ** 30);

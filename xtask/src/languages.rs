@@ -1,4 +1,4 @@
-//! The demonstration guest in other languages, built once for each state of its sources.
+//! Guests in other languages, built once for each state of its sources.
 
 use crate::{execute, root, setup};
 use anyhow::{Context as _, Result};
@@ -11,19 +11,40 @@ use std::process::Command;
 /// Where everything of it is made, below the project's folder.
 const FOLDER: &str = "target/examples";
 
+/// A guest that is not written in Rust.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum Language {
-    /// examples/guest-js, with componentize-js
+    /// The demonstration in JavaScript: examples/guest-js/app.js, a listener for fetch, with componentize-js
     Js,
-    /// examples/guest-python, with componentize-py
+    /// The same against the interfaces of wasi:http: examples/guest-js/direct.js
+    JsDirect,
+    /// A router and an answer that streams: examples/guest-js/router.js
+    JsRouter,
+    /// The demonstration in Python: examples/guest-python, with componentize-py
     Python,
 }
 
 impl Language {
+    /// All of them: what the tests need.
+    pub const ALL: [Self; 4] = [Self::Js, Self::JsDirect, Self::JsRouter, Self::Python];
+
+    /// The name of its component in [`FOLDER`].
     fn name(self) -> &'static str {
         match self {
             Self::Js => "guest-js",
+            Self::JsDirect => "guest-js-direct",
+            Self::JsRouter => "guest-js-router",
             Self::Python => "guest-python",
+        }
+    }
+
+    /// The folder of its sources below `examples`, which is also the folder in [`FOLDER`] where it is built, and its script.
+    fn source(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Js => ("guest-js", "app.js"),
+            Self::JsDirect => ("guest-js", "direct.js"),
+            Self::JsRouter => ("guest-js", "router.js"),
+            Self::Python => ("guest-python", "app.py"),
         }
     }
 }
@@ -37,33 +58,33 @@ pub fn run(language: Language) -> Result<()> {
 
 /// Builds the guest, if it has not been built from these very sources, and answers its file.
 pub fn build(language: Language) -> Result<PathBuf> {
-    let name = language.name();
-    let sources = root().join("examples").join(name);
+    let (name, (place, script)) = (language.name(), language.source());
+    let sources = root().join("examples").join(place);
     let state = state(&[&sources, &root().join("wit")])?;
     let folder = root().join(FOLDER);
     let (guest, stamp) = (folder.join(name).with_extension("wasm"), folder.join(name).with_extension("state"));
     if guest.exists() && fs::read_to_string(&stamp).is_ok_and(|built| built == state) {
         return Ok(guest);
     }
-    let workshop = folder.join(name);
+    let workshop = folder.join(place);
     fs::create_dir_all(&workshop).with_context(|| format!("cannot make {}", workshop.display()))?;
     let staged = workshop.join("guest.wasm");
     match language {
-        Language::Js => javascript(&sources, &workshop, &staged)?,
         Language::Python => python(&sources, &workshop, &staged)?,
+        _ => javascript(&sources, script, &workshop, &staged)?,
     }
     fs::rename(&staged, &guest)?;
     fs::write(&stamp, state)?;
     Ok(guest)
 }
 
-fn javascript(sources: &Path, workshop: &Path, guest: &Path) -> Result<()> {
-    println!("building the guest in JavaScript");
+fn javascript(sources: &Path, script: &str, workshop: &Path, guest: &Path) -> Result<()> {
+    println!("building the guest {script}");
     setup::node(&sources.join("package.json"), workshop)?;
     // Node looks for packages beside the script that wants them.
     fs::copy(sources.join("build.mjs"), workshop.join("build.mjs"))?;
     let mut node = Command::new("node");
-    node.arg("build.mjs").arg(sources.join("app.js")).arg(root().join("wit")).arg("guest").arg(guest);
+    node.arg("build.mjs").arg(sources.join(script)).arg(root().join("wit")).arg("guest").arg(guest);
     execute(node.current_dir(workshop))
 }
 

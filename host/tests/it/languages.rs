@@ -1,6 +1,7 @@
-//! The demonstration in Rust, JavaScript and Python, one after the other in one running process.
+//! The demonstration in Rust, JavaScript and Python, one after the other in one running process; and what else the examples
+//! in other languages show.
 
-use crate::support::{App, Host, Response, guests, post, repository};
+use crate::support::{App, Host, Response, get, guests, post, repository};
 use crate::swap::tell;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -85,7 +86,7 @@ fn one_process_answers_in_three_languages_and_nobody_sees_a_difference() {
     let host = app.start();
     let rust = face(&host);
     overlaps(&host);
-    let files = [built("js"), built("python"), PathBuf::from(guests::DEMONSTRATION)];
+    let files = [built("js"), built("js-direct"), built("python"), PathBuf::from(guests::DEMONSTRATION)];
     for (file, generation) in files.iter().zip(2..) {
         // Compiling takes up to a minute where this very guest was never compiled before.
         let (status, said, stderr) = tell(app.path(), &["swap", "only", file.to_str().unwrap()]);
@@ -97,4 +98,23 @@ fn one_process_answers_in_three_languages_and_nobody_sees_a_difference() {
         }
         overlaps(&host);
     }
+}
+
+#[test]
+fn a_guest_with_a_router_routes_and_streams() {
+    let app = App::new("{}").routed("only", guests::DEMONSTRATION, r#""route": "{*rest}""#, "{}");
+    let host = app.start();
+    let (status, said, stderr) = tell(app.path(), &["swap", "only", built("js-router").to_str().unwrap()]);
+    assert!(status.success(), "{said}{stderr}");
+    let answer = host.get("/api/items/7?wanted=now");
+    assert_eq!((answer.status, answer.text().as_str()), (200, r#"{"id":"7","wanted":"now"}"#));
+    assert_eq!(host.get("/api/nothing").status, 404);
+    assert_eq!(host.connect().ask(post("/api/echo", "Ada")).text(), "Ada");
+    // The second line is written after the first has been read.
+    let mut client = host.connect();
+    client.write(get("/api/count/2"));
+    client.response_head();
+    assert_eq!(client.chunk().as_deref(), Some(&b"1\n"[..]));
+    assert_eq!(client.chunk().as_deref(), Some(&b"2\n"[..]));
+    assert_eq!(client.last_chunk_and_trailers(), Vec::<String>::new());
 }
