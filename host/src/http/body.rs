@@ -2,11 +2,11 @@
 
 use super::closing::{Closing, Outcome};
 use super::exchange::Exchange;
+use super::received::Received;
 use crate::pool::{Fault, ReplyBody};
 use crate::sandbox::hit::Hit;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 /// A request body that breaks off at the limit and says so.
 pub struct RequestBody {
-    incoming: Incoming,
+    incoming: Received,
     limit: u64,
     left: u64,
     beyond: Option<oneshot::Sender<()>>,
@@ -26,7 +26,7 @@ pub struct RequestBody {
 impl RequestBody {
     /// The answer's second half resolves when a byte beyond `limit` arrives, and fails when that cannot happen any more.
     /// None where there is no body.
-    pub fn new(incoming: Incoming, limit: u64) -> (Self, Option<oneshot::Receiver<()>>) {
+    pub fn new(incoming: Received, limit: u64) -> (Self, Option<oneshot::Receiver<()>>) {
         let (beyond, receiver) = if incoming.is_end_stream() { None } else { Some(oneshot::channel()) }.unzip();
         (Self { incoming, limit, left: limit, beyond }, receiver)
     }
@@ -84,6 +84,7 @@ pub struct WholeBody {
     /// None once it is handed over.
     bytes: Option<Bytes>,
     bodiless: bool,
+    claims: bool,
     exchange: Arc<Exchange>,
     closing: Closing,
 }
@@ -111,6 +112,9 @@ pub struct GuestBody {
     /// Bytes that the announced `Content-Length` still expects.
     expected: Option<u64>,
     complete: bool,
+    /// Why the answer breaks off, until what was written before has left.
+    breaking: Option<Fault>,
+    claims: bool,
 }
 
 /// What a [`GuestBody`] needs to know beside the reply.
@@ -131,15 +135,26 @@ pub struct Sending {
     pub bodiless: bool,
 }
 
+impl Sending {
+    /// Whether the answer tells the length of a body that it does not have. hyper would leave that out of one whose body it
+    /// knows to be empty.
+    fn claims(&self) -> bool {
+        self.bodiless && self.length.is_some()
+    }
+}
+
 impl ResponseBody {
     /// The body of a guest that has returned.
-    pub fn whole(bytes: Bytes, bodiless: bool, exchange: Arc<Exchange>, closing: Closing) -> Self {
-        Self::Whole(Box::new(WholeBody { bytes: Some(bytes), bodiless, exchange, closing }))
+    pub fn whole(bytes: Bytes, sending: Sending) -> Self {
+        let (bodiless, claims) = (sending.bodiless, sending.claims());
+        let Sending { exchange, closing, .. } = sending;
+        Self::Whole(Box::new(WholeBody { bytes: Some(bytes), bodiless, claims, exchange, closing }))
     }
 
     /// The body of a guest's reply.
     pub fn guest(reply: ReplyBody, sending: Sending) -> Self {
         Self::Guest(Box::new(GuestBody {
+            claims: sending.claims(),
             reply: Some(reply),
             exchange: sending.exchange,
             deadline: sending.deadline,
@@ -148,12 +163,29 @@ impl ResponseBody {
             limit: sending.limit,
             expected: sending.length,
             complete: sending.bodiless || sending.length == Some(0),
+            breaking: None,
         }))
     }
 }
 
 impl GuestBody {
+    /// Breaks off a poll late: with an error hyper drops what it holds, the head perhaps, and while nothing is ready it sends
+    /// that.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        if let Some(fault) = self.breaking.take() {
+            return Poll::Ready(Some(Err(fault)));
+        }
+        match ready!(self.poll_reply(cx)) {
+            Some(Err(fault)) => {
+                self.breaking = Some(fault);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            frame => Poll::Ready(frame),
+        }
+    }
+
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let Some(reply) = &mut self.reply else { return Poll::Ready(None) };
         let result = ready!(Pin::new(&mut *reply).poll_frame(cx));
         match &result {
@@ -163,7 +195,10 @@ impl GuestBody {
                 if let Some(limit) = self.limit.filter(|limit| sent > *limit) {
                     return Poll::Ready(Some(Err(self.fail(Hit::ResponseBody(limit).into()))));
                 }
-                self.expected = self.expected.map(|expected| expected.saturating_sub(length));
+                match self.expected.map(|expected| expected.checked_sub(length)) {
+                    Some(None) => return Poll::Ready(Some(Err(self.fail(Fault::TOO_LONG)))),
+                    left => self.expected = left.flatten(),
+                }
                 // hyper drops a body that has sent what it announced, or says that nothing follows.
                 self.complete = self.expected == Some(0) || reply.is_end_stream();
                 self.closing.as_mut().expect("until dropped").sent = sent;
@@ -188,7 +223,8 @@ impl Drop for GuestBody {
     fn drop(&mut self) {
         let mut closing = self.closing.take().expect("taken only here");
         let Some(mut reply) = self.reply.take() else { return };
-        if !self.complete {
+        // hyper does not ask for a body that is known to be empty.
+        if !self.complete && !reply.is_end_stream() {
             if Instant::now() >= self.deadline {
                 closing.outcome = Outcome::Deadline;
             }
@@ -234,17 +270,21 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(words) => words.is_none(),
-            Self::Whole(body) => body.bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Whole(body) => !body.claims && body.bytes.as_ref().is_none_or(Bytes::is_empty),
             // A guest's body is polled at least once, so that a fault after the head is seen.
-            Self::Guest(body) => body.reply.as_ref().is_none_or(ReplyBody::is_end_stream),
+            Self::Guest(body) => {
+                !body.claims && body.breaking.is_none() && body.reply.as_ref().is_none_or(ReplyBody::is_end_stream)
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(words) => SizeHint::with_exact(words.as_ref().map_or(0, |words| words.len() as u64)),
-            Self::Whole(body) => SizeHint::with_exact(body.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Guest(_) => SizeHint::default(),
+            Self::Whole(body) if !body.claims => {
+                SizeHint::with_exact(body.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Whole(_) | Self::Guest(_) => SizeHint::default(),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | headers of a request | 100 lines, `limits.requestHead` in all; beyond it 431 |
 //! | an answer's body | the function's deadline, also when the client reads slowly or not at all |
 //! | the last bytes of an answer, once all are known | the longer of that deadline and `Config::head_timeout` |
+//! | a request body that nobody reads | [`super::received`] |
 //! | a client that leaves before its request body was read | noticed within [`PEER_CHECK`] |
 //! | a client that sends on after a connection's last answer | [`LINGER`], so that it can read the answer |
 //!
@@ -70,6 +71,7 @@ pub async fn drive(socket: Socket, service: Arc<Service>, stop: Stop) {
         if let Poll::Ready(result) = connection.as_mut().poll(cx) {
             return Poll::Ready(result.is_ok());
         }
+        exchange.rest.poll_discard(cx);
         // hyper polls a body only when the client takes bytes, so the clock stands out here.
         if let Some(deadline) = exchange.deadline() {
             overdue.move_to(deadline.into_std());

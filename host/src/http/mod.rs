@@ -8,6 +8,7 @@ mod closing;
 mod connection;
 mod exchange;
 pub mod listener;
+mod received;
 mod respond;
 pub mod service;
 mod socket;

@@ -4,6 +4,7 @@ use super::Stop;
 use super::body::{RequestBody, ResponseBody, Sending};
 use super::closing::Closing;
 use super::exchange::Exchange;
+use super::received::Received;
 use super::respond::{self, Refused};
 use crate::config::function_json::Trigger;
 use crate::config::settings::Limits;
@@ -15,7 +16,7 @@ use crate::protocol::forwarded;
 use crate::protocol::routes::{Route, Router};
 use crate::sandbox::hit::Hit;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -71,7 +72,15 @@ impl Service {
     pub async fn answer(&self, request: Request<Incoming>, exchange: Arc<Exchange>) -> Response<ResponseBody> {
         let arrived = Instant::now();
         exchange.begin(!request.body().is_end_stream());
-        let response = self.respond(request, arrived, &exchange).await;
+        let expects = request.headers().contains_key(EXPECT);
+        let mut response = self.respond(request, arrived, &exchange).await;
+        if exchange.has_request_body() {
+            let closes = response.headers().contains_key(CONNECTION) || !exchange.rest.is_short(expects).await;
+            if closes {
+                exchange.close();
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
         if let ResponseBody::Own(_) = response.body() {
             exchange.end();
         }
@@ -85,6 +94,7 @@ impl Service {
         exchange: &Arc<Exchange>,
     ) -> Response<ResponseBody> {
         let (head, incoming) = request.into_parts();
+        let incoming = Received::new(incoming, exchange);
         if forwarded::is_ping(self.config.role, &head) {
             return respond::own(StatusCode::OK, "text/plain", "flexwasm is ready\n");
         }
@@ -132,20 +142,18 @@ impl Service {
         closing.ran = Some((identity, timings));
         let bodiless = is_bodiless(is_head, head.status);
         exchange.answer(deadline, version == Version::HTTP_10 && length.is_none() && whole.is_none());
+        let sending = Sending {
+            exchange: Arc::clone(exchange),
+            deadline,
+            tasks: self.tasks.clone(),
+            closing,
+            limit: function.limits.response_body,
+            length,
+            bodiless,
+        };
         let body = match whole {
-            Some(bytes) => ResponseBody::whole(bytes, bodiless, Arc::clone(exchange), closing),
-            None => {
-                let sending = Sending {
-                    exchange: Arc::clone(exchange),
-                    deadline,
-                    tasks: self.tasks.clone(),
-                    closing,
-                    limit: function.limits.response_body,
-                    length,
-                    bodiless,
-                };
-                ResponseBody::guest(body, sending)
-            }
+            Some(bytes) => ResponseBody::whole(bytes, sending),
+            None => ResponseBody::guest(body, sending),
         };
         Response::from_parts(head, body)
     }
@@ -154,7 +162,7 @@ impl Service {
     async fn run(
         &self,
         index: usize,
-        call: Call<Incoming>,
+        call: Call<Received>,
         deadline: tokio::time::Instant,
         queued: &mut Duration,
     ) -> Result<Answered, Refused> {
@@ -192,8 +200,10 @@ impl Service {
                     return Err(Fault::from(Hit::ResponseBody(most)).into());
                 }
                 let bodiless = is_bodiless(is_head, reply.head.status);
-                if !bodiless && length.is_some_and(|length| size < length) {
-                    return Err(Fault::Unfinished.into());
+                match length.filter(|_| !bodiless) {
+                    Some(length) if size < length => return Err(Fault::Unfinished.into()),
+                    Some(length) if size > length => return Err(Fault::TOO_LONG.into()),
+                    _ => {}
                 }
             }
             let whole = reply.body.take_whole();

@@ -148,6 +148,8 @@ impl WasiHttpHooks for Sender {
         options: Option<RequestOptions>,
         _: Pending<Result<(), Error>>,
     ) -> Pending<Result<Sent, Error>> {
+        // From here on the body has a reader (`sandbox::bodies`).
+        request.body().is_end_stream();
         let (target, request) = match prepare(request) {
             Ok(prepared) => prepared,
             Err(error) => return failed(error),

@@ -35,6 +35,9 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The body has more bytes than the head announces.
+    pub const TOO_LONG: Self = Self::BadHead("its content-length is less than its body's");
+
     /// Why a call into the guest failed.
     pub(super) fn of_call(store: &Store<Sandbox>, error: &wasmtime::Error) -> Self {
         match explain::failure(store, error) {

@@ -8,7 +8,9 @@ use crate::outgoing::Nobody;
 use crate::sandbox::Sandbox;
 use crate::sandbox::cpu::metered;
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderMap};
 use http::uri::{Authority, Scheme};
+use http::{Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use std::future::poll_fn;
@@ -53,10 +55,7 @@ pub fn call(mut instance: Instance, handler: handler::Guest, asked: Asked, ticki
         });
         let result = metered(meter, pin!(answering)).await;
         drop(ticking);
-        match result.flatten() {
-            Ok(()) => Ok(instance),
-            Err(error) => Err(Fault::of_call(&instance.store, &error)),
-        }
+        instance.called(result.flatten())
     };
     (Box::pin(run), answer)
 }
@@ -89,20 +88,33 @@ impl Asked {
     /// When the guest trapped.
     pub async fn answer(self, accessor: &Accessor<Sandbox>, handler: &handler::Guest) -> wasmtime::Result<Answered> {
         let Self { request, bodies } = self;
+        let to_head = request.method == Method::HEAD;
         let request = accessor.with(|mut access| access.get().http().table.push(request))?;
         let response = match handler.call_handle(accessor, request).await? {
             Ok(response) => response,
             Err(code) => return Ok(Err(Fault::error_code(&code))),
         };
         accessor.with(|mut access| {
-            let response = access.get().http().table.delete(response)?;
+            let mut response = access.get().http().table.delete(response)?;
+            // An answer without a body may tell the length that it would have; WASI would miss the bytes.
+            let bodiless = to_head || response.status == StatusCode::NOT_MODIFIED;
+            let lengths: Vec<_> =
+                response.headers.get_all(CONTENT_LENGTH).iter().cloned().filter(|_| bodiless).collect();
+            if !lengths.is_empty() {
+                let mut headers = HeaderMap::from(response.headers);
+                headers.remove(CONTENT_LENGTH);
+                response.headers = FieldMap::new_immutable(&mut Nobody, headers);
+            }
             // The guest is told at once that its response has been sent: it is taken off its hands, and one that does not
             // arrive takes the guest with it.
             let response = response.into_http(access, async { Ok(()) });
             let ending = |body| Ending { body, bodies }.boxed_unsync();
-            Ok(response
-                .map(|response| response.map(ending))
-                .map_err(|_| Fault::BadHead("its content-length is not one number")))
+            let mut response = match response {
+                Ok(response) => response.map(ending),
+                Err(_) => return Ok(Err(Fault::BadHead("its content-length is not one number"))),
+            };
+            response.headers_mut().extend(lengths.into_iter().map(|length| (CONTENT_LENGTH, length)));
+            Ok(Ok(response))
         })
     }
 }

@@ -71,11 +71,35 @@ pub struct Instance {
     handler: Handler,
     /// What the guest held after its first request.
     held: Option<usize>,
+    /// The guest has called exit(0), and cannot be called any more.
+    pub(super) exited: bool,
 }
 
 impl Instance {
+    /// What came of the call. A guest that exits with success has ended well if its answer is whole; whoever has the answer
+    /// knows.
+    pub(super) fn called(mut self, result: wasmtime::Result<()>) -> Result<Self, Fault> {
+        let fault = result.map_err(|error| Fault::of_call(&self.store, &error));
+        match fault {
+            Ok(()) => Ok(self),
+            Err(Fault::Exit(0)) => {
+                self.exited = true;
+                Ok(self)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Why there is no whole answer, though the guest has ended.
+    fn without(&self, missing: Fault) -> Fault {
+        if self.exited { Fault::Exit(0) } else { missing }
+    }
+
     /// Whether it may be given another request, after those that it has answered.
     fn is_reusable(&mut self, guest: &Guest) -> bool {
+        if self.exited {
+            return false;
+        }
         let streams = self.store.concurrent_resource_table().map_or(0, |table| table.iter_mut().count());
         let sandbox = self.store.data_mut();
         if sandbox.identity().served >= u64::from(guest.policy.reuse.requests) {
@@ -117,7 +141,7 @@ async fn instantiate(guest: &Guest, mut store: Store<Sandbox>) -> Result<Instanc
     let (meter, cut) = (Arc::clone(&store.data().cpu), store.data().cut());
     let instantiated = metered(meter, pin!(guest.pre.instantiate(&mut store))).await;
     match instantiated {
-        Ok(handler) => Ok(Instance { _cut: cut, store, handler, held: None }),
+        Ok(handler) => Ok(Instance { _cut: cut, store, handler, held: None, exited: false }),
         Err(error) => Err(Fault::of_start(&store, &error)),
     }
 }
@@ -165,8 +189,10 @@ impl Lease {
             match head {
                 Poll::Ready(Ok(head)) => Poll::Ready(head),
                 // Dropped unset, or never set: only once the guest has returned is it clear that no trap explains it.
-                _ if ended.is_some() => Poll::Ready(Err(Fault::NoReply)),
-                _ => Poll::Pending,
+                _ => match &ended {
+                    Some(instance) => Poll::Ready(Err(instance.without(Fault::NoReply))),
+                    None => Poll::Pending,
+                },
             }
         });
         let (head, written) = head.await?.into_parts();
@@ -220,12 +246,15 @@ where
     B::Error: Into<wasmtime_wasi_http::Error>,
 {
     let (sender, answer) = oneshot::channel();
+    instance.store.data_mut().asked(request.method());
     let mut http = instance.store.data_mut().http();
     let request_fault = |error: wasmtime::Error| Fault::Instantiate(chain(&error));
     let scheme = if scheme == Scheme::HTTPS { types::Scheme::Https } else { types::Scheme::Http };
     let request = http.new_incoming_request(scheme, request).map_err(request_fault)?;
     let set = move |set: Result<_, types::ErrorCode>| {
         let answered: Answered = set.map_err(|code| Fault::error_code(&code));
+        // From here on the body has a reader (`sandbox::bodies`).
+        let _ = answered.as_ref().is_ok_and(|response| response.body().is_end_stream());
         // Whoever waited may have left.
         let _ = sender.send(answered);
     };
@@ -234,10 +263,7 @@ where
         let meter = Arc::clone(&instance.store.data().cpu);
         let result = metered(meter, pin!(handler.call_handle(&mut instance.store, request, outparam))).await;
         drop(ticking);
-        match result {
-            Ok(()) => Ok(instance),
-            Err(error) => Err(Fault::of_call(&instance.store, &error)),
-        }
+        instance.called(result)
     });
     Ok((run, answer))
 }
@@ -324,7 +350,7 @@ impl ReplyBody {
                 Poll::Ready(Some(Ok(frame))) => self.ahead.push_back(frame),
                 Poll::Ready(None) => self.finished = true,
                 // Nobody is left to write more.
-                Poll::Ready(Some(Err(_))) | Poll::Pending => return Err(self.fail(Fault::Unfinished)),
+                Poll::Ready(Some(Err(_))) | Poll::Pending => return Err(self.fail(instance.without(Fault::Unfinished))),
             }
         }
         if let Some((run, lease)) = self.guest.take() {

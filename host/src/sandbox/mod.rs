@@ -4,6 +4,7 @@
 //! requests to servers beyond `grants.hosts`, and no sockets. WASI interfaces that need a grant are linked all the same, because the standard libraries of several
 //! languages import them; they answer with a denial.
 
+mod bodies;
 pub mod cpu;
 mod diagnostics;
 pub mod hit;
@@ -17,13 +18,14 @@ use crate::config::settings::{Limits, Reuse};
 use crate::engine::Wasi;
 use crate::observe::machine::Machine;
 use crate::outgoing::{Client, Cut, Sender};
+use bodies::Bodies;
 use cpu::Meter;
 use limits::{Limiter, Reservation};
 use std::sync::Arc;
 use std::time::Instant;
 use stdio::Output;
 pub use stdio::Rate;
-use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::bindings::wasi::io;
@@ -126,6 +128,8 @@ pub struct Sandbox {
     table: ResourceTable,
     /// Knows whose instance it is, and sends its requests.
     sender: Sender,
+    /// What the guest writes.
+    bodies: Bodies,
     /// Counts memory and tables.
     pub limiter: Limiter,
     /// Counts the time on a thread.
@@ -142,7 +146,16 @@ impl Sandbox {
         table.set_max_capacity(policy.handles());
         let limiter = Limiter::new(&policy.limits, reservation);
         let cpu = Meter::new(policy.limits.cpu, policy.made);
-        Self { system: None, http, table, limiter, cpu, identity, sender: Sender::new(policy, invocation) }
+        Self {
+            system: None,
+            http,
+            table,
+            bodies: Bodies::default(),
+            limiter,
+            cpu,
+            identity,
+            sender: Sender::new(policy, invocation),
+        }
     }
 
     /// What stays the same for every invocation of the function.
@@ -164,6 +177,11 @@ impl Sandbox {
         self.limiter.begin();
         self.cpu.begin();
         self.sender.begin(invocation);
+    }
+
+    /// What the request asks for; a guest of WASI 0.2 is called with it.
+    pub fn asked(&mut self, method: &http::Method) {
+        self.bodies.begin(method);
     }
 
     /// The request is answered: nothing more will be said under its name.
@@ -220,9 +238,10 @@ pub fn linker(engine: &wasmtime::Engine, wasi: Wasi) -> wasmtime::Result<Linker<
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     // Once more and straight from the table: through the context, every body would make a `System`.
     linker.allow_shadowing(true);
-    io::error::add_to_linker::<_, Table>(&mut linker, |sandbox| &mut sandbox.table)?;
+    io::error::add_to_linker::<_, Errors<'static>>(&mut linker, |sandbox| Errors(&mut sandbox.table))?;
     io::poll::add_to_linker::<_, Table>(&mut linker, |sandbox| &mut sandbox.table)?;
     io::streams::add_to_linker::<_, Table>(&mut linker, |sandbox| &mut sandbox.table)?;
+    bodies::add_to_linker(&mut linker)?;
     linker.allow_shadowing(false);
     if wasi == Wasi::P3 {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
@@ -237,6 +256,26 @@ struct Table;
 
 impl HasData for Table {
     type Data<'a> = &'a mut ResourceTable;
+}
+
+/// What `wasi:io/error` works on: an error is told without the backtrace of the host that `RUST_BACKTRACE` adds to it.
+struct Errors<'a>(&'a mut ResourceTable);
+
+impl HasData for Errors<'static> {
+    type Data<'a> = Errors<'a>;
+}
+
+impl io::error::Host for Errors<'_> {}
+
+impl io::error::HostError for Errors<'_> {
+    fn to_debug_string(&mut self, error: Resource<wasmtime::Error>) -> wasmtime::Result<String> {
+        Ok(format!("{:#}", self.0.get(&error)?))
+    }
+
+    fn drop(&mut self, error: Resource<wasmtime::Error>) -> wasmtime::Result<()> {
+        self.0.delete(error)?;
+        Ok(())
+    }
 }
 
 impl WasiView for Sandbox {

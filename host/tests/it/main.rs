@@ -8,6 +8,7 @@ mod compiled;
 mod containment;
 mod demonstration;
 mod doctor;
+mod exchange;
 mod faults;
 mod forwarding;
 mod languages;

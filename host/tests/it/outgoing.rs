@@ -129,6 +129,7 @@ fn answer(head: &[String], reader: &mut impl std::io::BufRead, writer: &mut impl
                     thread::sleep(Duration::from_millis(100));
                     say("fine");
                 }
+                "/length" => say("HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n"),
                 "/redirect" => say("HTTP/1.1 302 Found\r\nlocation: /ok\r\ncontent-length: 0\r\n\r\n"),
                 "/host" => say(&whole(head.iter().find(|line| line.to_lowercase().starts_with("host:")).unwrap())),
                 _ => say(&whole("fine")),
@@ -141,13 +142,28 @@ fn answer(head: &[String], reader: &mut impl std::io::BufRead, writer: &mut impl
 fn app(grants: &[&str], settings: &str) -> App {
     let grants: Vec<String> = grants.iter().map(|grant| format!("{grant:?}")).collect();
     let section = format!(r#"{{"grants": {{"hosts": [{}]}}{settings}}}"#, grants.join(", "));
-    let trigger = r#""authLevel": "anonymous", "methods": ["get", "post"]"#;
+    let trigger = r#""authLevel": "anonymous", "methods": ["get", "head", "post"]"#;
     App::new("{}").routed("fetch", guests::FETCH, trigger, &section).routed("p3", guests::P3_FETCH, trigger, &section)
 }
 
 /// Sends `url`, and headers that each end with a line break.
 fn ask(host: &Host, function: &str, url: &str, headers: &str) -> crate::support::Response {
     host.connect().ask(format!("GET /api/{function} HTTP/1.1\r\nHost: a\r\nx-url: {url}\r\n{headers}\r\n"))
+}
+
+#[test]
+fn an_answer_to_head_is_passed_on_with_its_length() {
+    let upstream = Upstream::start();
+    let host = app(&[&format!("http://{}", upstream.address)], "").start();
+    for function in ["fetch", "p3", "fetch", "p3"] {
+        let mut client = host.connect();
+        let url = upstream.url("/length");
+        client.write(format!("HEAD /api/{function} HTTP/1.1\r\nHost: a\r\nx-url: {url}\r\n\r\n"));
+        let answer = client.response(true);
+        assert_eq!((answer.status, answer.header("content-length")), (200, Some("1234")), "{function}");
+    }
+    // Each left a connection that the next could use.
+    assert_eq!(upstream.connections(), 2);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Sends requests on: to the URL in `x-url`, as often at the same time as `x-times` says. Streams the body of one through in both
-//! directions; of several it tells what came of each.
+//! directions, with its length if it is HEAD; of several it tells what came of each.
 
 use test_guests::bindings::wasi::http::outgoing_handler;
 use test_guests::bindings::wasi::http::types::{
-    ErrorCode, FutureIncomingResponse, IncomingResponse, OutgoingRequest, RequestOptions, Scheme,
+    ErrorCode, FutureIncomingResponse, IncomingResponse, Method, OutgoingRequest, RequestOptions, Scheme,
 };
 use test_guests::{Fields, IncomingRequest, OutgoingBody, ResponseOutparam, begin, read, respond, write};
 
@@ -50,9 +50,13 @@ fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
         Err(code) => return respond(outparam, 502, &[], format!("{code:?}").as_bytes()),
     };
     let status = answer.status();
-    let location = answer.headers().get("location").first().map(|to| String::from_utf8_lossy(to).into_owned());
-    let location = location.iter().map(|to| ("x-location", to.as_str())).collect::<Vec<_>>();
-    let to = begin(outparam, status, &location);
+    let said = |name: &str| answer.headers().get(name).first().map(|value| String::from_utf8_lossy(value).into_owned());
+    let (location, length) = (said("location"), said("content-length"));
+    let mut headers: Vec<_> = location.iter().map(|to| ("x-location", to.as_str())).collect();
+    if matches!(request.method(), Method::Head) {
+        headers.extend(length.iter().map(|length| ("content-length", length.as_str())));
+    }
+    let to = begin(outparam, status, &headers);
     let stream = to.write().expect("taken once");
     let body = answer.consume().expect("taken once");
     let from = body.stream().expect("taken once");
@@ -65,7 +69,7 @@ fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
         }
     }
     drop((from, stream));
-    let _ = OutgoingBody::finish(to, None);
+    OutgoingBody::finish(to, None).expect("as long as it was announced");
 }
 
 fn prepare(request: &IncomingRequest, url: &str) -> (OutgoingRequest, OutgoingBody) {

@@ -1,7 +1,8 @@
-//! Sends its request on to the URL in `x-url`, and answers with what comes back, streaming in both directions. With `x-copy` it
+//! Sends its request on to the URL in `x-url`, and answers with what comes back, streaming in both directions, and with its length if it
+//! is HEAD. With `x-copy` it
 //! moves the request's body itself; else it hands it on.
 
-use p3_test_guests::bindings::wasi::http0_3_0::types::Scheme;
+use p3_test_guests::bindings::wasi::http0_3_0::types::{Method, Scheme};
 use p3_test_guests::bindings::wit_stream;
 use p3_test_guests::{ErrorCode, Request, Response, client, consume, copy, fields, respond, spawn_local, wit_future};
 
@@ -30,10 +31,13 @@ async fn handle(request: Request) -> Result<Response, ErrorCode> {
         Ok(answer) => answer,
         Err(code) => return Ok(respond(format!("{code:?}"))),
     };
+    let lengths = if matches!(method, Method::Head) { answer.get_headers().get("content-length") } else { Vec::new() };
+    let headers = fields(&[]);
+    headers.set("content-length", &lengths).expect("a valid header");
     let (read, done) = wit_future::new(|| Ok(()));
     drop(read);
     let (contents, trailers) = Response::consume_body(answer, done);
-    Ok(Response::new(fields(&[]), Some(contents), trailers).0)
+    Ok(Response::new(headers, Some(contents), trailers).0)
 }
 
 p3_test_guests::guest!(handle);

@@ -1,0 +1,147 @@
+//! What a client sends as the body of its request, and the rest of it that nobody reads.
+//!
+//! A connection serves the next request only when this one's body has been read. hyper closes it when a body is dropped
+//! before that, after an answer that did not say so: clients that keep their connections, the Functions host among them,
+//! then lose the next request. So a body that is dropped early leaves its rest to the connection, which reads on and
+//! forgets what comes. Whether the answer says `Connection: close` is decided when its head leaves:
+//!
+//! | the body then | the connection |
+//! |---|---|
+//! | is with a guest that runs on | stays; what the guest leaves is read for as long as the exchange may take |
+//! | has at most [`REST`] bytes to come, by its length | stays |
+//! | is chunked, and ends within [`REST`] bytes and [`WAIT`] | stays |
+//! | any other, or one that waits for `100 Continue` | closes; the rest is read until the answer is complete |
+
+use super::exchange::Exchange;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Bytes that are worth less than a new connection.
+const REST: u64 = 256 << 10;
+/// For how long an answer waits to see the end of a chunked body: the client has sent it, or is about to.
+const WAIT: Duration = Duration::from_millis(50);
+
+/// The body of a request, as it arrives.
+pub struct Received {
+    /// None once it has ended.
+    open: Option<(Incoming, Arc<Exchange>)>,
+}
+
+impl Received {
+    /// A body whose rest belongs to the connection of `exchange`.
+    pub fn new(incoming: Incoming, exchange: &Arc<Exchange>) -> Self {
+        Self { open: (!incoming.is_end_stream()).then(|| (incoming, Arc::clone(exchange))) }
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some((incoming, _)) = &mut self.open else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(incoming).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.open = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.open.as_ref().is_none_or(|(incoming, _)| incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.open.as_ref().map_or(SizeHint::with_exact(0), |(incoming, _)| incoming.size_hint())
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if let Some((incoming, exchange)) = self.open.take().filter(|(incoming, _)| !incoming.is_end_stream()) {
+            exchange.rest.leave(incoming);
+        }
+    }
+}
+
+/// The rest of a body that nobody reads.
+#[derive(Default)]
+pub struct Rest(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    left: Option<Incoming>,
+    /// Of the connection's task: a guest that works on after its answer drops its body in a task of its own.
+    connection: Option<Waker>,
+}
+
+impl Rest {
+    /// Nobody is going to read it.
+    fn leave(&self, incoming: Incoming) {
+        let mut state = self.state();
+        state.left = Some(incoming);
+        if let Some(connection) = state.connection.take() {
+            connection.wake();
+        }
+    }
+
+    /// No more is read of it, which closes the connection.
+    pub fn forget(&self) {
+        self.state().left = None;
+    }
+
+    /// Whether the connection may stay open, as far as can be told when the head of the answer leaves; `expects` tells that
+    /// the client waits for `100 Continue`, and may send nothing once it has an answer.
+    pub async fn is_short(&self, expects: bool) -> bool {
+        let Some(mut left) = self.state().left.take() else { return true };
+        if expects {
+            return false;
+        }
+        let short = match left.size_hint().exact() {
+            Some(length) => length <= REST,
+            None => timeout(WAIT, discard(&mut left)).await.unwrap_or(false),
+        };
+        self.state().left = Some(left);
+        short
+    }
+
+    /// Forgets what has come.
+    pub fn poll_discard(&self, cx: &mut Context<'_>) {
+        let mut state = self.state();
+        if let Some(left) = &mut state.left {
+            while let Poll::Ready(frame) = Pin::new(&mut *left).poll_frame(cx) {
+                if !matches!(frame, Some(Ok(_))) {
+                    state.left = None;
+                    return;
+                }
+            }
+        } else if !state.connection.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.connection = Some(cx.waker().clone());
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change under the lock is complete before anything can panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether it ends within [`REST`] bytes.
+async fn discard(left: &mut Incoming) -> bool {
+    let mut read = 0;
+    while read <= REST {
+        match poll_fn(|cx| Pin::new(&mut *left).poll_frame(cx)).await {
+            Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len) as u64,
+            // After an error hyper closes by itself.
+            end => return end.is_none(),
+        }
+    }
+    false
+}

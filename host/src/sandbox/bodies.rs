@@ -1,0 +1,199 @@
+//! The bodies that a guest of WASI 0.2 writes, where wasmtime's own keep a promise of ours too little:
+//!
+//! - An answer without a body, to HEAD or with status 304, may tell the length that it would have (RFC 9110 §8.6). wasmtime
+//!   misses the bytes when the guest finishes it.
+//! - A guest that writes before anything can read, before `response-outparam.set` or `outgoing-handler.handle`, waits for a
+//!   reader that only its next step would bring, once two chunks are full. It is ended at once.
+
+use super::Sandbox;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi_http::p2::bindings::http::types;
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, HyperOutgoingBody, StreamContext};
+use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
+use wasmtime_wasi_http::{Error, WasiHttpHooks as _, WasiHttpView as _};
+
+/// As wasmtime-wasi-http links it; a version that does not fit is linked in vain, which the tests notice.
+const TYPES: &str = "wasi:http/types@0.2.12";
+
+/// What is known of the bodies that a guest is about to write.
+#[derive(Default)]
+pub struct Bodies {
+    /// The request is HEAD.
+    to_head: bool,
+    /// By the body's number in the table: what its stream will need to know.
+    unwritten: HashMap<u32, Reader>,
+}
+
+/// Whether a body has a reader, and what brings one.
+struct Reader {
+    reached: Arc<AtomicBool>,
+    by: &'static str,
+}
+
+impl Bodies {
+    /// Another request has come.
+    pub fn begin(&mut self, method: &Method) {
+        self.to_head = method == Method::HEAD;
+        self.unwritten.clear();
+    }
+}
+
+/// Links what is ours in place of wasmtime's.
+///
+/// # Errors
+/// When something else has these names, which no input can cause.
+pub fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    let mut types = linker.instance(TYPES)?;
+    types.func_wrap(
+        "[method]outgoing-response.body",
+        |mut store: StoreContextMut<'_, Sandbox>, (response,): (Resource<HostOutgoingResponse>,)| {
+            Ok((store.data_mut().response_body(response)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.body",
+        |mut store: StoreContextMut<'_, Sandbox>, (request,): (Resource<HostOutgoingRequest>,)| {
+            Ok((store.data_mut().request_body(request)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-body.write",
+        |mut store: StoreContextMut<'_, Sandbox>, (body,): (Resource<HostOutgoingBody>,)| {
+            Ok((store.data_mut().body_stream(body)?,))
+        },
+    )
+}
+
+type Made = wasmtime::Result<Result<Resource<HostOutgoingBody>, ()>>;
+
+impl Sandbox {
+    fn response_body(&mut self, id: Resource<HostOutgoingResponse>) -> Made {
+        let place = Resource::<HostOutgoingResponse>::new_borrow(id.rep());
+        let response = self.table.get(&place)?;
+        let bodiless = self.bodies.to_head || response.status == StatusCode::NOT_MODIFIED;
+        let (made, body) = if bodiless && response.body.is_none() {
+            let (chunks, bytes) =
+                (self.sender.p2_outgoing_body_buffer_chunks(), self.sender.p2_outgoing_body_chunk_size());
+            let (made, body) = HostOutgoingBody::new(StreamContext::Response, None, chunks, bytes);
+            (self.table.push(made)?, body)
+        } else {
+            let Ok(made) = types::HostOutgoingResponse::body(&mut self.http(), id)? else { return Ok(Err(())) };
+            (made, self.table.get_mut(&place)?.body.take().expect("made just now"))
+        };
+        let body = self.watch(&made, body, "response-outparam.set");
+        self.table.get_mut(&place)?.body = Some(body);
+        Ok(Ok(made))
+    }
+
+    fn request_body(&mut self, id: Resource<HostOutgoingRequest>) -> Made {
+        let place = Resource::<HostOutgoingRequest>::new_borrow(id.rep());
+        let Ok(made) = types::HostOutgoingRequest::body(&mut self.http(), id)? else { return Ok(Err(())) };
+        let body = self.table.get_mut(&place)?.body.take().expect("made just now");
+        let body = self.watch(&made, body, "outgoing-handler.handle");
+        self.table.get_mut(&place)?.body = Some(body);
+        Ok(Ok(made))
+    }
+
+    fn body_stream(
+        &mut self,
+        id: Resource<HostOutgoingBody>,
+    ) -> wasmtime::Result<Result<Resource<DynOutputStream>, ()>> {
+        let Some(inner) = self.table.get_mut(&id)?.take_output_stream() else { return Ok(Err(())) };
+        let stream: DynOutputStream = match self.bodies.unwritten.remove(&id.rep()) {
+            Some(reader) => Box::new(Writing { inner, reader }),
+            None => inner,
+        };
+        Ok(Ok(self.table.push_child(stream, &id)?))
+    }
+
+    /// Makes the body note when somebody takes it.
+    fn watch(
+        &mut self,
+        made: &Resource<HostOutgoingBody>,
+        body: HyperOutgoingBody,
+        by: &'static str,
+    ) -> HyperOutgoingBody {
+        let reached = Arc::new(AtomicBool::new(false));
+        self.bodies.unwritten.insert(made.rep(), Reader { reached: Arc::clone(&reached), by });
+        Watched { inner: body, reached }.boxed_unsync()
+    }
+}
+
+/// A body that notes when somebody takes it. As long as the guest has it, nobody asks it for anything.
+struct Watched {
+    inner: HyperOutgoingBody,
+    reached: Arc<AtomicBool>,
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.reached.store(true, Ordering::Relaxed);
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// The stream that a body is written to.
+struct Writing {
+    inner: DynOutputStream,
+    reader: Reader,
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Writing {
+    async fn ready(&mut self) {
+        self.inner.ready().await;
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for Writing {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.inner.flush()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.inner.check_write()
+    }
+
+    /// What every call that blocks waits for. One that polls may wait for something else beside it, and is left to its
+    /// deadline.
+    async fn write_ready(&mut self) -> StreamResult<usize> {
+        if self.inner.check_write()? == 0 && !self.reader.reached.load(Ordering::Relaxed) {
+            let by = self.reader.by;
+            return Err(StreamError::Trap(wasmtime::format_err!(
+                "wrote more of a body than fits before anything can read it, and waits for that: call {by} first"
+            )));
+        }
+        self.inner.write_ready().await
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}
