@@ -281,7 +281,11 @@ fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<Exi
 }
 
 async fn serve(config: Config, machine: Arc<Machine>, phases: [(&str, Duration); 2]) -> Result<ExitCode, Ended> {
-    let log = log::start(config.log_level);
+    let log = log::start(log::Shape {
+        level: config.log_level,
+        timestamps: config.log_timestamps,
+        split: config.role == config::Role::CustomHandler,
+    });
     for (name, took) in phases {
         startup::measured(name, took);
     }

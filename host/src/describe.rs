@@ -18,9 +18,13 @@ pub fn settings(config: &Config) -> String {
         ("limits.totalMemory", spell_size(config.total_memory)),
         ("limits.coreInstances", config.core_instances.to_string()),
         ("limits.requestHead", spell_size(config.request_head)),
+        ("limits.connections", config.connections.to_string()),
         ("drain.timeout", spell_duration(config.drain_timeout)),
         ("headers", format!("{:?}", config.headers).to_lowercase()),
         ("log.level", config.log_level.to_string().to_lowercase()),
+        ("log.requests", format!("{:?}", config.log_requests).to_lowercase()),
+        ("log.slow", config.log_slow.map_or("off".to_owned(), spell_duration)),
+        ("log.timestamps", config.log_timestamps.to_string()),
     ];
     for function in &config.functions {
         rows.push(("", String::new()));

@@ -21,7 +21,7 @@ use host_json::AzureHost;
 use hosts::Grant;
 use section::{Problems, Section};
 use serde_json::Value;
-use settings::{Headers, HostPatch, Limits, Reuse};
+use settings::{Headers, HostPatch, Limits, LogRequests, Reuse};
 use source::GuestSettings;
 use std::collections::BTreeMap;
 use std::fs;
@@ -84,6 +84,8 @@ pub struct Config {
     pub core_instances: u32,
     /// Bytes of a request head.
     pub request_head: u64,
+    /// Connections at the same time.
+    pub connections: u32,
     /// For running invocations after SIGTERM.
     pub drain_timeout: Duration,
     /// Diagnostic headers.
@@ -92,6 +94,12 @@ pub struct Config {
     pub head_timeout: Duration,
     /// What reaches the log.
     pub log_level: Level,
+    /// Which invocations write a closing line.
+    pub log_requests: LogRequests,
+    /// From how long on an invocation is slow.
+    pub log_slow: Option<Duration>,
+    /// Whether each record of the log begins with its time.
+    pub log_timestamps: bool,
     /// After how long the host listens, though guests are still being loaded; see [`READY_WITHIN`].
     pub ready_within: Duration,
     /// The executable that compiles guests: flexwasm itself.
@@ -288,16 +296,22 @@ fn resolve(
 ) -> Config {
     let set = host.pool_size.or(max_concurrent_requests);
     let pool_size = set.unwrap_or_else(|| default_pool_size(given.machine_memory));
+    let queue_length = host.queue_length.unwrap_or(pool_size.saturating_mul(2));
+    // The Functions host writes a record of every invocation, and stamps every line of ours.
+    let under_host = role == Role::CustomHandler;
     Config {
         role,
         listen,
         pool_size,
         pool_size_by_memory: set.is_none(),
-        queue_length: host.queue_length.unwrap_or(pool_size.saturating_mul(2)),
+        queue_length,
         queue_timeout: host.queue_timeout.unwrap_or(Duration::from_secs(30)),
         total_memory: host.total_memory.unwrap_or(given.machine_memory / 10 * 6),
         core_instances: host.core_instances.unwrap_or(32),
         request_head: host.request_head.unwrap_or(64 << 10),
+        connections: host
+            .connections
+            .unwrap_or(pool_size.saturating_add(queue_length).saturating_mul(4).saturating_add(256)),
         drain_timeout: host.drain_timeout.unwrap_or(Duration::from_secs(30)),
         headers: host.headers.unwrap_or(match role {
             Role::CustomHandler => Headers::Id,
@@ -305,6 +319,9 @@ fn resolve(
         }),
         head_timeout: HEAD_TIMEOUT,
         log_level: host.log_level.unwrap_or(Level::INFO),
+        log_requests: host.log_requests.unwrap_or(if under_host { LogRequests::Problems } else { LogRequests::All }),
+        log_slow: host.log_slow,
+        log_timestamps: host.log_timestamps.unwrap_or(!under_host),
         ready_within: READY_WITHIN,
         compiler: OWN_EXECUTABLE.into(),
         cache_folders: given.cache_folders.clone(),

@@ -12,16 +12,20 @@ use std::time::Duration;
 use tracing::Level;
 
 /// Keys of the whole host.
-pub const HOST_KEYS: [&str; 9] = [
+pub const HOST_KEYS: [&str; 13] = [
     "pool.size",
     "queue.length",
     "queue.timeout",
     "limits.totalMemory",
     "limits.coreInstances",
     "limits.requestHead",
+    "limits.connections",
     "drain.timeout",
     "headers",
     "log.level",
+    "log.requests",
+    "log.slow",
+    "log.timestamps",
 ];
 
 /// Keys that `function.json` may override.
@@ -144,6 +148,17 @@ pub enum Headers {
     Id,
     /// None.
     Off,
+}
+
+/// Which invocations write a closing line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogRequests {
+    /// Every one.
+    All,
+    /// Those that do not end in an answer below 500, and slow ones.
+    Problems,
+    /// None.
+    None,
 }
 
 /// What one source says about one function, or about all of them.
@@ -288,6 +303,14 @@ pub struct HostPatch {
     pub headers: Option<Headers>,
     /// What reaches the log.
     pub log_level: Option<Level>,
+    /// `limits.connections`.
+    pub connections: Option<u32>,
+    /// `log.requests`.
+    pub log_requests: Option<LogRequests>,
+    /// `log.slow`.
+    pub log_slow: Option<Duration>,
+    /// `log.timestamps`.
+    pub log_timestamps: Option<bool>,
     /// What holds for every function that does not say otherwise.
     pub function: FunctionPatch,
 }
@@ -311,6 +334,21 @@ impl HostPatch {
                 _ => Err("must be \"full\", \"id\" or \"off\"".to_owned()),
             }),
             log_level: section.take("log.level", |value| log_level(value.as_str().unwrap_or_default())),
+            connections: section.take("limits.connections", |value| count(value, 16, 1_000_000)),
+            log_requests: section.take("log.requests", |value| match value.as_str() {
+                Some("all") => Ok(LogRequests::All),
+                Some("problems") => Ok(LogRequests::Problems),
+                Some("none") => Ok(LogRequests::None),
+                _ => Err("must be \"all\", \"problems\" or \"none\"".to_owned()),
+            }),
+            log_slow: section.take("log.slow", duration),
+            // An app setting is text.
+            log_timestamps: section.take("log.timestamps", |value| match (value, value.as_str()) {
+                (Value::Bool(on), _) => Ok(*on),
+                (_, Some("true")) => Ok(true),
+                (_, Some("false")) => Ok(false),
+                _ => Err("must be true or false".to_owned()),
+            }),
             function: FunctionPatch::read(&mut section),
         };
         let elsewhere = "applies to one function: move it to the flexwasm section of its function.json";
@@ -330,6 +368,10 @@ impl HostPatch {
             drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
             headers: self.headers.or(weaker.headers),
             log_level: self.log_level.or(weaker.log_level),
+            connections: self.connections.or(weaker.connections),
+            log_requests: self.log_requests.or(weaker.log_requests),
+            log_slow: self.log_slow.or(weaker.log_slow),
+            log_timestamps: self.log_timestamps.or(weaker.log_timestamps),
             function: self.function.over(&weaker.function),
         }
     }

@@ -4,6 +4,8 @@ use super::Stop;
 use super::connection;
 use super::service::Service;
 use super::socket::Socket;
+use crate::config::Config;
+use crate::outgoing;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use tokio_util::task::TaskTracker;
 const BACKLOG: u32 = 4096;
 /// After a failed accept that is no fault of a client: file descriptors or memory have run out and need time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// File descriptors that are kept for everything that is not a connection.
+/// File descriptors that are kept for everything that is not a connection, those of guests apart.
 const SPARE_DESCRIPTORS: usize = 256;
 
 /// A port that is ours, though nobody can connect yet.
@@ -59,10 +61,10 @@ fn explain(address: SocketAddr, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot listen on {address}: {reason}"))
 }
 
-/// Accepts until told to stop; every connection is a task of `tasks`. Beyond the process's file descriptors connections wait
-/// in the backlog.
+/// Accepts until told to stop; every connection is a task of `tasks`. Beyond `limits.connections`, or what the process has file
+/// descriptors for, they wait in the backlog.
 pub async fn serve(listener: TcpListener, service: Arc<Service>, stop: Stop, tasks: TaskTracker) {
-    let permits = Arc::new(Semaphore::new(connection_limit()));
+    let permits = Arc::new(Semaphore::new(connection_limit(&service.config)));
     loop {
         let permit = Arc::clone(&permits).acquire_owned();
         let Some(permit) = stop.gently.run_until_cancelled(permit).await else { return };
@@ -93,13 +95,16 @@ fn is_clients_fault(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Raises the soft limit of file descriptors to the hard one, and tells how many connections that leaves room for.
-fn connection_limit() -> usize {
+/// How many connections there may be. Raises the soft limit of file descriptors to the hard one for them.
+fn connection_limit(config: &Config) -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // Where it cannot be raised, the old limit holds.
     let _ = setrlimit(Resource::Nofile, limit);
     let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
-    descriptors.unwrap_or(usize::MAX).saturating_sub(SPARE_DESCRIPTORS).clamp(16, Semaphore::MAX_PERMITS)
+    let senders = config.functions.iter().filter(|function| !function.grants.hosts.is_empty()).count();
+    let spare = SPARE_DESCRIPTORS + senders * outgoing::CONNECTIONS;
+    let room = descriptors.unwrap_or(usize::MAX).saturating_sub(spare).clamp(16, Semaphore::MAX_PERMITS);
+    room.min(config.connections as usize)
 }

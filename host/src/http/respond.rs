@@ -3,7 +3,7 @@
 //! The client reads a reason and the invocation's id; what the operator needs stands in the closing line.
 
 use super::body::ResponseBody;
-use super::closing::Outcome;
+use super::closing::{Closing, Outcome};
 use crate::config::settings::Headers;
 use crate::observe::machine::{Machine, current_thread};
 use crate::observe::text::Text;
@@ -104,11 +104,13 @@ impl Refused {
         self.with(CONNECTION, HeaderValue::from_static("close"))
     }
 
-    /// The response, with the invocation's id where there is one.
-    pub fn response(self, id: Option<&str>) -> Response<ResponseBody> {
+    /// The response, with the invocation's id where there is one, and its line in the log.
+    pub fn response(self, mut closing: Closing) -> Response<ResponseBody> {
         let error = serde_json::json!({
-            "error": { "reason": self.reason, "message": self.message, "invocation_id": id }
+            "error": { "reason": self.reason, "message": self.message, "invocation_id": closing.id.as_deref() }
         });
+        closing.status = Some(self.status);
+        closing.outcome = self.outcome;
         let mut response = own(self.status, "application/json", error.to_string());
         response.headers_mut().extend(self.header.map(|header| *header));
         response

@@ -2,7 +2,7 @@
 
 use super::Stop;
 use super::body::{RequestBody, ResponseBody, Sending};
-use super::closing::Closing;
+use super::closing::{Closing, Journal, Outcome};
 use super::exchange::Exchange;
 use super::received::Received;
 use super::respond::{self, Refused};
@@ -36,6 +36,7 @@ pub struct Service {
     guests: Arc<[Arc<Published>]>,
     pool: Pool,
     machine: Arc<Machine>,
+    journal: Arc<Journal>,
     local: SocketAddr,
     /// The same, as a request would name it.
     authority: Authority,
@@ -65,7 +66,8 @@ impl Service {
         stop: Stop,
     ) -> Self {
         let authority = Authority::try_from(local.to_string()).expect("a socket address is an authority");
-        Self { router: Router::new(&config), config, guests, pool, machine, local, authority, tasks, stop }
+        let journal = Arc::new(Journal::new(&config));
+        Self { router: Router::new(&config), journal, config, guests, pool, machine, local, authority, tasks, stop }
     }
 
     /// Answers one request. Never fails: whatever goes wrong is an answer too, or the end of the connection.
@@ -98,41 +100,40 @@ impl Service {
         if forwarded::is_ping(self.config.role, &head) {
             return respond::own(StatusCode::OK, "text/plain", "flexwasm is ready\n");
         }
+        let mut closing = Closing::new(&self.journal, &head, arrived, self.stop.now.clone());
         let origin = match forwarded::origin(self.config.role, &head, &self.authority) {
             Ok(origin) => origin,
-            Err(problem) => return Refused::from(problem).response(None),
+            Err(problem) => return Refused::from(problem).response(closing),
         };
         if head.method == Method::CONNECT {
-            return Refused::tunnel().response(None);
+            return Refused::tunnel().response(closing);
         }
+        closing.id = Some(Arc::clone(&origin.id));
         let index = match self.router.find(&self.config.functions, &head.method, head.uri.path()) {
             Route::Function(index) => index,
             Route::Envelope(index) => {
-                return Refused::envelope(&self.config.functions[index].name).response(Some(&origin.id));
+                closing.function = Some(index);
+                return Refused::envelope(&self.config.functions[index].name).response(closing);
             }
-            Route::WrongMethod(allowed) => return Refused::wrong_method(&allowed).response(Some(&origin.id)),
+            Route::WrongMethod(allowed) => return Refused::wrong_method(&allowed).response(closing),
             Route::NotFound if self.config.role == Role::StandAlone && head.uri.path() == "/" => {
+                closing.outcome = Outcome::Answered;
+                closing.status = Some(StatusCode::OK);
                 return self.home_page();
             }
-            Route::NotFound => return Refused::not_found().response(Some(&origin.id)),
+            Route::NotFound => return Refused::not_found().response(closing),
         };
 
-        let id = Arc::clone(&origin.id);
+        closing.function = Some(index);
         let function = &self.config.functions[index];
-        let mut closing = Closing::new(function, Arc::clone(&id), arrived, self.stop.now.clone());
         let (is_head, version) = (head.method == Method::HEAD, head.version);
         let deadline = (arrived + function.limits.timeout).into();
         let request = Request::from_parts(head, incoming);
-        let call = Call { request, scheme: origin.scheme, authority: origin.authority, id: Arc::clone(&id) };
+        let call = Call { request, scheme: origin.scheme, authority: origin.authority, id: origin.id };
         let answered = self.run(index, call, deadline, &mut closing.queued).await;
         let Answered { reply, length, whole } = match answered {
             Ok(answered) => answered,
-            Err(refused) => {
-                closing.outcome = refused.outcome.clone();
-                let response = refused.response(Some(&id));
-                closing.status = Some(response.status());
-                return response;
-            }
+            Err(refused) => return refused.response(closing),
         };
 
         let Reply { mut head, body, identity, timings } = reply;

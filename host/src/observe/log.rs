@@ -1,22 +1,26 @@
-//! The log: one line per record on stdout, as `time LEVEL target: message key=value`.
+//! The log: one line per record, as `time LEVEL target: message key=value`, the time only with `log.timestamps`.
 //!
-//! The Functions host turns every stdout line into a trace and every stderr line into an error (azure-contract.md §1.5),
-//! so normal operation writes to stdout only. Every record starts with its time: no text of a guest can begin a line,
-//! and so none can imitate the two prefixes that the Functions host treats specially (S13). Text from outside is written
-//! with `?` (quoted and escaped), so it cannot break a line either.
+//! The Functions host turns every line on stdout into a trace of level Information, and one on stderr into a Warning if it
+//! contains "warn", else into an Error (azure-contract.md §1.5). So under it WARN and ERROR go to stderr, where alerts find
+//! them, and normal operation writes to stdout only; without it everything goes to stdout. Every record starts with its time
+//! or its level: no text of a guest can begin a line, and so none can imitate the two prefixes that the Functions host treats
+//! specially (S13). Text from outside is written with `?` (quoted and escaped), so it cannot break a line either.
 //!
-//! A thread writes, so a full pipe delays nobody; what does not fit into [`ROOM`] is lost, and the log says how much. At the
-//! end of the process it has [`LAST_WORDS`] to write what is left.
+//! A thread for each stream writes, so a full pipe delays nobody; what does not fit into [`ROOM`] is lost, and the log says
+//! how much. At the end of the process it has [`LAST_WORDS`] to write what is left.
 //! Records that come in quick succession leave together: waking a thread for each of them would cost more than the
 //! rest of the log.
 
 use super::text::Text;
 use std::cell::RefCell;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes that may wait to be written.
 const ROOM: usize = 16 << 20;
@@ -26,37 +30,75 @@ const GATHER: Duration = Duration::from_millis(5);
 /// How long the end of the process waits for a reader of the log.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// The log is as global as stdout.
-static QUEUE: Queue = Queue::new();
+/// The log is as global as the streams.
+static STDOUT: Queue = Queue::new();
+/// Used with [`Shape::split`] only.
+static STDERR: Queue = Queue::new();
+static SPLIT: AtomicBool = AtomicBool::new(false);
+static TIMESTAMPS: AtomicBool = AtomicBool::new(true);
 
-/// Starts the log with the records of `level` and above; what is waiting is written when the answer is dropped.
-pub fn start(level: Level) -> Log {
-    let thread = thread::Builder::new().name("log".to_owned()).spawn(|| QUEUE.write_to(&mut io::stdout()));
-    // Without a thread nobody would say that everything is written.
-    QUEUE.state().ended = thread.is_err();
-    tracing_subscriber::fmt().with_writer(|| Queued).with_ansi(false).with_max_level(level).init();
+/// What the log looks like.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Records of this level and above.
+    pub level: Level,
+    /// Each record begins with its time.
+    pub timestamps: bool,
+    /// WARN and ERROR go to stderr.
+    pub split: bool,
+}
+
+/// Starts the log; what is waiting is written when the answer is dropped.
+pub fn start(shape: Shape) -> Log {
+    SPLIT.store(shape.split, Ordering::Relaxed);
+    TIMESTAMPS.store(shape.timestamps, Ordering::Relaxed);
+    STDOUT.start("log", || STDOUT.write_to(&mut io::stdout()));
+    if shape.split {
+        STDERR.start("log-errors", || STDERR.write_to(&mut io::stderr()));
+    }
+    let records = tracing_subscriber::fmt().with_writer(Streams).with_ansi(false).with_max_level(shape.level);
+    if shape.timestamps {
+        records.init()
+    } else {
+        records.without_time().init()
+    }
     Log(())
 }
 
-/// Writes a record of level INFO as tracing would, for the one that every request writes: tracing visits each field, which
-/// showed in the profile of a request. `fields` adds what stands behind the target, without an end of line.
-pub fn info(target: &str, fields: impl FnOnce(&mut Text)) {
+/// Whether records of this level are written.
+pub fn is_on(level: Level) -> bool {
+    LevelFilter::current() >= level
+}
+
+/// Writes a record as tracing would, for the one that every request writes: tracing visits each field, which showed in the
+/// profile of a request. `fields` adds what stands behind the target, without an end of line; then `admits`, which is told
+/// how long the record is, may refuse it.
+pub fn write(level: Level, target: &str, fields: impl FnOnce(&mut Text), admits: impl FnOnce(usize) -> bool) {
     thread_local! {
         static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { second: 0, date: String::new(), record: Text::new() }) };
     }
     SCRATCH.with_borrow_mut(|Scratch { second, date, record }| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        if now.as_secs() != *second {
-            *second = now.as_secs();
-            *date = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(*second)).to_string();
-        }
         record.clear();
-        record.add(date.trim_end_matches('Z')).add(".").padded::<6>(now.subsec_micros());
-        record.add("Z  INFO ").add(target).add(": ");
+        if TIMESTAMPS.load(Ordering::Relaxed) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            if now.as_secs() != *second {
+                *second = now.as_secs();
+                *date = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(*second)).to_string();
+            }
+            record.add(date.trim_end_matches('Z')).add(".").padded::<6>(now.subsec_micros()).add("Z ");
+        }
+        record.add(if level == Level::ERROR { "" } else { " " }).add(level.as_str()).add(" ").add(target).add(": ");
         fields(record);
         record.add("\n");
-        QUEUE.add(record.as_bytes());
+        if admits(record.as_bytes().len()) {
+            queue(level).add(record.as_bytes());
+        }
     });
+}
+
+/// Where a record of this level goes.
+fn queue(level: Level) -> &'static Queue {
+    if level <= Level::WARN && SPLIT.load(Ordering::Relaxed) { &STDERR } else { &STDOUT }
 }
 
 /// What a thread keeps from one record to the next.
@@ -72,7 +114,10 @@ pub struct Log(());
 
 impl Drop for Log {
     fn drop(&mut self) {
-        QUEUE.close();
+        STDOUT.close();
+        if SPLIT.load(Ordering::Relaxed) {
+            STDERR.close();
+        }
     }
 }
 
@@ -104,6 +149,13 @@ impl State {
 impl Queue {
     const fn new() -> Self {
         Self { state: Mutex::new(State::new()), more: Condvar::new(), ended: Condvar::new() }
+    }
+
+    /// Starts the thread that writes.
+    fn start(&self, name: &str, write: impl FnOnce() + Send + 'static) {
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(write);
+        // Without a thread nobody would say that everything is written.
+        self.state().ended = thread.is_err();
     }
 
     /// Waits until everything is written, or [`LAST_WORDS`] if nobody reads.
@@ -144,9 +196,12 @@ impl Queue {
                 std::mem::swap(&mut batch, &mut state.waiting);
                 if state.lost > 0 {
                     // As every record; the writer cannot log itself.
-                    let (now, lost) = (SystemTime::now(), std::mem::take(&mut state.lost));
-                    let now = humantime::format_rfc3339_micros(now);
-                    batch.extend_from_slice(format!("{now}  WARN log: {lost} records lost\n").as_bytes());
+                    let lost = std::mem::take(&mut state.lost);
+                    if TIMESTAMPS.load(Ordering::Relaxed) {
+                        let now = humantime::format_rfc3339_micros(SystemTime::now());
+                        batch.extend_from_slice(format!("{now} ").as_bytes());
+                    }
+                    batch.extend_from_slice(format!(" WARN log: {lost} records lost\n").as_bytes());
                 }
                 state.closing
             };
@@ -163,12 +218,27 @@ impl Queue {
     }
 }
 
-/// Hands records to the queue.
-struct Queued;
+/// Hands tracing's records to the queue of their level.
+struct Streams;
+
+impl<'a> MakeWriter<'a> for Streams {
+    type Writer = Queued;
+
+    fn make_writer(&'a self) -> Queued {
+        Queued(&STDOUT)
+    }
+
+    fn make_writer_for(&'a self, record: &Metadata<'_>) -> Queued {
+        Queued(queue(*record.level()))
+    }
+}
+
+/// Hands records to a queue.
+struct Queued(&'static Queue);
 
 impl io::Write for Queued {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        QUEUE.add(record);
+        self.0.add(record);
         Ok(record.len())
     }
 

@@ -2,5 +2,6 @@
 
 pub mod log;
 pub mod machine;
+pub mod rate;
 pub mod startup;
 pub mod text;

@@ -36,6 +36,8 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 const IN_USE: usize = 48;
 /// Idle ones beside them.
 const IDLE: usize = 16;
+/// The most that a function may have.
+pub const CONNECTIONS: usize = IN_USE + IDLE;
 /// How long a connection stays idle: shorter than what servers grant.
 const IDLE_TIME: Duration = Duration::from_secs(30);
 /// How long one may take to become idle after its answer, because its request has not left yet.

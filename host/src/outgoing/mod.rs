@@ -12,7 +12,7 @@ mod client;
 pub mod tls;
 mod upload;
 
-pub use client::Client;
+pub use client::{CONNECTIONS, Client};
 pub use tls::Trust;
 pub use upload::Cut;
 

@@ -9,12 +9,12 @@
 
 use super::Policy;
 use crate::config::units::spell_size;
+use crate::observe::rate::Dropped;
 use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -24,87 +24,19 @@ const LINE_LIMIT: usize = 8 << 10;
 /// What a guest may offer in one write, in bytes.
 const WRITE_LIMIT: usize = 64 << 10;
 /// What a record takes in the log beside its text, in bytes: time, level, names, id.
-const RECORD: u64 = 128;
-/// For how long [`Rate`] counts before it begins anew.
-const WINDOW: Duration = Duration::from_secs(1);
-
-/// What all invocations of a function together may write to the log in a second (`limits.logRate`).
-#[derive(Debug)]
-pub struct Rate {
-    limit: u64,
-    window: Mutex<Window>,
-}
-
-/// The second that is being counted.
-#[derive(Debug)]
-struct Window {
-    began: Instant,
-    left: u64,
-    /// Bytes of escaped text that were dropped and not told of.
-    dropped: u64,
-    /// Somebody is going to tell.
-    telling: bool,
-}
-
-impl Rate {
-    /// Grants `limit` bytes in each second.
-    pub fn new(limit: u64) -> Self {
-        Self { limit, window: Mutex::new(Window { began: Instant::now(), left: limit, dropped: 0, telling: false }) }
-    }
-
-    /// Takes a record whose escaped text has `length` bytes.
-    ///
-    /// # Errors
-    /// It has to be dropped; if it is the first since that was last told, it is to be told in so much time.
-    fn take(&self, now: Instant, length: usize) -> Result<(), Option<Duration>> {
-        let mut window = self.window();
-        let elapsed = now.saturating_duration_since(window.began);
-        if elapsed >= WINDOW {
-            window.began = now;
-            window.left = self.limit;
-        }
-        let length = length as u64;
-        match window.left.checked_sub(length + RECORD) {
-            Some(left) => {
-                window.left = left;
-                Ok(())
-            }
-            None => {
-                window.dropped += length;
-                let first = !std::mem::replace(&mut window.telling, true);
-                Err(first.then(|| WINDOW.saturating_sub(elapsed)))
-            }
-        }
-    }
-
-    /// Bytes that were dropped since it was last told.
-    fn tell(&self) -> u64 {
-        let mut window = self.window();
-        window.telling = false;
-        std::mem::take(&mut window.dropped)
-    }
-
-    fn window(&self) -> MutexGuard<'_, Window> {
-        // Every change under the lock is complete before anything can panic.
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+const RECORD: usize = 128;
 
 impl Policy {
-    /// Whether the log takes a record whose escaped text has `length` bytes from this function now. When it first does not, a task that lives for
-    /// the rest of the second tells how much was dropped.
+    /// Whether the log takes a record whose escaped text has `length` bytes from this function now.
     fn may_log(self: &Arc<Self>, length: usize) -> bool {
-        let Err(first) = self.log_rate.take(Instant::now(), length) else { return true };
-        if let (Some(rest), Ok(runtime)) = (first, tokio::runtime::Handle::try_current()) {
+        self.log_rate.admits(length + RECORD, || {
             let policy = Arc::clone(self);
-            runtime.spawn(async move {
-                tokio::time::sleep(rest).await;
-                let (rate, dropped) = (spell_size(policy.log_rate.limit), policy.log_rate.tell());
+            move |Dropped { bytes, .. }| {
+                let rate = spell_size(policy.log_rate.limit());
                 tracing::warn!(target: "guest", function = %policy.function,
-                    "output beyond limits.logRate ({rate} per second) was dropped: {dropped} bytes");
-            });
-        }
-        false
+                    "output beyond limits.logRate ({rate} per second) was dropped: {bytes} bytes");
+            }
+        })
     }
 }
 
@@ -267,26 +199,5 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_second_grants_so_much_and_the_rest_is_counted() {
-        let (rate, begun) = (Rate::new(1000 + 2 * RECORD), Instant::now());
-        let at = |ms| begun + Duration::from_millis(ms);
-        assert_eq!(rate.take(at(1100), 600), Ok(()));
-        // The limit itself is granted, one byte more is not.
-        assert_eq!(rate.take(at(1200), 401), Err(Some(Duration::from_millis(900))));
-        assert_eq!(rate.take(at(1200), 400), Ok(()));
-        assert_eq!(rate.take(at(1300), 1), Err(None), "somebody is to tell already");
-        assert_eq!(rate.tell(), 402);
-        // The next second begins with the next record.
-        assert_eq!(rate.take(at(2100), 1000), Ok(()));
-        assert_eq!(rate.take(at(2101), 1000), Err(Some(Duration::from_millis(999))));
-        assert_eq!((rate.tell(), rate.tell()), (1000, 0));
     }
 }

@@ -10,8 +10,9 @@ use flexwasm::guest::artifact::Artifact;
 use flexwasm::guest::compiler::Compiler;
 use flexwasm::guest::{Guest, Keep, Loader};
 use flexwasm::observe::machine::Machine;
+use flexwasm::observe::rate::Rate;
 use flexwasm::pool::{self, Call, Fault, Pool};
-use flexwasm::sandbox::{Policy, Rate};
+use flexwasm::sandbox::Policy;
 use http_body_util::Empty;
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,13 +209,13 @@ fn a_flood_of_short_requests_does_not_fill_the_log() {
     let dropped = line.split("dropped: ").nth(1).unwrap().split(' ').next().unwrap();
     // Of eighty thousand bytes and what belongs to them; a second may end in between.
     assert!((30_000..90_000).contains(&dropped.parse::<u64>().unwrap()), "{line}");
-    let logged = host.stdout().iter().filter(|line| line.contains("function=flood") && line.contains("yyyy")).count();
+    let logged = host.log().iter().filter(|line| line.contains("function=flood") && line.contains("yyyy")).count();
     assert!((2..10).contains(&logged), "{logged} of 20 lines");
     assert_eq!(host.get("/api/other?bytes=4000").text(), "printed");
     host.line(&["guest: function=other", "yyyy"]);
     host.signal("TERM");
     assert_eq!(host.exit_code(), 0);
-    assert!(!host.stdout().iter().any(|line| line.contains("function=other") && line.contains("limits.logRate")));
+    assert!(!host.log().iter().any(|line| line.contains("function=other") && line.contains("limits.logRate")));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod faults;
 mod forwarding;
 mod languages;
 mod limits;
+mod logs;
 mod outgoing;
 mod overload;
 mod p3;

@@ -196,7 +196,7 @@ fn what_is_not_granted_is_denied_and_said_once() {
     assert!(line.contains("id=") && !line.contains("hush"), "{line}");
     ask(&host, "fetch", &upstream.url("/many"), "x-times: 20\r\n");
     host.closing_line("answered");
-    assert!(host.stdout().iter().filter(|line| line.contains("grants.hosts does not name")).count() <= 7);
+    assert!(host.log().iter().filter(|line| line.contains("grants.hosts does not name")).count() <= 7);
     assert_eq!(upstream.connections(), 0);
 }
 
@@ -402,7 +402,7 @@ fn who_cannot_be_reached_is_named_to_the_guest_and_does_not_fill_the_log() {
     let answer = ask(&host, "fetch", &format!("http://me:hush@{nobody}/"), "");
     assert_eq!(answer.text(), "ErrorCode::HttpRequestUriInvalid");
     host.closing_line("answered");
-    let warnings: Vec<_> = host.stdout().into_iter().filter(|line| !line.contains(" INFO ")).collect();
+    let warnings: Vec<_> = host.log().into_iter().filter(|line| !line.contains(" INFO ")).collect();
     assert!(warnings.is_empty(), "{warnings:?}");
 }
 

@@ -334,7 +334,7 @@ fn the_package_runs_as_on_the_plan() {
     assert_eq!(names, ["flexwasm-1000"]);
     host.signal("TERM");
     assert_eq!(host.exit_code(), 0);
-    let log = [host.stdout(), host.stderr()].concat();
+    let log = host.log();
     assert!(!log.iter().any(|line| line.contains("WARN") || line.contains("ERROR")), "{log:?}");
     assert!(!log.concat().contains(SECRET));
 }

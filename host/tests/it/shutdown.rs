@@ -67,7 +67,7 @@ fn s10_late_work_is_waited_for() {
     assert_eq!(host.get("/api/late?ms=500").text(), "done");
     host.signal("TERM");
     assert_eq!(host.exit_code(), 0);
-    assert!(host.stdout().iter().any(|line| line.contains("late work done")));
+    assert!(host.log().iter().any(|line| line.contains("late work done")));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn guests_that_compute_are_cut_off_too() {
         assert_eq!(host.exit_code(), 0);
         assert!(first.is_closed() && second.is_closed());
         assert_eq!(begun.chunk(), None);
-        let cut_off = host.stdout().iter().filter(|line| line.contains("outcome=\"cut-off\"")).count();
+        let cut_off = host.log().iter().filter(|line| line.contains("outcome=\"cut-off\"")).count();
         assert_eq!(cut_off, 3);
     }
 }

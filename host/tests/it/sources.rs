@@ -148,7 +148,7 @@ fn becomes(host: &Host, number: u32) {
 
 /// What the host said, all of it without the secrets.
 fn is_discreet(host: &Host) {
-    for line in host.stdout().iter().chain(&host.stderr()) {
+    for line in host.log() {
         assert!(!line.contains(PASSWORD) && !line.contains("sig="), "{line}");
     }
 }
@@ -238,7 +238,7 @@ fn an_artifact_in_a_registry() {
             host.line(&["WARN", "serves the last good guest"]);
         } else {
             host.closing_line("answered");
-            assert!(!host.stdout().iter().any(|line| line.contains("WARN")), "a digest is not asked for");
+            assert!(!host.log().iter().any(|line| line.contains("WARN")), "a digest is not asked for");
         }
     }
     let host = start(&tagged, &[]);

@@ -36,12 +36,20 @@ pub struct App {
 }
 
 impl App {
-    /// An app whose `flexwasm` section of host.json is `settings`, with forwarding and proxying on.
+    /// An app whose `flexwasm` section of host.json is `settings`, with forwarding and proxying on. Each request writes its line,
+    /// unless the settings say otherwise.
     pub fn new(settings: &str) -> Self {
+        let mut section: serde_json::Value = serde_json::from_str(settings).unwrap();
+        if let Some(section) = section.as_object_mut() {
+            let log = section.entry("log").or_insert_with(|| serde_json::json!({}));
+            if let Some(log) = log.as_object_mut() {
+                log.entry("requests").or_insert("all".into());
+            }
+        }
         Self::with_host_json(&format!(
             r#"{{"version": "2.0", "someone": {{"elses": "key"}}, "extensions": {{"http": {{"routePrefix": "api"}}}},
                 "customHandler": {{"enableForwardingHttpRequest": true, "enableProxyingHttpRequest": true}},
-                "flexwasm": {settings}}}"#
+                "flexwasm": {section}}}"#
         ))
     }
 
@@ -160,38 +168,45 @@ pub fn free_port() -> u16 {
 pub struct Host {
     child: Child,
     pub port: u16,
-    stdout: Arc<Lines>,
-    stderr: Arc<Lines>,
+    said: Arc<Said>,
     readers: Vec<thread::JoinHandle<()>>,
 }
 
+/// Where a line was said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Out,
+    Err,
+}
+
+/// What a host said so far.
 #[derive(Default)]
-struct Lines {
-    lines: Mutex<Vec<String>>,
+struct Said {
+    lines: Mutex<Vec<(Stream, String)>>,
     more: Condvar,
 }
 
-impl Lines {
-    fn follow(source: impl std::io::Read + Send + 'static) -> (Arc<Self>, thread::JoinHandle<()>) {
-        let lines = Arc::new(Self::default());
-        let filled = Arc::clone(&lines);
-        let reader = thread::spawn(move || {
+impl Said {
+    fn follow(self: &Arc<Self>, stream: Stream, source: impl std::io::Read + Send + 'static) -> thread::JoinHandle<()> {
+        let said = Arc::clone(self);
+        thread::spawn(move || {
             for line in BufReader::new(source).lines().map_while(Result::ok) {
-                filled.lines.lock().unwrap().push(line);
-                filled.more.notify_all();
+                said.lines.lock().unwrap().push((stream, line));
+                said.more.notify_all();
             }
-        });
-        (lines, reader)
+        })
     }
 
-    fn all(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
+    fn on(&self, streams: &[Stream]) -> Vec<String> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter(|(stream, _)| streams.contains(stream)).map(|(_, line)| line.clone()).collect()
     }
 
     fn find(&self, words: &[&str]) -> Option<String> {
-        let wanted = |lines: &mut Vec<String>| !lines.iter().any(|line| words.iter().all(|word| line.contains(word)));
-        let lines = self.more.wait_timeout_while(self.lines.lock().unwrap(), PATIENCE, wanted).unwrap().0;
-        lines.iter().find(|line| words.iter().all(|word| line.contains(word))).cloned()
+        let has = |(_, line): &&(Stream, String)| words.iter().all(|word| line.contains(word));
+        let none = |lines: &mut Vec<(Stream, String)>| !lines.iter().any(|line| has(&line));
+        let lines = self.more.wait_timeout_while(self.lines.lock().unwrap(), PATIENCE, none).unwrap().0;
+        lines.iter().find(has).map(|(_, line)| line.clone())
     }
 }
 
@@ -199,9 +214,10 @@ impl Host {
     pub fn spawn(mut command: Command, port: u16) -> Self {
         let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
-        let (stdout, out) = Lines::follow(child.stdout.take().unwrap());
-        let (stderr, err) = Lines::follow(child.stderr.take().unwrap());
-        Self { child, port, stdout, stderr, readers: vec![out, err] }
+        let said = Arc::<Said>::default();
+        let out = said.follow(Stream::Out, child.stdout.take().unwrap());
+        let err = said.follow(Stream::Err, child.stderr.take().unwrap());
+        Self { child, port, said, readers: vec![out, err] }
     }
 
     /// Starts a command whose standard output nobody reads; its end is kept open for as long as the answer's second half.
@@ -210,8 +226,9 @@ impl Host {
         let mut child = command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         // The command holds the writing end too.
         drop(command);
-        let (stderr, reader) = Lines::follow(child.stderr.take().unwrap());
-        (Self { child, port, stdout: Arc::default(), stderr, readers: vec![reader] }, unread)
+        let said = Arc::<Said>::default();
+        let reader = said.follow(Stream::Err, child.stderr.take().unwrap());
+        (Self { child, port, said, readers: vec![reader] }, unread)
     }
 
     /// Starts a command that prints its URL, such as `flexwasm serve`.
@@ -257,9 +274,9 @@ impl Host {
         client.unwrap()
     }
 
-    /// The first line on stdout that has all these words; waits for it.
+    /// The first line that has all these words; waits for it.
     pub fn line(&self, words: &[&str]) -> String {
-        let found = self.stdout.find(words);
+        let found = self.said.find(words);
         found.unwrap_or_else(|| panic!("no line with {words:?}"))
     }
 
@@ -269,11 +286,16 @@ impl Host {
     }
 
     pub fn stdout(&self) -> Vec<String> {
-        self.stdout.all()
+        self.said.on(&[Stream::Out])
     }
 
     pub fn stderr(&self) -> Vec<String> {
-        self.stderr.all()
+        self.said.on(&[Stream::Err])
+    }
+
+    /// What it said on either.
+    pub fn log(&self) -> Vec<String> {
+        self.said.on(&[Stream::Out, Stream::Err])
     }
 
     pub fn id(&self) -> u32 {
@@ -315,12 +337,12 @@ impl Drop for Host {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            for line in self.stdout().iter().rev().take(30).rev().chain(&self.stderr()) {
+            for line in self.log().iter().rev().take(50).rev() {
                 eprintln!("host: {line}");
             }
             return;
         }
-        for line in self.stdout().iter().chain(&self.stderr()) {
+        for line in self.log() {
             assert!(!line.contains(SECRET), "a secret in the log: {line}");
         }
     }

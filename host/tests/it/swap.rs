@@ -154,7 +154,7 @@ fn a_file_that_is_replaced_or_rewritten_is_published_whole() {
     fs::rename(&other, &folder).unwrap();
     becomes(5);
 
-    for line in host.stdout() {
+    for line in host.log() {
         assert!(!line.contains("goes on serving"), "half of it was read: {line}");
     }
     fs::write(&path, "rubbish").unwrap();
@@ -230,7 +230,7 @@ fn what_is_no_good_is_refused_with_a_reason_and_the_old_guest_serves_on() {
         assert!(said.starts_with("flexwasm: ") && said.contains(words), "{words:?} is not in {said}");
         assert_eq!(served(&host), (answer(1), "1".to_owned()), "after {words}");
     }
-    let refusals = host.stdout().into_iter().filter(|line| line.contains("generation 1 (")).count();
+    let refusals = host.log().into_iter().filter(|line| line.contains("generation 1 (")).count();
     assert!(refusals >= 5, "those that the host had to look into are in its log: {refusals}");
     let (code, said) = swap(&app, &whole);
     assert_eq!(code, 0, "{said}");
