@@ -314,7 +314,8 @@ fn resolve(
             .unwrap_or(pool_size.saturating_add(queue_length).saturating_mul(4).saturating_add(256)),
         drain_timeout: host.drain_timeout.unwrap_or(Duration::from_secs(30)),
         headers: host.headers.unwrap_or(match role {
-            Role::CustomHandler => Headers::Id,
+            // Everybody may read the answers of a public app.
+            Role::CustomHandler => Headers::Off,
             Role::StandAlone | Role::Serve => Headers::Full,
         }),
         head_timeout: HEAD_TIMEOUT,

@@ -36,11 +36,12 @@ pub struct App {
 }
 
 impl App {
-    /// An app whose `flexwasm` section of host.json is `settings`, with forwarding and proxying on. Each request writes its line,
-    /// unless the settings say otherwise.
+    /// An app whose `flexwasm` section of host.json is `settings`, with forwarding and proxying on. Each request writes its line
+    /// and each answer names its instance, unless the settings say otherwise.
     pub fn new(settings: &str) -> Self {
         let mut section: serde_json::Value = serde_json::from_str(settings).unwrap();
         if let Some(section) = section.as_object_mut() {
+            section.entry("headers").or_insert("id".into());
             let log = section.entry("log").or_insert_with(|| serde_json::json!({}));
             if let Some(log) = log.as_object_mut() {
                 log.entry("requests").or_insert("all".into());
