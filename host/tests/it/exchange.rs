@@ -63,6 +63,9 @@ fn a_short_rest_keeps_the_connection_and_a_long_one_is_said_to_close_it() {
             client.write(rest);
             assert_eq!(client.get("/api/sink").text(), "0", "{path}");
         }
+    }
+    // Of a guest that a tick has interrupted between its answer and its end nobody knows yet whether it reads the rest.
+    for (path, status) in [("/api/traps", 500), ("/api/nothing", 404)] {
         for (request, missing) in [(post(path, &"x".repeat((256 << 10) + 1)), 50_000), (chunked(path, 1000), 5)] {
             let mut client = host.connect();
             client.write(&request[..request.len() - missing]);

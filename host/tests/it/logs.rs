@@ -22,8 +22,12 @@ fn ended(mut host: Host) -> Host {
 
 #[test]
 fn a_plain_run_under_the_functions_host_leaves_no_line_for_a_request() {
-    let app =
-        app("{}").function("counter", guests::COUNTER).routed("posted", guests::STATUS, r#""authLevel": "anonymous", "methods": ["post"]"#, "{}");
+    let app = app("{}").function("counter", guests::COUNTER).routed(
+        "posted",
+        guests::STATUS,
+        r#""authLevel": "anonymous", "methods": ["post"]"#,
+        "{}",
+    );
     let host = app.start();
     for _ in 0..50 {
         assert_eq!(host.get("/api/counter").status, 200);

@@ -384,7 +384,7 @@ fn an_encrypted_server_has_to_be_the_one_that_is_named() {
     let host = app.start_with(&[("SSL_CERT_DIR", folder.path().join("none").to_str().unwrap())]);
     let answer = ask(&host, "fetch", &url, "");
     assert_eq!((answer.status, answer.text().as_str()), (502, "ErrorCode::TlsCertificateError"));
-    host.line(&[" ERROR ", "the system trusts no certificate"]);
+    host.line(&["ERROR ", "the system trusts no certificate"]);
 }
 
 #[test]
