@@ -39,6 +39,7 @@ impl Exchange {
         self.has_request_body.store(has_request_body, Ordering::Relaxed);
         self.ends_with_connection.store(false, Ordering::Relaxed);
         self.closes.store(false, Ordering::Relaxed);
+        self.rest.begin();
     }
 
     /// The head of the answer leaves; its body has until `deadline`.

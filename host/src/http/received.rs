@@ -10,7 +10,8 @@
 //! | is with a guest that runs on | stays; what the guest leaves is read for as long as the exchange may take |
 //! | has at most [`REST`] bytes to come, by its length | stays |
 //! | is chunked, and ends within [`REST`] bytes and [`WAIT`] | stays |
-//! | any other, or one that waits for `100 Continue` | closes; the rest is read until the answer is complete |
+//! | any other | closes; the rest is read until the answer is complete |
+//! | is waited for with `100 Continue`, which nobody has caused | closes: the client may leave the body out now |
 
 use super::exchange::Exchange;
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -46,7 +48,8 @@ impl Body for Received {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some((incoming, _)) = &mut self.open else { return Poll::Ready(None) };
+        let Some((incoming, exchange)) = &mut self.open else { return Poll::Ready(None) };
+        exchange.rest.asked.store(true, Ordering::Relaxed);
         let frame = ready!(Pin::new(incoming).poll_frame(cx));
         if !matches!(frame, Some(Ok(_))) {
             self.open = None;
@@ -73,7 +76,11 @@ impl Drop for Received {
 
 /// The rest of a body that nobody reads.
 #[derive(Default)]
-pub struct Rest(Mutex<State>);
+pub struct Rest {
+    state: Mutex<State>,
+    /// Somebody has asked for the body.
+    asked: AtomicBool,
+}
 
 #[derive(Default)]
 struct State {
@@ -83,6 +90,11 @@ struct State {
 }
 
 impl Rest {
+    /// Another request has come.
+    pub fn begin(&self) {
+        self.asked.store(false, Ordering::Relaxed);
+    }
+
     /// Nobody is going to read it.
     fn leave(&self, incoming: Incoming) {
         let mut state = self.state();
@@ -98,12 +110,13 @@ impl Rest {
     }
 
     /// Whether the connection may stay open, as far as can be told when the head of the answer leaves; `expects` tells that
-    /// the client waits for `100 Continue`, and may send nothing once it has an answer.
+    /// the client waits for `100 Continue`.
     pub async fn is_short(&self, expects: bool) -> bool {
-        let Some(mut left) = self.state().left.take() else { return true };
-        if expects {
+        if expects && !self.asked.load(Ordering::Relaxed) {
+            self.forget();
             return false;
         }
+        let Some(mut left) = self.state().left.take() else { return true };
         let short = match left.size_hint().exact() {
             Some(length) => length <= REST,
             None => timeout(WAIT, discard(&mut left)).await.unwrap_or(false),
@@ -129,7 +142,7 @@ impl Rest {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change under the lock is complete before anything can panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
