@@ -18,6 +18,10 @@ pub fn settings(config: &Config) -> String {
         ("limits.totalMemory", spell_size(config.total_memory)),
         ("limits.coreInstances", config.core_instances.to_string()),
         ("limits.requestHead", spell_size(config.request_head)),
+        (
+            "limits.spool",
+            config.spool.map_or("half of the temporary folder's free space, at most 512MiB".to_owned(), spell_size),
+        ),
         ("limits.connections", config.connections.to_string()),
         ("drain.timeout", spell_duration(config.drain_timeout)),
         ("headers", format!("{:?}", config.headers).to_lowercase()),

@@ -82,6 +82,8 @@ pub struct Config {
     pub total_memory: u64,
     /// Core instances that one component may consist of.
     pub core_instances: u32,
+    /// Bytes of request bodies that are read ahead of their guests; none for what the temporary folder can bear.
+    pub spool: Option<u64>,
     /// Bytes of a request head.
     pub request_head: u64,
     /// Connections at the same time.
@@ -308,6 +310,7 @@ fn resolve(
         queue_timeout: host.queue_timeout.unwrap_or(Duration::from_secs(30)),
         total_memory: host.total_memory.unwrap_or(given.machine_memory / 10 * 6),
         core_instances: host.core_instances.unwrap_or(32),
+        spool: host.spool,
         request_head: host.request_head.unwrap_or(64 << 10),
         connections: host
             .connections

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tracing::Level;
 
 /// Keys of the whole host.
-pub const HOST_KEYS: [&str; 13] = [
+pub const HOST_KEYS: [&str; 14] = [
     "pool.size",
     "queue.length",
     "queue.timeout",
@@ -20,6 +20,7 @@ pub const HOST_KEYS: [&str; 13] = [
     "limits.coreInstances",
     "limits.requestHead",
     "limits.connections",
+    "limits.spool",
     "drain.timeout",
     "headers",
     "log.level",
@@ -303,6 +304,8 @@ pub struct HostPatch {
     pub headers: Option<Headers>,
     /// What reaches the log.
     pub log_level: Option<Level>,
+    /// `limits.spool`, in bytes; 0 switches it off.
+    pub spool: Option<u64>,
     /// `limits.connections`.
     pub connections: Option<u32>,
     /// `log.requests`.
@@ -334,6 +337,10 @@ impl HostPatch {
                 _ => Err("must be \"full\", \"id\" or \"off\"".to_owned()),
             }),
             log_level: section.take("log.level", |value| log_level(value.as_str().unwrap_or_default())),
+            spool: section.take("limits.spool", |value| match value {
+                value if value.as_u64() == Some(0) || value.as_str() == Some("0") => Ok(0),
+                value => size_within(value, 1 << 20, 1 << 40).map_err(|remedy| format!("{remedy}, or 0 for none")),
+            }),
             connections: section.take("limits.connections", |value| count(value, 16, 1_000_000)),
             log_requests: section.take("log.requests", |value| match value.as_str() {
                 Some("all") => Ok(LogRequests::All),
@@ -369,6 +376,7 @@ impl HostPatch {
             headers: self.headers.or(weaker.headers),
             log_level: self.log_level.or(weaker.log_level),
             connections: self.connections.or(weaker.connections),
+            spool: self.spool.or(weaker.spool),
             log_requests: self.log_requests.or(weaker.log_requests),
             log_slow: self.log_slow.or(weaker.log_slow),
             log_timestamps: self.log_timestamps.or(weaker.log_timestamps),

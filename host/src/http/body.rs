@@ -27,6 +27,7 @@ impl RequestBody {
     /// The answer's second half resolves when a byte beyond `limit` arrives, and fails when that cannot happen any more.
     /// None where there is no body.
     pub fn new(incoming: Received, limit: u64) -> (Self, Option<oneshot::Receiver<()>>) {
+        incoming.hold_to(limit);
         let (beyond, receiver) = if incoming.is_end_stream() { None } else { Some(oneshot::channel()) }.unzip();
         (Self { incoming, limit, left: limit, beyond }, receiver)
     }
@@ -225,7 +226,9 @@ impl Drop for GuestBody {
         let Some(mut reply) = self.reply.take() else { return };
         // hyper does not ask for a body that is known to be empty.
         if !self.complete && !reply.is_end_stream() {
-            if Instant::now() >= self.deadline {
+            if let Some(why) = self.exchange.stalled() {
+                closing.outcome = Outcome::Stalled(why);
+            } else if Instant::now() >= self.deadline {
                 closing.outcome = Outcome::Deadline;
             }
             return;

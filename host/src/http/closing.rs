@@ -3,7 +3,7 @@
 //! | the invocation | level |
 //! |---|---|
 //! | was answered, slowly or not, or lost its client | INFO |
-//! | was refused, ran into its deadline, was cut off by the drain, or answered 500 and above by its guest | WARN |
+//! | was refused, ran into its deadline, stalled, was cut off by the drain, or answered 500 and above by its guest | WARN |
 //! | failed: trapped, ran into a limit, or had no answer that could be sent | ERROR |
 
 use crate::config::settings::{Limits, LogRequests};
@@ -78,6 +78,9 @@ pub enum Outcome {
     Faulted(String),
     /// It took longer than it may.
     Deadline,
+    /// Guest and client waited for each other, and no more of the request could be read ahead; the words begin what is to be
+    /// done about it.
+    Stalled(String),
     /// The client left.
     ClientGone,
     /// It still ran when the drain was over.
@@ -143,6 +146,12 @@ impl Closing {
             Outcome::Faulted(reason) => ("faulted", Some(reason.into()), Level::ERROR),
             Outcome::Deadline => {
                 ("deadline", Some(Hit::Timeout(self.subject().timeout).explained().into()), Level::WARN)
+            }
+            Outcome::Stalled(why) => {
+                const STALL: &str = "the client reads nothing before it has sent everything, and the guest answers before it \
+                    has read everything";
+                let remedy = "let the guest read the request before it answers";
+                ("stalled", Some(format!("{STALL}: {why} {remedy}").into()), Level::WARN)
             }
             Outcome::CutOff => ("cut-off", None, Level::WARN),
             Outcome::ClientGone if self.cut_off.is_cancelled() => ("cut-off", None, Level::WARN),

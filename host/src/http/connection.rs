@@ -8,6 +8,7 @@
 //! | the last bytes of an answer, once all are known | the longer of that deadline and `Config::head_timeout` |
 //! | a request body that nobody reads | [`super::received`] |
 //! | a client that leaves before its request body was read | noticed within [`PEER_CHECK`] |
+//! | a client that sends on and does not read, while the guest waits for it to read | [`super::flow`], noticed within [`PEER_CHECK`] |
 //! | a client that sends on after a connection's last answer | [`LINGER`], so that it can read the answer |
 //!
 //! A client that leaves behind a pipelined request is noticed only at the deadline.
@@ -55,6 +56,8 @@ pub async fn drive(socket: Socket, service: Arc<Service>, stop: Stop) {
     let mut asked_to_stop = false;
     let mut overdue = Patience::until(std::time::Instant::now() + service.config.head_timeout);
     let mut check: Option<Interval> = None;
+    // Since when the client has taken no byte of the answer, and after which write.
+    let mut blocked: Option<(Instant, u64)> = None;
 
     let finished = poll_fn(|cx| {
         // Looked at before hyper runs, and on the clock itself: a guest that streams to a willing client can use up the
@@ -89,6 +92,18 @@ pub async fn drive(socket: Socket, service: Arc<Service>, stop: Stop) {
                 if socket.is_peer_gone() {
                     return Poll::Ready(false);
                 }
+            }
+            blocked = match (socket.blocked(), blocked) {
+                ((false, _), _) => None,
+                ((true, write), Some((since, last))) if write == last => Some((since, last)),
+                ((true, write), _) => Some((Instant::now(), write)),
+            };
+            // Nobody wakes the connection of a client that does nothing but the check above.
+            if let Some(flow) = exchange.flow()
+                && let Err(full) = flow.poll_ahead(cx, blocked.map(|(since, _)| since.elapsed()), &service.room)
+            {
+                exchange.stall(full);
+                return Poll::Ready(false);
             }
         }
         Poll::Pending

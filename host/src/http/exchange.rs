@@ -1,8 +1,10 @@
 //! What one request and its answer tell the connection that carries them.
 
+use super::flow::Flow;
 use super::received::Rest;
+use super::spool::Full;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -10,6 +12,10 @@ use tokio::time::Instant;
 pub struct Exchange {
     /// What the client sends and nobody reads.
     pub rest: Rest,
+    /// The request's body, while it may be read ahead of the guest.
+    flow: Mutex<Option<Arc<Flow>>>,
+    /// Why no more of it can be read ahead, though guest and client wait for each other.
+    stalled: Mutex<Option<Full>>,
     /// When the answer has to be over.
     deadline: Mutex<Option<Instant>>,
     /// How long the last bytes may take to leave, once all are known.
@@ -25,6 +31,8 @@ impl Exchange {
     pub fn new(patience: Duration) -> Self {
         Self {
             rest: Rest::default(),
+            flow: Mutex::default(),
+            stalled: Mutex::default(),
             deadline: Mutex::new(None),
             patience,
             has_request_body: AtomicBool::new(false),
@@ -40,6 +48,27 @@ impl Exchange {
         self.ends_with_connection.store(false, Ordering::Relaxed);
         self.closes.store(false, Ordering::Relaxed);
         self.rest.begin();
+        *lock(&self.flow) = None;
+    }
+
+    /// The request has a body, which may be read ahead of the guest.
+    pub fn flows(&self, flow: &Arc<Flow>) {
+        *lock(&self.flow) = Some(Arc::clone(flow));
+    }
+
+    /// The request's body, if it has one.
+    pub fn flow(&self) -> Option<Arc<Flow>> {
+        lock(&self.flow).clone()
+    }
+
+    /// Guest and client wait for each other, and nothing can be done about it.
+    pub fn stall(&self, why: Full) {
+        *lock(&self.stalled) = Some(why);
+    }
+
+    /// Why guest and client wait for each other for ever, if they do.
+    pub fn stalled(&self) -> Option<Full> {
+        lock(&self.stalled).take()
     }
 
     /// The head of the answer leaves; its body has until `deadline`.
@@ -65,7 +94,7 @@ impl Exchange {
     /// When the answer has to be over. Also set while the connection is idle, where hyper's own time-out is as long or
     /// shorter. None while a guest works on its head, which has a clock of its own.
     pub fn deadline(&self) -> Option<Instant> {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.deadline)
     }
 
     /// Whether the request has a body, behind which hyper does not see the client leave.
@@ -79,6 +108,11 @@ impl Exchange {
     }
 
     fn set_deadline(&self, deadline: Option<Instant>) {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
+        *lock(&self.deadline) = deadline;
     }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change under a lock is complete before anything can panic.
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,11 +7,13 @@ mod body;
 mod closing;
 mod connection;
 mod exchange;
+mod flow;
 pub mod listener;
 mod received;
 mod respond;
 pub mod service;
 mod socket;
+mod spool;
 mod timer;
 
 use tokio_util::sync::CancellationToken;

@@ -14,8 +14,9 @@
 //! | is waited for with `100 Continue`, which nobody has caused | closes: the client may leave the body out now |
 
 use super::exchange::Exchange;
+use super::flow::{Broken, Flow, Next};
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, SizeHint};
 use hyper::body::Incoming;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -30,47 +31,65 @@ const REST: u64 = 256 << 10;
 /// For how long an answer waits to see the end of a chunked body: the client has sent it, or is about to.
 const WAIT: Duration = Duration::from_millis(50);
 
-/// The body of a request, as it arrives.
+/// The body of a request, as a guest reads it.
 pub struct Received {
     /// None once it has ended.
-    open: Option<(Incoming, Arc<Exchange>)>,
+    open: Option<(Arc<Flow>, Arc<Exchange>)>,
 }
 
 impl Received {
-    /// A body whose rest belongs to the connection of `exchange`.
+    /// A body that the connection of `exchange` may read ahead, and whose rest belongs to it.
     pub fn new(incoming: Incoming, exchange: &Arc<Exchange>) -> Self {
-        Self { open: (!incoming.is_end_stream()).then(|| (incoming, Arc::clone(exchange))) }
+        let open = (!incoming.is_end_stream()).then(|| {
+            let flow = Arc::new(Flow::new(incoming));
+            exchange.flows(&flow);
+            (flow, Arc::clone(exchange))
+        });
+        Self { open }
+    }
+
+    /// No more than `limit` bytes of it are read ahead.
+    pub fn hold_to(&self, limit: u64) {
+        if let Some((flow, _)) = &self.open {
+            flow.hold_to(limit);
+        }
+    }
+
+    /// Leaves what is still to come to the connection.
+    fn end(&mut self) {
+        let Some((flow, exchange)) = self.open.take() else { return };
+        if let Some(incoming) = flow.leave().filter(|incoming| !incoming.is_end_stream()) {
+            exchange.rest.leave(incoming);
+        }
     }
 }
 
 impl Body for Received {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some((incoming, exchange)) = &mut self.open else { return Poll::Ready(None) };
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
+        let Some((flow, exchange)) = &self.open else { return Poll::Ready(None) };
         exchange.rest.asked.store(true, Ordering::Relaxed);
-        let frame = ready!(Pin::new(incoming).poll_frame(cx));
+        let frame = ready!(flow.poll_next(cx));
         if !matches!(frame, Some(Ok(_))) {
-            self.open = None;
+            self.end();
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.open.as_ref().is_none_or(|(incoming, _)| incoming.is_end_stream())
+        self.open.as_ref().is_none_or(|(flow, _)| flow.is_at_its_end())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.open.as_ref().map_or(SizeHint::with_exact(0), |(incoming, _)| incoming.size_hint())
+        self.open.as_ref().map_or(SizeHint::with_exact(0), |(flow, _)| flow.size_hint())
     }
 }
 
 impl Drop for Received {
     fn drop(&mut self) {
-        if let Some((incoming, exchange)) = self.open.take().filter(|(incoming, _)| !incoming.is_end_stream()) {
-            exchange.rest.leave(incoming);
-        }
+        self.end();
     }
 }
 

@@ -6,6 +6,7 @@ use super::closing::{Closing, Journal, Outcome};
 use super::exchange::Exchange;
 use super::received::Received;
 use super::respond::{self, Refused};
+use super::spool::Room;
 use crate::config::function_json::Trigger;
 use crate::config::settings::Limits;
 use crate::config::{Config, Role};
@@ -37,6 +38,8 @@ pub struct Service {
     pool: Pool,
     machine: Arc<Machine>,
     journal: Arc<Journal>,
+    /// For request bodies that are read ahead of their guests.
+    pub room: Arc<Room>,
     local: SocketAddr,
     /// The same, as a request would name it.
     authority: Authority,
@@ -67,7 +70,20 @@ impl Service {
     ) -> Self {
         let authority = Authority::try_from(local.to_string()).expect("a socket address is an authority");
         let journal = Arc::new(Journal::new(&config));
-        Self { router: Router::new(&config), journal, config, guests, pool, machine, local, authority, tasks, stop }
+        let room = Room::new(config.spool);
+        Self {
+            router: Router::new(&config),
+            journal,
+            room,
+            config,
+            guests,
+            pool,
+            machine,
+            local,
+            authority,
+            tasks,
+            stop,
+        }
     }
 
     /// Answers one request. Never fails: whatever goes wrong is an answer too, or the end of the connection.

@@ -11,6 +11,7 @@ mod doctor;
 mod exchange;
 mod faults;
 mod forwarding;
+mod half_duplex;
 mod languages;
 mod limits;
 mod logs;
