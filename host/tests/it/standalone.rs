@@ -18,7 +18,7 @@ fn serve(arguments: &[&str]) -> Host {
 
 #[test]
 fn the_urls_are_printed_and_the_root_shows_them() {
-    let app = App::new("{}").function("counter", guests::COUNTER);
+    let app = App::with_host_json(r#"{"version": "2.0"}"#).function("counter", guests::COUNTER);
     let host = stand_alone(&app, &[]);
     let url = format!("http://127.0.0.1:{}/api/counter", host.port);
     host.line(&["counter: [any]", &url]);
@@ -164,17 +164,17 @@ fn check_tells_what_is_set_without_secrets() {
     );
     assert!(!stderr.contains(SECRET), "{stderr}");
     for line in [
-        "pool.size                    5",
-        "  route                      /api/c/{id}",
-        "  guest.source               http://127.0.0.1:9/guest.wasm\n",
-        "  guest.username             set, not shown",
-        "  guest.password             set, not shown",
-        "  guest.sha256               00000000000000000000000000000000000000000000000000000000000000aa",
-        "  guest.maxSize              64MiB",
-        "  guest.poll                 30s",
-        "  guest.smoke.path           /?deep",
-        "  guest.smoke.status         200",
-        "  limits.memory              32MiB",
+        "pool.size                   5",
+        "  route                     /api/c/{id}",
+        "  guest.source              http://127.0.0.1:9/guest.wasm\n",
+        "  guest.username            set, not shown",
+        "  guest.password            set, not shown",
+        "  guest.sha256              00000000000000000000000000000000000000000000000000000000000000aa",
+        "  guest.maxSize             64MiB",
+        "  guest.poll                30s",
+        "  guest.smoke.path          /?deep",
+        "  guest.smoke.status        200",
+        "  limits.memory             32MiB",
     ] {
         assert!(stdout.contains(line), "{line:?} is not in\n{stdout}");
     }
