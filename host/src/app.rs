@@ -143,6 +143,9 @@ impl App {
         let mut signalled = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
 
         self.announce();
+        for objection in &self.service.config.objections {
+            tracing::warn!("{objection}");
+        }
         let stop = self.stop;
         let accepting =
             tokio::spawn(listener::serve(self.listener, Arc::clone(&self.service), stop.clone(), self.tasks.clone()));
@@ -200,6 +203,9 @@ impl App {
         let mut text = format!("flexwasm {version} runs up to {pool} instances at the same time:\n");
         for (name, methods, url) in self.service.urls() {
             text += &format!("  {name}: [{methods}] {url}\n");
+        }
+        for note in &config.notes {
+            text += &format!("note: {note}\n");
         }
         // Whether anybody reads it or not, the host serves.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());

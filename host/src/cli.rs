@@ -300,15 +300,17 @@ async fn check(config: Config, machine: Arc<Machine>) -> Result<ExitCode, Ended>
     for note in &config.notes {
         print(format_args!("note: {note}\n"))?;
     }
+    let mut wrong: Vec<String> = config.objections.iter().map(Problem::to_string).collect();
     let Checked { compiled, broken, .. } = App::check(config, machine).await?;
+    wrong.extend(broken);
     for line in compiled {
         print(format_args!("{line}\n"))?;
     }
-    if broken.is_empty() {
+    if wrong.is_empty() {
         print(format_args!("everything is in order\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    Err(broken.join("\nflexwasm: ").into())
+    Err(wrong.join("\nflexwasm: ").into())
 }
 
 fn explain_guests(config: &Config, named: Option<&str>) -> Result<ExitCode, Ended> {

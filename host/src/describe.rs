@@ -1,6 +1,6 @@
 //! What is configured, and what a guest asks for and gets, in words for a person. Names of granted variables, never values.
 
-use crate::config::function_json::Trigger;
+use crate::config::function_json::{AuthLevel, Trigger};
 use crate::config::source::GuestSettings;
 use crate::config::units::{spell_duration, spell_size};
 use crate::config::{Config, Function};
@@ -34,12 +34,17 @@ pub fn settings(config: &Config) -> String {
         rows.push(("", String::new()));
         rows.push(("function", function.name.to_string()));
         match &function.trigger {
-            Trigger::Http { route, methods, keyed } => {
+            Trigger::Http { route, methods, auth } => {
                 let methods = methods.as_ref().map_or("any".to_owned(), |methods| format!("{methods:?}"));
                 let path = [config.route_prefix.as_str(), &route.to_string()].join("/");
                 rows.push(("  route", format!("/{}", path.trim_matches('/'))));
                 rows.push(("  methods", methods));
-                rows.push(("  function key", if *keyed { "needed" } else { "not needed" }.to_owned()));
+                let key = match auth {
+                    AuthLevel::Anonymous => "not needed",
+                    AuthLevel::Function => "needed",
+                    AuthLevel::Admin => "the master key is needed",
+                };
+                rows.push(("  function key", key.to_owned()));
             }
             Trigger::Envelope => rows.push(("  trigger", "JSON envelope: answered with 501".to_owned())),
         }

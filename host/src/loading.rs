@@ -5,7 +5,6 @@
 //! compile. So whoever listens does not wait for the last guest: each function has a place that is filled when its guest is
 //! loaded, and until then it is refused.
 
-use crate::config::function_json::Trigger;
 use crate::config::{Config, Function};
 use crate::engine::{Size, Wasi, room};
 use crate::engines::Engines;
@@ -52,8 +51,8 @@ impl Loading {
             .functions
             .iter()
             .zip(guests.iter())
-            // One that is called with an envelope is refused before anybody asks for its guest.
-            .filter(|(function, _)| function.trigger != Trigger::Envelope)
+            // Others are refused before anybody asks for their guest.
+            .filter(|(function, _)| function.runs())
             .map(swap)
             .collect();
         let (loaded, unloaded) = mpsc::channel(1);

@@ -109,6 +109,7 @@ impl Package {
             }
             function.guest.source = None;
         }
+        problems.0.append(&mut config.objections);
         if problems.0.is_empty() { Ok(config) } else { Err(problems.0) }
     }
 
@@ -142,7 +143,7 @@ impl Package {
             }
         }
         let document = config::read_json(self.folder(), Path::new(host_json::FILE), problems)?;
-        let named = document.pointer("/customHandler/description/defaultExecutablePath");
+        let named = EXECUTABLE.split('.').try_fold(&document, config::member);
         let plain = |name: &&str| !name.is_empty() && !name.contains(['/', '\\', '%']);
         let Some(named) = named.and_then(Value::as_str).filter(plain) else {
             let remedy = "must be the bare name of the executable beside host.json, without ./, such as \"flexwasm\"";

@@ -1,10 +1,10 @@
 //! `function.json`: one function's trigger, route, guest and overrides.
 
-use super::AppSettings;
 use super::route::Template;
-use super::section::{Problems, Section};
+use super::section::{Problem, Problems, Section};
 use super::settings::{FUNCTION_KEYS, FunctionPatch, HOST_KEYS};
 use super::source::{GUEST_KEYS, GuestSettings};
+use super::{AppSettings, member};
 use http::Method;
 use serde_json::Value;
 
@@ -13,6 +13,8 @@ use serde_json::Value;
 pub struct FunctionFile {
     /// How the function is called.
     pub trigger: Trigger,
+    /// What is wrong with its route, if anything; it then stands for the paths that were probably meant.
+    pub objection: Option<Problem>,
     /// The guest's file as written, relative to the function's folder.
     pub script_file: String,
     /// Our section, but for `guest`.
@@ -31,11 +33,22 @@ pub enum Trigger {
         route: Template,
         /// Methods that are served; none means all.
         methods: Option<Vec<Method>>,
-        /// Whether the caller proves itself with a function key (`authLevel` other than anonymous).
-        keyed: bool,
+        /// How the caller proves itself.
+        auth: AuthLevel,
     },
     /// Anything else arrives as a JSON envelope, which this version does not speak.
     Envelope,
+}
+
+/// `authLevel`: which key the Functions host asks the caller for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthLevel {
+    /// None.
+    Anonymous,
+    /// The function's or the host's.
+    Function,
+    /// The host's master key.
+    Admin,
 }
 
 impl FunctionFile {
@@ -45,9 +58,17 @@ impl FunctionFile {
         file: &str,
         document: &Value,
         settings: &AppSettings,
+        route_prefix: &str,
         problems: &mut Problems,
     ) -> Option<Self> {
-        let trigger = trigger(name, file, document, problems);
+        // The Functions host looks for these two exactly as they are written here, and for the members of a binding in any case.
+        for key in ["bindings", "scriptFile"] {
+            let near = |name: &&String| name.eq_ignore_ascii_case(key) && *name != key;
+            if let Some(near) = document.as_object().and_then(|document| document.keys().find(near)) {
+                problems.add(file, near, None, format!("Azure does not know this key; did you mean {key}?"));
+            }
+        }
+        let trigger = trigger(name, file, document, route_prefix, problems);
         let script_file = match document.get("scriptFile") {
             Some(Value::String(path)) if !path.is_empty() => Some(path.clone()),
             other => {
@@ -65,11 +86,18 @@ impl FunctionFile {
         let guest = GuestSettings::read(&mut section, settings);
         let elsewhere = "applies to the whole host: move it to the flexwasm section of host.json";
         section.finish(&[&FUNCTION_KEYS[..], &GUEST_KEYS[..]].concat(), (&HOST_KEYS, elsewhere));
-        Some(Self { trigger: trigger?, script_file: script_file?, patch, guest })
+        let (trigger, objection) = trigger?;
+        Some(Self { trigger, objection, script_file: script_file?, patch, guest })
     }
 }
 
-fn trigger(name: &str, file: &str, document: &Value, problems: &mut Problems) -> Option<Trigger> {
+fn trigger(
+    name: &str,
+    file: &str,
+    document: &Value,
+    route_prefix: &str,
+    problems: &mut Problems,
+) -> Option<(Trigger, Option<Problem>)> {
     let bindings = match document.get("bindings") {
         Some(Value::Array(bindings)) if !bindings.is_empty() => bindings,
         other => {
@@ -78,28 +106,27 @@ fn trigger(name: &str, file: &str, document: &Value, problems: &mut Problems) ->
         }
     };
     let is = |binding: &Value, key: &str, word: &str| {
-        binding.get(key).and_then(Value::as_str).is_some_and(|value| value.eq_ignore_ascii_case(word))
+        member(binding, key).and_then(Value::as_str).is_some_and(|value| value.eq_ignore_ascii_case(word))
     };
     // As the Functions host counts them: a trigger may leave out its direction.
     let (outputs, inputs): (Vec<_>, Vec<_>) = bindings.iter().partition(|binding| is(binding, "direction", "out"));
-    let ([input], [output]) = (&inputs[..], &outputs[..]) else { return Some(Trigger::Envelope) };
+    let ([input], [output]) = (&inputs[..], &outputs[..]) else { return Some((Trigger::Envelope, None)) };
     if !is(input, "type", "httpTrigger") || !is(output, "type", "http") {
-        return Some(Trigger::Envelope);
+        return Some((Trigger::Envelope, None));
     }
 
-    let route = match input.get("route") {
+    let text = match member(input, "route") {
         None | Some(Value::Null) => Some(name),
-        Some(Value::String(route)) => Some(route.as_str()),
+        // One that is blank is the function's name too.
+        Some(Value::String(route)) => {
+            Some(Some(route.as_str()).filter(|route| !route.trim().is_empty()).unwrap_or(name))
+        }
         Some(other) => {
             problems.add(file, "bindings.route", Some(other), "must be text, such as \"orders/{id}\"");
             None
         }
     };
-    let route = route.and_then(|text| {
-        let noted = |remedy: String| problems.add(file, "bindings.route", Some(&text.into()), remedy);
-        Template::parse(text).map_err(noted).ok()
-    });
-    let methods = match input.get("methods") {
+    let methods = match member(input, "methods") {
         None | Some(Value::Null) => Some(None),
         Some(list) => {
             let method = |value: &Value| Method::from_bytes(value.as_str()?.to_ascii_uppercase().as_bytes()).ok();
@@ -111,17 +138,42 @@ fn trigger(name: &str, file: &str, document: &Value, problems: &mut Problems) ->
             methods.map(|methods| Some(methods).filter(|methods| !methods.is_empty()))
         }
     };
-    let keyed = match input.get("authLevel") {
-        None | Some(Value::Null) => Some(true),
+    let auth = match member(input, "authLevel") {
+        None | Some(Value::Null) => Some(AuthLevel::Function),
         Some(Value::String(level)) => match level.to_ascii_lowercase().as_str() {
-            "anonymous" => Some(false),
-            "function" | "admin" => Some(true),
+            "anonymous" => Some(AuthLevel::Anonymous),
+            "function" => Some(AuthLevel::Function),
+            "admin" => Some(AuthLevel::Admin),
             _ => None,
         },
         Some(_) => None,
     };
-    if keyed.is_none() {
-        problems.add(file, "bindings.authLevel", input.get("authLevel"), "must be anonymous, function or admin");
+    if auth.is_none() {
+        problems.add(file, "bindings.authLevel", member(input, "authLevel"), "must be anonymous, function or admin");
     }
-    Some(Trigger::Http { route: route?, methods: methods?, keyed: keyed? })
+    let text = text?;
+    let (route, objection) = match accepted(text, route_prefix) {
+        Ok(route) => (route, None),
+        Err(remedy) => {
+            let (file, key, value) =
+                (file.to_owned(), "bindings.route".to_owned(), Some(Value::from(text).to_string()));
+            (Template::meant(text), Some(Problem { file, key, value, remedy }))
+        }
+    };
+    Some((Trigger::Http { route, methods: methods?, auth: auth? }, objection))
+}
+
+/// Reads a route that the Functions host accepts: its own paths are reserved (`ValidateHttpFunction` in
+/// Azure/azure-functions-host), and it joins prefix and route with a slash.
+fn accepted(text: &str, route_prefix: &str) -> Result<Template, String> {
+    let start = text.trim_matches('/').to_lowercase();
+    if let Some(word) = ["admin", "runtime"].into_iter().find(|word| start.starts_with(word)) {
+        return Err(format!("begins with {word}, which Azure keeps for itself: give it another route"));
+    }
+    if text.starts_with('/') && !route_prefix.is_empty() {
+        return Err(format!(
+            "begins with a slash, which Azure refuses below the prefix {route_prefix:?}: leave it out"
+        ));
+    }
+    Template::parse(text)
 }

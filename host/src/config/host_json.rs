@@ -4,6 +4,7 @@
 //! `AzureFunctionsJobHost__a__b`, as the Functions host does (azure-contract.md §4.1).
 
 use super::section::{APP_SETTINGS, Problems};
+use super::{member, text};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,9 +24,9 @@ pub struct AzureHost {
     pub max_concurrent_requests: Option<u32>,
     /// When the Functions host would kill the process; none where it is switched off with -1.
     pub function_timeout: Option<Duration>,
-    /// Whether plain HTTP functions receive the original request, by forwarding or by proxying.
-    pub raw_http: bool,
-    /// Whether they receive it by proxying, which alone streams.
+    /// `customHandler.enableForwardingHttpRequest`.
+    pub forwarding: bool,
+    /// `customHandler.enableProxyingHttpRequest`.
     pub proxying: bool,
 }
 
@@ -37,9 +38,10 @@ impl AzureHost {
             let name = format!("AzureFunctionsJobHost__{}", key.replace('.', "__"));
             settings.iter().find(|(spelled, _)| spelled.eq_ignore_ascii_case(&name))
         };
+        // Configuration of .NET is text under keys that may be written in any case; null counts as absent.
         let look = |key: &str| match setting(key) {
-            Some((_, text)) => Some(serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))),
-            None => key.split('.').try_fold(document, |value, part| value.get(part)).cloned(),
+            Some((_, text)) => Some(Value::String(text.clone())),
+            None => key.split('.').try_fold(document, member).filter(|value| !value.is_null()).cloned(),
         };
         // Where a value stands is part of what is said about it.
         let mut wrong = |key: &str, value: &Value, remedy: &str| match setting(key) {
@@ -47,20 +49,21 @@ impl AzureHost {
             None => problems.add(FILE, key, Some(value), remedy),
         };
 
-        match look("version") {
-            Some(Value::String(version)) if version == "2.0" => {}
-            other => wrong("version", &other.unwrap_or(Value::Null), "must be \"2.0\""),
+        // The Functions host looks for this one in the file, as it is written here, before there is any configuration.
+        let version = setting("version").map(|(_, text)| Value::String(text.clone()));
+        let version = version.or_else(|| document.get("version").cloned()).unwrap_or(Value::Null);
+        if version != "2.0" {
+            wrong("version", &version, "must be \"2.0\"");
         }
-        let route_prefix = match look("extensions.http.routePrefix") {
-            None => "api".to_owned(),
-            Some(Value::String(prefix)) => prefix.trim_matches('/').to_owned(),
-            Some(other) => {
-                wrong("extensions.http.routePrefix", &other, "must be text, such as \"api\", or \"\" for none");
+        let route_prefix = look("extensions.http.routePrefix").map_or("api".to_owned(), |value| {
+            let prefix = text(&value).map(|prefix| prefix.trim_matches('/').to_owned());
+            prefix.unwrap_or_else(|| {
+                wrong("extensions.http.routePrefix", &value, "must be text, such as \"api\", or \"\" for none");
                 String::new()
-            }
-        };
+            })
+        });
         let max_concurrent_requests = look("extensions.http.maxConcurrentRequests").and_then(|value| {
-            let number = value.as_i64().and_then(|number| i32::try_from(number).ok());
+            let number = text(&value).and_then(|number| number.trim().parse::<i32>().ok());
             if number.is_none_or(|number| number < -1 || number == 0) {
                 wrong(
                     "extensions.http.maxConcurrentRequests",
@@ -70,39 +73,47 @@ impl AzureHost {
             }
             number.and_then(|number| u32::try_from(number).ok())
         });
-        let function_timeout = match look("functionTimeout") {
-            None => Some(DEFAULT_FUNCTION_TIMEOUT),
-            Some(value) => {
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                if text == "-1" {
-                    None
-                } else {
-                    let timeout = time_span(&text);
-                    if timeout.is_none() {
-                        wrong("functionTimeout", &value, "must be \"hh:mm:ss\", such as \"00:05:00\", or \"-1\"");
-                    }
-                    timeout
-                }
+        let function_timeout = look("functionTimeout").map_or(Some(DEFAULT_FUNCTION_TIMEOUT), |value| {
+            let text = text(&value).unwrap_or_default();
+            let timeout = time_span(&text);
+            if timeout.is_none() && text != "-1" {
+                wrong("functionTimeout", &value, "must be \"hh:mm:ss\", such as \"00:05:00\", or \"-1\"");
             }
-        };
-        let flag = |value: Option<Value>| match value {
-            Some(Value::Bool(flag)) => flag,
-            Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
-            _ => false,
-        };
-        let proxying = flag(look("customHandler.enableProxyingHttpRequest"));
-        let raw_http = proxying || flag(look("customHandler.enableForwardingHttpRequest"));
-        Self { route_prefix, max_concurrent_requests, function_timeout, raw_http, proxying }
+            timeout
+        });
+        let flag = |key| look(key).and_then(|value| text(&value)).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let forwarding = flag("customHandler.enableForwardingHttpRequest");
+        let proxying = flag("customHandler.enableProxyingHttpRequest");
+        Self { route_prefix, max_concurrent_requests, function_timeout, forwarding, proxying }
+    }
+
+    /// Whether plain HTTP functions receive the original request.
+    pub fn raw_http(&self) -> bool {
+        self.forwarding || self.proxying
     }
 }
 
-/// `[d.]hh:mm:ss` as .NET writes it.
+/// `[d.]hh:mm[:ss[.f]]` as .NET writes it.
 fn time_span(text: &str) -> Option<Duration> {
-    let (days, clock) = text.split_once('.').map_or(("0", text), |(days, clock)| (days, clock));
-    let mut parts = clock.split(':').map(|part| part.parse::<u64>().ok());
-    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
-    let days: u64 = days.parse().ok()?;
-    (parts.next().is_none() && hours < 24 && minutes < 60 && seconds < 60 && days < 10_000)
-        .then(|| Duration::from_secs(((days * 24 + hours) * 60 + minutes) * 60 + seconds))
-        .filter(|span| !span.is_zero())
+    let (days, clock) = match text.split_once('.') {
+        Some((days, clock)) if !days.contains(':') => (days.parse().ok().filter(|days| *days < 10_000)?, clock),
+        _ => (0_u64, text),
+    };
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parts =
+        clock.split(':').map(|part| part.parse().ok().filter(|_| digits(part))).collect::<Option<Vec<u64>>>()?;
+    let (hours, minutes, seconds) = match parts[..] {
+        [hours, minutes] if fraction == "0" => (hours, minutes, 0),
+        [hours, minutes, seconds] => (hours, minutes, seconds),
+        _ => return None,
+    };
+    if hours > 23 || minutes > 59 || seconds > 59 || !digits(fraction) || fraction.len() > 7 {
+        return None;
+    }
+    // .NET counts in tenths of a microsecond.
+    let ticks: u64 = format!("{fraction:0<7}").parse().ok()?;
+    let span =
+        Duration::from_secs(((days * 24 + hours) * 60 + minutes) * 60 + seconds) + Duration::from_nanos(ticks * 100);
+    Some(span).filter(|span| !span.is_zero())
 }

@@ -3,25 +3,32 @@
 //! Weak to strong: defaults, `host.json`, `function.json`, app settings. [`load`] reports every mistake at once, each
 //! with file, key, value and remedy. Nothing here knows WebAssembly or opens a socket.
 
+pub mod constraint;
 pub mod dirs;
 pub mod function_json;
 pub mod host_json;
 pub mod hosts;
+pub mod local_settings;
 #[cfg(test)]
 mod properties;
 pub mod route;
 pub mod section;
 pub mod settings;
 pub mod source;
+#[cfg(test)]
+mod tests;
 pub mod units;
 
 use dirs::Folder;
-use function_json::{FunctionFile, Trigger};
+use function_json::{AuthLevel, FunctionFile, Trigger};
 use host_json::AzureHost;
 use hosts::Grant;
-use section::{Problems, Section};
+use http::Method;
+use jsonc_parser::{CollectOptions, ParseOptions};
+use local_settings::{Cors, LocalSettings};
+use section::{APP_SETTINGS, Problem, Problems, Section};
 use serde_json::Value;
-use settings::{Headers, HostPatch, Limits, LogRequests, Reuse};
+use settings::{FunctionPatch, Headers, HostPatch, Limits, LogRequests, Reuse};
 use source::GuestSettings;
 use std::collections::BTreeMap;
 use std::fs;
@@ -45,6 +52,24 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// After how long the host listens, though guests are still being loaded. The Functions host gives a process 30 seconds to
 /// answer (azure-contract.md §1.6); a third of them leaves room for a machine that is slow to start it.
 pub const READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// The largest pool that `extensions.http.maxConcurrentRequests` makes by itself: both engines with so many slots fit into a
+/// process of Linux with its defaults.
+const MAX_DEFAULT_POOL_SIZE: u32 = 6000;
+
+/// What the Functions host and its tools accept beyond JSON, because Json.NET reads their files.
+const AS_AZURE_READS: ParseOptions = ParseOptions {
+    allow_comments: true,
+    allow_trailing_commas: true,
+    allow_single_quoted_strings: true,
+    allow_loose_object_property_names: false,
+    allow_missing_commas: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
 
 /// The running executable, also after another file has taken its name.
 pub const OWN_EXECUTABLE: &str = "/proc/self/exe";
@@ -112,10 +137,14 @@ pub struct Config {
     pub control_sockets: Vec<PathBuf>,
     /// First segments of every route; empty for none.
     pub route_prefix: String,
-    /// What works, but less well than it could, for a person.
-    pub notes: Vec<String>,
-    /// The functions, by name.
+    /// Pages of other origins that may call the functions; stand-alone only.
+    pub cors: Option<Cors>,
+    /// The functions in the order in which their routes are tried, which is that of their names, as in the Functions host.
     pub functions: Vec<Function>,
+    /// What `flexwasm check` refuses, though the rest of the app can serve.
+    pub objections: Vec<Problem>,
+    /// What is right, but good to know.
+    pub notes: Vec<String>,
 }
 
 /// One function: a folder with a `function.json`.
@@ -135,10 +164,19 @@ pub struct Function {
     pub reuse: Reuse,
     /// What its guest may use.
     pub grants: Grants,
+    /// Why it answers nobody, if so: its route is none that Azure accepts.
+    pub refused: Option<Arc<str>>,
+}
+
+impl Function {
+    /// Whether its guest is ever asked.
+    pub fn runs(&self) -> bool {
+        self.trigger != Trigger::Envelope && self.refused.is_none()
+    }
 }
 
 /// What a guest may use beyond its own request: nothing by default.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Grants {
     /// Environment variables.
     pub env: Vec<(String, String)>,
@@ -173,9 +211,10 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         let remedy = "leave it out: the Functions host has chosen the port (FUNCTIONS_CUSTOMHANDLER_PORT)";
         problems.add("command line", "--listen", None, remedy);
     }
-    if role == Role::StandAlone {
-        add_local_settings(root, &mut settings, &mut problems);
-    }
+    let LocalSettings { port: local_port, cors, mut notes } = match role {
+        Role::StandAlone => local_settings::read(root, &mut settings, &mut problems),
+        _ => LocalSettings::default(),
+    };
 
     let document = read_json(root, Path::new(host_json::FILE), &mut problems).unwrap_or(Value::Null);
     if document.is_null() {
@@ -183,29 +222,46 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         return Err(problems.0);
     }
     let azure = AzureHost::read(&document, &settings, &mut problems);
-    let host = HostPatch::read(Section::of_file(host_json::FILE, &document, &mut problems));
+    let of_file = HostPatch::read(Section::of_file(host_json::FILE, &document, &mut problems));
     let pairs = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let overrides = HostPatch::read(Section::of_app_settings(pairs, &mut problems));
+    let host = overrides.over(&of_file);
+    let total_memory = total_memory(role, &host, given.machine_memory);
+    let timeout = Timeout { kill: azure.function_timeout, default: default_timeout(azure.function_timeout) };
+    // One that every function inherits is one mistake.
+    let whole = [
+        (host_json::FILE, "flexwasm.limits.timeout", &of_file),
+        (APP_SETTINGS, "flexwasm__limits__timeout", &overrides),
+    ];
+    for (file, key, patch) in whole {
+        timeout.check(file, key, patch.function.timeout, &mut problems);
+    }
+    if host.function.timeout.is_none() && timeout.default < Limits::default().timeout {
+        notes.push(format!(
+            "limits.timeout is {} where nothing else is set: it has to end before functionTimeout ({}), at which the \
+             Functions host kills every invocation",
+            units::spell_duration(timeout.default),
+            units::spell_duration(timeout.kill.unwrap_or_default())
+        ));
+    }
 
-    let mut functions = Vec::new();
+    let (mut functions, mut objections, mut found) = (Vec::new(), Vec::new(), false);
     for name in function_names(root, &mut problems) {
+        found = true;
         let file = format!("{name}/function.json");
         let Some(document) = read_json(root, Path::new(&file), &mut problems) else { continue };
-        let Some(FunctionFile { trigger, script_file, patch, guest }) =
-            FunctionFile::read(&name, &file, &document, &settings, &mut problems)
+        let Some(FunctionFile { trigger, objection, script_file, patch, guest }) =
+            FunctionFile::read(&name, &file, &document, &settings, &azure.route_prefix, &mut problems)
         else {
             continue;
         };
-        let patch = overrides.function.over(&patch.over(&host.function));
-        let limits = patch.limits();
-        if let Some(most) = azure.function_timeout.filter(|most| limits.timeout >= *most) {
-            let remedy = format!(
-                "is {}s, but must be below functionTimeout ({}s), at which the Functions host kills every invocation",
-                limits.timeout.as_secs_f64(),
-                most.as_secs()
-            );
-            problems.add(&file, "limits.timeout", None, remedy);
+        if let Some(setting) = disabled_by(&name, &settings).filter(|_| role == Role::StandAlone) {
+            notes.push(format!("function {name} is disabled by the app setting {setting}: its path answers 404"));
+            continue;
         }
+        timeout.check(&file, "flexwasm.limits.timeout", patch.timeout, &mut problems);
+        let patch = overrides.function.over(&patch.over(&of_file.function));
+        let limits = limits(&patch, timeout.default, total_memory);
         let reuse = patch.reuse();
         let mut env = Vec::new();
         for granted in patch.env.clone().unwrap_or_default() {
@@ -225,8 +281,10 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             }
             Vec::new()
         });
+        let refused = objection.as_ref().map(|objection| objection.to_string().into());
+        objections.extend(objection);
         // Without a forwarding flag the Functions host wraps every request in a JSON envelope.
-        let trigger = if role == Role::CustomHandler && !azure.raw_http { Trigger::Envelope } else { trigger };
+        let trigger = if role == Role::CustomHandler && !azure.raw_http() { Trigger::Envelope } else { trigger };
         functions.push(Function {
             script_file: root.join(&name).join(script_file),
             guest,
@@ -235,33 +293,103 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             limits,
             reuse,
             grants: Grants { env, dirs, hosts: patch.hosts.unwrap_or_default() },
+            refused,
         });
     }
-    if functions.is_empty() && problems.0.is_empty() {
+    if !found && problems.0.is_empty() {
         let remedy = "no function found: add a folder with a function.json, such as http_trigger/function.json";
         problems.add(&root.display().to_string(), "", None, remedy);
     }
-    note_equal_routes(&functions, &mut problems);
-
-    let host = overrides.over(&host);
-    let listen = match port {
-        Some(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        None => given.listen.unwrap_or(DEFAULT_LISTEN),
-    };
-    let (named, most) = (azure.max_concurrent_requests, settings::MAX_POOL_SIZE);
-    if let Some(size) = named.filter(|size| host.pool_size.is_none() && *size > most) {
-        let remedy = format!("is the default of pool.size, which is at most {most}");
-        problems.add(host_json::FILE, "extensions.http.maxConcurrentRequests", Some(&size.into()), remedy);
-    }
-    let mut config = resolve(role, listen, &host, named, given, azure.route_prefix, functions);
+    objections.extend(overlaps(&functions));
     if role == Role::CustomHandler && !azure.proxying {
-        config.notes.push(
+        notes.push(
             "host.json: customHandler.enableProxyingHttpRequest is not true: answers do not stream, requests without a length \
              are refused by the Functions host, and a client that leaves is not noticed"
                 .to_owned(),
         );
     }
-    if problems.0.is_empty() { Ok(config) } else { Err(problems.0) }
+
+    let listen = match port {
+        Some(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        None => {
+            let local = local_port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            given.listen.or(local).unwrap_or(DEFAULT_LISTEN)
+        }
+    };
+    // What Azure may send at the same time is no promise that the process has room for it.
+    let named = azure.max_concurrent_requests;
+    if let Some(more) = named.filter(|named| host.pool_size.is_none() && *named > MAX_DEFAULT_POOL_SIZE) {
+        notes.push(format!(
+            "pool.size is {MAX_DEFAULT_POOL_SIZE}, though extensions.http.maxConcurrentRequests is {more}: set pool.size to have more"
+        ));
+    }
+    let named = named.map(|named| named.min(MAX_DEFAULT_POOL_SIZE));
+    let config = resolve(role, listen, &host, named, given, azure.route_prefix, functions);
+    if problems.0.is_empty() {
+        return Ok(Config { cors, objections, notes, ..config });
+    }
+    problems.0.extend(objections);
+    Err(problems.0)
+}
+
+/// When the Functions host kills the process, and what is allowed by default because of it.
+struct Timeout {
+    kill: Option<Duration>,
+    default: Duration,
+}
+
+impl Timeout {
+    /// Notes a `limits.timeout` that somebody has written and that cannot come first.
+    fn check(&self, file: &str, key: &str, written: Option<Duration>, problems: &mut Problems) {
+        let (Some(written), Some(kill)) = (written, self.kill) else { return };
+        if written >= kill {
+            let remedy = format!(
+                "is {}, but must be below functionTimeout ({}), at which the Functions host kills every invocation",
+                units::spell_duration(written),
+                units::spell_duration(kill)
+            );
+            problems.add(file, key, None, remedy);
+        }
+    }
+}
+
+/// `limits.timeout` where nobody has written one: early enough that the Functions host does not kill the process.
+fn default_timeout(function_timeout: Option<Duration>) -> Duration {
+    let usual = Limits::default().timeout;
+    function_timeout.map_or(usual, |kill| usual.min(kill - Duration::from_secs(2).min(kill / 10)))
+}
+
+/// The limits, with defaults that do not contradict what is set for the host.
+fn limits(patch: &FunctionPatch, timeout: Duration, total_memory: u64) -> Limits {
+    let limits = patch.limits();
+    Limits {
+        timeout: patch.timeout.unwrap_or(timeout),
+        memory: patch.memory.unwrap_or(limits.memory.min(total_memory)),
+        ..limits
+    }
+}
+
+/// What the Functions host and this process need of an instance's memory beside the guests, in bytes: the former was seen with
+/// 215 MB (docs/azure.md).
+pub const BESIDE_GUESTS: u64 = 300 << 20;
+
+/// Memory of all guests together.
+fn total_memory(role: Role, host: &HostPatch, machine: u64) -> u64 {
+    let most = machine / 10 * 6;
+    // A machine that is smaller than any instance of the plan still serves.
+    let beside_functions_host = machine.saturating_sub(BESIDE_GUESTS).max(machine / 4);
+    let default = if role == Role::CustomHandler { most.min(beside_functions_host) } else { most };
+    host.total_memory.unwrap_or(default)
+}
+
+/// The app setting that switches the function off, in one of the spellings of Azure and its tools.
+fn disabled_by<'s>(function: &str, settings: &'s AppSettings) -> Option<&'s str> {
+    let spellings = [".", "_", "__"].map(|dot| format!("AzureWebJobs{dot}{function}{dot}Disabled"));
+    let disables = |(name, value): &(&String, &String)| {
+        spellings.iter().any(|spelling| spelling.eq_ignore_ascii_case(name))
+            && (value.eq_ignore_ascii_case("true") || *value == "1")
+    };
+    settings.iter().find(disables).map(|(name, _)| name.as_str())
 }
 
 /// Reads the app root as the process does that the Functions host starts, on whichever port.
@@ -279,10 +407,12 @@ pub fn load_as_deployed(
 
 /// The configuration of `flexwasm serve`: one component, every path, no files.
 pub fn serve(guest: PathBuf, host: &HostPatch, grants: Grants, given: &Circumstances) -> Config {
-    let (limits, reuse) = (host.function.limits(), host.function.reuse());
-    let trigger = Trigger::Http { route: route::Template::everything(), methods: None, keyed: false };
+    let total_memory = total_memory(Role::Serve, host, given.machine_memory);
+    let limits = limits(&host.function, Limits::default().timeout, total_memory);
+    let reuse = host.function.reuse();
+    let trigger = Trigger::Http { route: route::Template::everything(), methods: None, auth: AuthLevel::Anonymous };
     let (script_file, guest) = (guest, GuestSettings::default());
-    let function = Function { name: "serve".into(), trigger, script_file, guest, limits, reuse, grants };
+    let function = Function { name: "serve".into(), trigger, script_file, guest, limits, reuse, grants, refused: None };
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
     resolve(Role::Serve, listen, host, None, given, String::new(), vec![function])
 }
@@ -308,7 +438,7 @@ fn resolve(
         pool_size_by_memory: set.is_none(),
         queue_length,
         queue_timeout: host.queue_timeout.unwrap_or(Duration::from_secs(30)),
-        total_memory: host.total_memory.unwrap_or(given.machine_memory / 10 * 6),
+        total_memory: total_memory(role, host, given.machine_memory),
         core_instances: host.core_instances.unwrap_or(32),
         spool: host.spool,
         request_head: host.request_head.unwrap_or(64 << 10),
@@ -331,8 +461,10 @@ fn resolve(
         cache_folders: given.cache_folders.clone(),
         control_sockets: given.control_sockets.clone(),
         route_prefix,
-        notes: Vec::new(),
+        cors: None,
         functions,
+        objections: Vec::new(),
+        notes: Vec::new(),
     }
 }
 
@@ -367,22 +499,21 @@ fn custom_handler_port(settings: &AppSettings, problems: &mut Problems) -> Optio
     Some(port.unwrap_or(1))
 }
 
-/// The `Values` of `local.settings.json`, as `func start` reads them: a variable that exists wins.
-fn add_local_settings(root: &Path, settings: &mut AppSettings, problems: &mut Problems) {
-    const FILE: &str = "local.settings.json";
-    if !root.join(FILE).exists() {
-        return;
-    }
-    let Some(document) = read_json(root, Path::new(FILE), problems) else { return };
-    if document.get("IsEncrypted") == Some(&Value::Bool(true)) {
-        problems.add(FILE, "IsEncrypted", None, "only func can read it encrypted: run `func settings decrypt`");
-        return;
-    }
-    for (name, value) in document.get("Values").and_then(Value::as_object).into_iter().flatten() {
-        match value {
-            Value::String(text) => drop(settings.entry(name.clone()).or_insert_with(|| text.clone())),
-            _ => problems.add(FILE, &format!("Values.{name}"), None, "must be text: app settings are strings"),
-        }
+/// The member of this name, in any case, as Azure's readers look for it.
+pub(crate) fn member<'d>(document: &'d Value, name: &str) -> Option<&'d Value> {
+    let members = document.as_object()?;
+    let other_case = || Some(members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?.1);
+    members.get(name).or_else(other_case)
+}
+
+/// What .NET makes of a value that is no object, no list and not null: all configuration is text.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(true) => Some("True".to_owned()),
+        Value::Bool(false) => Some("False".to_owned()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
@@ -401,9 +532,14 @@ pub(crate) fn read_json(root: &Path, file: &Path, problems: &mut Problems) -> Op
             return None;
         }
     };
+    let Ok(text) = std::str::from_utf8(&bytes) else {
+        problems.add(&shown, "", None, "is not valid JSON (it is no UTF-8): save it as UTF-8");
+        return None;
+    };
     // Editors on Windows put a byte-order mark in front.
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    match serde_json::from_slice(text) {
+    let text = text.trim_start_matches('\u{feff}');
+    let parsed = jsonc_parser::parse_to_ast(text, &CollectOptions::default(), &AS_AZURE_READS);
+    match parsed.map(|parsed| parsed.value.map_or(Value::Null, Value::from)) {
         Ok(document @ Value::Object(_)) => Some(document),
         Ok(_) => {
             problems.add(&shown, "", None, "must be a JSON object");
@@ -416,7 +552,7 @@ pub(crate) fn read_json(root: &Path, file: &Path, problems: &mut Problems) -> Op
     }
 }
 
-/// Names of the folders that hold a `function.json`, sorted.
+/// Names of the folders that hold a `function.json`, sorted, ignoring case.
 fn function_names(root: &Path, problems: &mut Problems) -> Vec<String> {
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
@@ -446,7 +582,8 @@ fn function_names(root: &Path, problems: &mut Problems) -> Vec<String> {
             Err(_) => {}
         }
     }
-    names.sort();
+    // As the Functions host sorts them, which decides whose route wins.
+    names.sort_by_cached_key(|name| name.to_ascii_uppercase());
     names
 }
 
@@ -458,24 +595,32 @@ fn valid_name(name: &str) -> bool {
         && !name.eq_ignore_ascii_case("host")
 }
 
-fn note_equal_routes(functions: &[Function], problems: &mut Problems) {
-    for (at, function) in functions.iter().enumerate() {
-        let Trigger::Http { route, methods, .. } = &function.trigger else { continue };
-        let clash = functions[..at].iter().find(|other| match &other.trigger {
-            Trigger::Http { route: taken, methods: theirs, .. } => {
-                let common = match (methods, theirs) {
-                    (Some(ours), Some(theirs)) => ours.iter().any(|method| theirs.contains(method)),
-                    _ => true,
-                };
-                common && route.same_paths(taken)
-            }
-            Trigger::Envelope => false,
-        });
-        if let Some(other) = clash {
-            let file = format!("{}/function.json", function.name);
-            let remedy =
-                format!("answers the same paths and methods as function {}: give one another route", other.name);
-            problems.add(&file, "bindings.route", Some(&route.to_string().into()), remedy);
-        }
-    }
+/// Pairs of functions whose routes may fit one path for one method, so that the first of them decides about a request that was
+/// meant for the second.
+fn overlaps(functions: &[Function]) -> impl Iterator<Item = Problem> {
+    let common = |ours: &Option<Vec<Method>>, theirs: &Option<Vec<Method>>| match (ours, theirs) {
+        (Some(ours), Some(theirs)) => ours.iter().any(|method| theirs.contains(method)),
+        _ => true,
+    };
+    let clash = move |(at, function): (usize, &Function)| {
+        let Trigger::Http { route, methods, auth } = &function.trigger else { return None };
+        functions[..at].iter().filter(|first| first.refused.is_none()).find_map(|first| {
+            let Trigger::Http { route: taken, methods: theirs, auth: their_auth } = &first.trigger else { return None };
+            let differs = match (auth == their_auth, function.grants == first.grants) {
+                _ if !common(methods, theirs) || !route.overlaps(taken) => return None,
+                (false, _) => "another authLevel",
+                (_, false) => "other grants",
+                (true, true) if route.same_paths(taken) => "the same paths, so this one is never asked",
+                (true, true) => return None,
+            };
+            let remedy = format!(
+                "fits paths that function {} ({taken}) answers too, with {differs}: Azure tries functions in the order of their \
+                 names, so {} gets these requests; give one of the two another route or methods, or make them equal",
+                first.name, first.name
+            );
+            let (file, value) = (format!("{}/function.json", function.name), Value::from(route.to_string()).to_string());
+            Some(Problem { file, key: "bindings.route".to_owned(), value: Some(value), remedy })
+        })
+    };
+    functions.iter().enumerate().filter(|(_, function)| function.refused.is_none()).filter_map(clash)
 }

@@ -7,7 +7,7 @@ use super::route::Template;
 use super::section::{Problems, Section};
 use super::settings::{FUNCTION_KEYS, FunctionPatch, HOST_KEYS, HostPatch};
 use super::source::{GUEST_KEYS, GuestSettings, Place};
-use super::{AppSettings, units};
+use super::{AppSettings, Circumstances, units};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -183,7 +183,11 @@ fn template() -> impl Strategy<Value = String> {
         Just("{id:guid?}".to_owned()),
         Just("{id=5}".to_owned()),
         Just("{*rest}".to_owned()),
-        "[{}a?*:=/]{0,6}",
+        Just("{when:datetime}".to_owned()),
+        Just("{a:length(1,3):min(2)}-{b}.{c?}".to_owned()),
+        Just(r"v{z:regex(^\d{{2}}$)}".to_owned()),
+        "[{}a?*:=/().-]{0,9}",
+        "\\{[a-z]:[a-z]{3,8}(\\([0-9,]{0,3}\\))?[?=]?\\}",
         any::<String>(),
     ];
     vec(segment, 0..5).prop_map(|segments| segments.join("/"))
@@ -242,7 +246,17 @@ proptest! {
             prop_assert_eq!(&again, &template);
             prop_assert!(again.same_paths(&template));
             prop_assert_eq!(again.matches(&path), template.matches(&path));
-            prop_assert_eq!(again.precedence(), template.precedence());
+            prop_assert!(!again.matches(&path) || again.overlaps(&template));
+        }
+    }
+
+    /// Two templates that fit one path are known to overlap.
+    #[test]
+    fn no_overlap_is_missed(a in template(), b in template(), path in vec("[a-z0-9.-]{1,4}", 0..4)) {
+        let path: Vec<Cow<'_, str>> = path.iter().map(Cow::from).collect();
+        if let (Ok(a), Ok(b)) = (Template::parse(&a), Template::parse(&b)) {
+            prop_assert_eq!(a.overlaps(&b), b.overlaps(&a));
+            prop_assert!(!(a.matches(&path) && b.matches(&path)) || a.overlaps(&b), "{a} and {b} fit {path:?}");
         }
     }
 
@@ -297,7 +311,7 @@ proptest! {
         section in section([&FUNCTION_KEYS, &GUEST_KEYS]),
     ) {
         let mut problems = Problems::default();
-        let file = FunctionFile::read("f", "f/function.json", &document, &settings(), &mut problems);
+        let file = FunctionFile::read("f", "f/function.json", &document, &settings(), "api", &mut problems);
         prop_assert!(file.is_some() || !problems.0.is_empty());
         let document = json!({
             "scriptFile": "guest.wasm", "flexwasm": section,
@@ -307,14 +321,59 @@ proptest! {
             ],
         });
         let mut problems = Problems::default();
-        match FunctionFile::read("f", "f/function.json", &document, &settings(), &mut problems) {
-            Some(FunctionFile { trigger: Trigger::Http { route: read, .. }, .. }) => {
-                prop_assert_eq!(Template::parse(&route), Ok(read));
+        match FunctionFile::read("f", "f/function.json", &document, &settings(), "api", &mut problems) {
+            Some(FunctionFile { trigger: Trigger::Http { route: read, .. }, objection: None, .. }) => {
+                let text = if route.trim().is_empty() { "f" } else { &route };
+                prop_assert_eq!(Template::parse(text), Ok(read));
+            }
+            Some(FunctionFile { trigger: Trigger::Http { route: read, .. }, objection: Some(why), .. }) => {
+                prop_assert!(read == Template::meant(&route) && !why.remedy.is_empty());
             }
             Some(other) => prop_assert!(false, "{other:?}"),
             None => prop_assert!(!problems.0.is_empty()),
         }
     }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    /// Whatever the three files hold, an app is read or every mistake is named.
+    #[test]
+    fn any_app_is_read_or_refused(host in text(), function in text(), local in text()) {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("f")).expect("made");
+        for (name, text) in [("host.json", host), ("f/function.json", function), ("local.settings.json", local)] {
+            std::fs::write(folder.path().join(name), text).expect("written");
+        }
+        let given = Circumstances {
+            machine_memory: 1 << 30,
+            listen: None,
+            cache_folders: Vec::new(),
+            control_sockets: Vec::new(),
+        };
+        for load in [super::load, super::load_as_deployed] {
+            match load(folder.path(), settings(), &given) {
+                Ok(config) => prop_assert!(config.functions.len() <= 1),
+                Err(problems) => prop_assert!(problems.iter().all(|problem| !problem.remedy.is_empty()) && !problems.is_empty()),
+            }
+        }
+    }
+}
+
+/// A file's text: JSON of the right form, of any form, or anything.
+fn text() -> impl Strategy<Value = String> {
+    let right = json!({
+        "version": "2.0", "Values": { "A": 1 }, "scriptFile": "guest.wasm", "flexwasm": {},
+        "bindings": [{ "type": "httpTrigger", "route": "{a}-{b}" }, { "type": "http", "direction": "out" }],
+    });
+    let pieces = ["{", "}", "[", "]", "'", "\"", "//", "/*", "*/", ",", ":", "a", "0x1", "\\u", "\u{feff}", "é", "\n"];
+    prop_oneof![
+        3 => Just(right.to_string()),
+        2 => any_json().prop_map(|value| value.to_string()),
+        2 => vec(proptest::sample::select(pieces.to_vec()), 0..12).prop_map(|list| list.concat()),
+        1 => any::<String>(),
+    ]
 }
 
 /// The leaves of a section as app settings.

@@ -71,6 +71,10 @@ impl<'a> Section<'a> {
             Some(section @ Value::Object(_)) => flatten("", section, &mut entries),
             Some(other) => problems.add(file, "flexwasm", Some(other), "must be an object"),
         }
+        let near = |name: &&String| name.eq_ignore_ascii_case("flexwasm") && *name != "flexwasm";
+        if let Some(near) = document.as_object().and_then(|document| document.keys().find(near)) {
+            problems.add(file, near, None, "unknown key; did you mean flexwasm?");
+        }
         Self { file: file.to_owned(), entries, problems }
     }
 

@@ -35,6 +35,8 @@ pub async fn examine(root: &Path, settings: AppSettings, given: &Circumstances, 
     findings.push(Finding::Fine(format!("configuration: functions {functions}, pool.size {}", config.pool_size)));
     findings.push(concurrency(&config));
     findings.extend(deadlines(&config));
+    findings.extend(changes(config.objections.clone()));
+    findings.extend(config.notes.iter().cloned().map(Finding::Note));
     match App::check(config.clone(), machine).await {
         Err(why) => findings.push(Finding::Change(why)),
         Ok(checked) => {
@@ -112,9 +114,9 @@ fn memory(config: &Config, checked: &Checked, instance: u64) -> Vec<Finding> {
     let (total, pool) = (config.total_memory, u64::from(config.pool_size));
     let spelled = |bytes: u64| spell_size(bytes >> 20 << 20);
     let (all, whole) = (spelled(total), spelled(instance));
-    if total > instance / 4 * 3 {
-        // The Functions host and this process's own memory need the rest.
-        let most = spelled(instance / 10 * 6);
+    // The Functions host and this process's own memory need the rest.
+    if total > (instance / 4 * 3).min(instance.saturating_sub(config::BESIDE_GUESTS)) {
+        let most = spelled((instance / 10 * 6).min(instance.saturating_sub(config::BESIDE_GUESTS)));
         return vec![Finding::Change(format!(
             "memory: limits.totalMemory is {all} of an instance's {whole}, and Azure ends a process that leaves too little: set \
              at most {most}, or take larger instances with deploy.sh --instance-memory"

@@ -6,6 +6,7 @@
 mod body;
 mod closing;
 mod connection;
+mod cors;
 mod exchange;
 mod flow;
 pub mod listener;

@@ -4,6 +4,7 @@
 
 use super::body::ResponseBody;
 use super::closing::{Closing, Outcome};
+use crate::config::Function;
 use crate::config::settings::Headers;
 use crate::observe::machine::{Machine, current_thread};
 use crate::observe::text::Text;
@@ -83,6 +84,13 @@ impl Refused {
         let message = format!("the guest of function {function} could not be loaded; `flexwasm check` says why");
         let outcome = Outcome::Refused(why.to_owned());
         Self { outcome, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "guest-not-loaded", message) }
+    }
+
+    /// The function answers nobody, because its route is none.
+    pub fn function(function: &Function) -> Self {
+        let message = format!("function {} has no route that Azure accepts; `flexwasm check` says why", function.name);
+        let outcome = Outcome::Refused(function.refused.as_deref().unwrap_or_default().to_owned());
+        Self { outcome, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "route-refused", message) }
     }
 
     /// The request body is longer than the function accepts.

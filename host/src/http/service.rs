@@ -3,11 +3,12 @@
 use super::Stop;
 use super::body::{RequestBody, ResponseBody, Sending};
 use super::closing::{Closing, Journal, Outcome};
+use super::cors;
 use super::exchange::Exchange;
 use super::received::Received;
 use super::respond::{self, Refused};
 use super::spool::Room;
-use crate::config::function_json::Trigger;
+use crate::config::function_json::{AuthLevel, Trigger};
 use crate::config::settings::Limits;
 use crate::config::{Config, Role};
 use crate::guest::published::Published;
@@ -91,7 +92,8 @@ impl Service {
         let arrived = Instant::now();
         exchange.begin(!request.body().is_end_stream());
         let expects = request.headers().contains_key(EXPECT);
-        let mut response = self.respond(request, arrived, &exchange).await;
+        let cors = cors::Call::new(self.config.cors.as_ref(), &request);
+        let mut response = cors.answer(self.respond(request, arrived, &exchange)).await;
         if exchange.has_request_body() {
             let closes = response.headers().contains_key(CONNECTION) || !exchange.rest.is_short(expects).await;
             if closes {
@@ -130,6 +132,10 @@ impl Service {
             Route::Envelope(index) => {
                 closing.function = Some(index);
                 return Refused::envelope(&self.config.functions[index].name).response(closing);
+            }
+            Route::Refused(index) => {
+                closing.function = Some(index);
+                return Refused::function(&self.config.functions[index]).response(closing);
             }
             Route::WrongMethod(allowed) => return Refused::wrong_method(&allowed).response(closing),
             Route::NotFound if self.config.role == Role::StandAlone && head.uri.path() == "/" => {
@@ -195,8 +201,8 @@ impl Service {
         if incoming.size_hint().lower() > limit {
             return Err(Refused::body_too_large(limit));
         }
-        if let Trigger::Http { keyed, .. } = function.trigger {
-            forwarded::remove_key(self.config.role, keyed, &mut head);
+        if let Trigger::Http { auth, .. } = function.trigger {
+            forwarded::remove_key(self.config.role, auth != AuthLevel::Anonymous, &mut head);
         }
         if head.headers.get(HOST).is_none_or(|host| host != authority.as_str()) {
             let host = HeaderValue::try_from(authority.as_str()).expect("an authority is a header value");

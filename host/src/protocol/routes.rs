@@ -1,16 +1,16 @@
-//! Path and method to function, as Azure routes them.
+//! Path and method to function, as Azure routes them: functions are tried in the order of their names, and the first whose
+//! template, constraints and methods fit wins (azure-contract.md §2). So whoever the Functions host has let in is answered by the
+//! function that it has asked the key for.
 
 use crate::config::function_json::Trigger;
 use crate::config::{Config, Function};
 use http::Method;
 use std::borrow::Cow;
 
-/// The routes of all functions, in the order in which they are tried.
+/// The routes of all functions.
 #[derive(Debug)]
 pub struct Router {
     prefix: Vec<String>,
-    /// Index of each plain HTTP function in `Config::functions`, most specific route first.
-    order: Vec<usize>,
 }
 
 /// Where a request goes.
@@ -20,6 +20,8 @@ pub enum Route {
     Function(usize),
     /// To a function that is called with a JSON envelope.
     Envelope(usize),
+    /// To a function that answers nobody.
+    Refused(usize),
     /// The path exists, for other methods.
     WrongMethod(Vec<Method>),
     /// Nowhere.
@@ -27,17 +29,10 @@ pub enum Route {
 }
 
 impl Router {
-    /// Orders the routes of `config`.
+    /// Prepares the routes of `config`.
     pub fn new(config: &Config) -> Self {
-        let precedence = |index: &usize| match &config.functions[*index].trigger {
-            Trigger::Http { route, .. } => route.precedence(),
-            Trigger::Envelope => Vec::new(),
-        };
-        let is_http = |index: &usize| matches!(config.functions[*index].trigger, Trigger::Http { .. });
-        let mut order: Vec<usize> = (0..config.functions.len()).filter(is_http).collect();
-        order.sort_by_cached_key(precedence);
         let prefix = config.route_prefix.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-        Self { prefix, order }
+        Self { prefix }
     }
 
     /// Finds the function for `path` (as received, percent-encoded) and `method`.
@@ -46,9 +41,10 @@ impl Router {
         // A slash at the end does not make another path.
         let parts = parts.strip_suffix(&[Cow::Borrowed("")]).unwrap_or(&parts);
         let mut allowed: Vec<Method> = Vec::new();
+        let mut refused = None;
         if let Some(below) = self.below_prefix(parts) {
-            for index in &self.order {
-                let Trigger::Http { route, methods, .. } = &functions[*index].trigger else { continue };
+            for (index, function) in functions.iter().enumerate() {
+                let Trigger::Http { route, methods, .. } = &function.trigger else { continue };
                 match methods {
                     _ if !route.matches(below) => {}
                     Some(methods) if !methods.contains(method) => {
@@ -56,17 +52,20 @@ impl Router {
                             methods.iter().filter(|method| !allowed.contains(method)).cloned().collect::<Vec<_>>(),
                         );
                     }
-                    _ => return Route::Function(*index),
+                    // It takes no path from others: Azure does not know it.
+                    _ if function.refused.is_some() => refused = refused.or(Some(index)),
+                    _ => return Route::Function(index),
                 }
             }
         }
         // The envelope goes to `/{name}`, exactly as the folder is named and without the prefix (J9).
         let envelope =
             |function: &Function| function.trigger == Trigger::Envelope && path[1.min(path.len())..] == *function.name;
-        match functions.iter().position(envelope) {
-            Some(index) => Route::Envelope(index),
-            None if !allowed.is_empty() => Route::WrongMethod(allowed),
-            None => Route::NotFound,
+        match (functions.iter().position(envelope), refused) {
+            (Some(index), _) => Route::Envelope(index),
+            (None, Some(index)) => Route::Refused(index),
+            (None, None) if !allowed.is_empty() => Route::WrongMethod(allowed),
+            (None, None) => Route::NotFound,
         }
     }
 
@@ -85,6 +84,7 @@ fn decode(segment: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::function_json::AuthLevel;
     use crate::config::route::Template;
     use crate::config::settings::{HostPatch, Limits, Reuse};
     use crate::config::source::GuestSettings;
@@ -108,7 +108,7 @@ mod tests {
                     route => Trigger::Http {
                         route: Template::parse(route).expect("a valid template"),
                         methods: (!methods.is_empty()).then(|| methods.to_vec()),
-                        keyed: false,
+                        auth: AuthLevel::Anonymous,
                     },
                 },
                 script_file: "x.wasm".into(),
@@ -116,6 +116,7 @@ mod tests {
                 limits: Limits::default(),
                 reuse: Reuse::default(),
                 grants: Grants::default(),
+                refused: None,
             })
             .collect();
         (Router::new(&config), config.functions)
@@ -133,19 +134,26 @@ mod tests {
     }
 
     #[test]
-    fn literals_win_and_methods_decide() {
+    fn the_first_function_that_fits_wins_and_methods_decide() {
         let get = &[Method::GET][..];
         let post = &[Method::POST][..];
         let (router, functions) = router(
             "",
-            &[("any", "{*rest}", &[]), ("one", "o/{id}", get), ("new", "o/new", get), ("make", "o/new", post)],
+            &[("details", "o/{id}", get), ("list", "o/new", get), ("make", "o/new", post), ("rest", "{*rest}", &[])],
         );
         let find = |method, path| router.find(&functions, &method, path);
-        assert_eq!(find(Method::GET, "/o/new"), Route::Function(2));
-        assert_eq!(find(Method::POST, "/o/new"), Route::Function(3));
-        assert_eq!(find(Method::GET, "/o/7"), Route::Function(1));
-        assert_eq!(find(Method::GET, "/"), Route::Function(0));
-        assert_eq!(find(Method::DELETE, "/o/new"), Route::Function(0));
+        assert_eq!(find(Method::GET, "/o/new"), Route::Function(0));
+        assert_eq!(find(Method::POST, "/o/new"), Route::Function(2));
+        assert_eq!(find(Method::GET, "/"), Route::Function(3));
+        assert_eq!(find(Method::DELETE, "/o/new"), Route::Function(3));
+    }
+
+    #[test]
+    fn a_refused_function_takes_no_path_from_others() {
+        let (router, mut functions) = router("", &[("a", "o/{id}", &[]), ("b", "o/new", &[])]);
+        functions[0].refused = Some("why".into());
+        assert_eq!(router.find(&functions, &Method::GET, "/o/new"), Route::Function(1));
+        assert_eq!(router.find(&functions, &Method::GET, "/o/old"), Route::Refused(0));
     }
 
     #[test]

@@ -192,16 +192,22 @@ fn x1_x2_the_files_are_what_the_functions_host_wants() {
     );
     assert_eq!(handler["initializationTimeout"], "00:00:30");
     assert_eq!(read("http_trigger/function.json")["scriptFile"], "guest.wasm");
+    // func holds the start of each path to each pattern.
     let ignored = fs::read_to_string(repository().join(".funcignore")).unwrap();
-    let ignored: Vec<_> = ignored.lines().collect();
+    let ignored: Vec<_> = ignored.lines().filter(|line| !line.starts_with('#')).collect();
+    let leaves_out = |path: &str| ignored.iter().any(|pattern| path.starts_with(pattern));
+    for published in
+        ["host.json", "flexwasm", "http_trigger/function.json", "http_trigger/guest.wasm", "http_trigger/guest.cwasm"]
+    {
+        assert!(!leaves_out(published), "{published} in .funcignore");
+    }
     for entry in fs::read_dir(repository()).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        let published = ["host.json", "http_trigger", "flexwasm"].contains(&name.as_str());
-        let listed = ignored.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => name == *pattern,
-        });
-        assert_eq!(listed, !published, "{name} in .funcignore");
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let name = if entry.path().is_dir() { format!("{name}/") } else { name };
+        let published = ["host.json", "http_trigger/", "flexwasm"].contains(&name.as_str());
+        // In a worktree .git is a file.
+        assert_eq!(leaves_out(&name) || name == ".git", !published, "{name} in .funcignore");
     }
 }
 

@@ -40,7 +40,7 @@ fn what_has_to_change_is_told_and_fails() {
         (
             r#"{"pool": {"size": 8}, "limits": {"totalMemory": "500MiB"}}"#,
             &["--instance-memory", "512"],
-            "set at most 307MiB",
+            "set at most 212MiB",
         ),
         (r#"{"pool": {"size": 900}, "limits": {"totalMemory": "64MiB"}}"#, &[], "set pool.size to "),
         (r#"{"pool": {"size": 8}, "limits": {"timeout": "40m"}}"#, &[], "must be below functionTimeout (1800s)"),

@@ -45,6 +45,94 @@ fn local_settings_are_app_settings_and_the_environment_wins() {
 }
 
 #[test]
+fn the_first_function_by_name_answers_stand_alone_and_as_custom_handler() {
+    let app = App::new("{}")
+        .routed(
+            "Details",
+            guests::COUNTER,
+            r#""route": "products/{id}", "authLevel": "anonymous", "methods": ["get"]"#,
+            "{}",
+        )
+        .routed(
+            "List",
+            guests::SLEEP,
+            r#""route": "products/list", "authLevel": "function", "methods": ["get"]"#,
+            "{}",
+        );
+    for host in [app.start(), stand_alone(&app, &[])] {
+        // Azure asks nobody for a key here, so the function that demands one must not run.
+        assert_eq!(host.get("/api/products/list").text(), "1");
+    }
+    let mut command = flexwasm();
+    command.arg("check").arg(app.path());
+    let (status, _, stderr) = output(command);
+    assert_eq!(status.code(), Some(1));
+    assert!(stderr.contains("List/function.json") && stderr.contains("function Details (products/{id})"), "{stderr}");
+}
+
+#[test]
+fn azures_templates_lead_to_their_functions() {
+    let anonymous = |route: &str| format!(r#""route": "{route}", "authLevel": "anonymous""#);
+    let app = App::new("{}")
+        .routed("day", guests::COUNTER, &anonymous("log/{day:datetime}"), "{}")
+        .routed("file", guests::COUNTER, &anonymous("files/{name}.{ext?}"), "{}")
+        .routed("hello", guests::COUNTER, &anonymous(""), "{}")
+        .routed("zip", guests::COUNTER, &anonymous(r"c/{z:regex(^\\d{{5}}$)}"), "{}");
+    let host = stand_alone(&app, &[]);
+    for path in ["/api/hello", "/api/log/2026-11-28", "/api/files/a.b.txt", "/api/files/a", "/api/c/12345"] {
+        assert_eq!(host.get(path).status, 200, "{path}");
+    }
+    for path in ["/api", "/api/log/today", "/api/files/a.", "/api/c/123456"] {
+        assert_eq!(host.get(path).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn local_settings_disable_functions_and_choose_port_and_origins() {
+    let port = crate::support::free_port();
+    let settings = format!(
+        r#"{{"Values": {{"AzureWebJobs.off.Disabled": "true"}}, // as func reads it
+            "Host": {{"LocalHttpPort": {port}, "CORS": "http://localhost:3000", "CORSCredentials": true}}}}"#
+    );
+    let app = App::new("{}").function("off", guests::COUNTER).function("on", guests::COUNTER);
+    let app = app.file("local.settings.json", settings.as_bytes());
+    let mut command = flexwasm();
+    command.current_dir(app.path());
+    let host = Host::announced(command);
+    assert_eq!(host.port, port);
+    host.line(&["note: function off is disabled by the app setting AzureWebJobs.off.Disabled"]);
+    assert_eq!(host.get("/api/off").status, 404);
+
+    let ask = |method: &str, origin: &str, more: &str| {
+        host.connect().ask(format!("{method} /api/on HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\n{more}\r\n"))
+    };
+    let preflight = "Access-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: x-a, x-b\r\n";
+    let answer = ask("OPTIONS", "http://localhost:3000", preflight);
+    assert_eq!(answer.status, 204);
+    for (name, value) in [
+        ("access-control-allow-origin", Some("http://localhost:3000")),
+        ("access-control-allow-methods", Some("PUT")),
+        ("access-control-allow-headers", Some("x-a, x-b")),
+        ("access-control-allow-credentials", Some("true")),
+        ("vary", Some("origin")),
+        // No guest has run.
+        ("x-flexwasm-instance", None),
+    ] {
+        assert_eq!(answer.header(name), value, "{name}");
+    }
+    let strange = ask("OPTIONS", "http://a.example", preflight);
+    assert_eq!((strange.status, strange.header("access-control-allow-origin")), (204, None));
+    let answer = ask("GET", "http://localhost:3000", "");
+    assert_eq!(
+        (answer.text().as_str(), answer.header("access-control-allow-origin")),
+        ("1", Some("http://localhost:3000"))
+    );
+    assert_eq!(ask("GET", "http://a.example", "").header("access-control-allow-origin"), None);
+    // A question without a method is no preflight.
+    assert_eq!(ask("OPTIONS", "http://localhost:3000", "").status, 200);
+}
+
+#[test]
 fn a_wrong_path_or_method_says_so() {
     let app = App::new("{}").routed("counter", guests::COUNTER, r#""methods": ["get", "post"]"#, "{}");
     let host = stand_alone(&app, &[]);
@@ -164,19 +252,20 @@ fn check_tells_what_is_set_without_secrets() {
     );
     assert!(!stderr.contains(SECRET), "{stderr}");
     for line in [
-        "pool.size                   5",
-        "  route                     /api/c/{id}",
-        "  guest.source              http://127.0.0.1:9/guest.wasm\n",
-        "  guest.username            set, not shown",
-        "  guest.password            set, not shown",
-        "  guest.sha256              00000000000000000000000000000000000000000000000000000000000000aa",
-        "  guest.maxSize             64MiB",
-        "  guest.poll                30s",
-        "  guest.smoke.path          /?deep",
-        "  guest.smoke.status        200",
-        "  limits.memory             32MiB",
+        "pool.size 5",
+        "route /api/c/{id}",
+        "guest.source http://127.0.0.1:9/guest.wasm",
+        "guest.username set, not shown",
+        "guest.password set, not shown",
+        "guest.sha256 00000000000000000000000000000000000000000000000000000000000000aa",
+        "guest.maxSize 64MiB",
+        "guest.poll 30s",
+        "guest.smoke.path /?deep",
+        "guest.smoke.status 200",
+        "limits.memory 32MiB",
     ] {
-        assert!(stdout.contains(line), "{line:?} is not in\n{stdout}");
+        let told = |said: &str| said.split_whitespace().eq(line.split(' '));
+        assert!(stdout.lines().any(told), "{line:?} is not in\n{stdout}");
     }
     assert!(stdout.contains("AzureWebJobsStorage") && !stdout.contains(SECRET));
 

@@ -1,0 +1,341 @@
+//! Whole apps, read from their files.
+
+use super::function_json::Trigger;
+use super::local_settings::Cors;
+use super::section::Problem;
+use super::{AppSettings, Circumstances, Config, load, load_as_deployed};
+use std::borrow::Cow;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// The smallest host.json that the Functions host starts a custom handler with.
+const SMALLEST: &str = r#"{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"flexwasm"},"enableForwardingHttpRequest":true,"enableProxyingHttpRequest":true}}"#;
+
+struct App {
+    folder: tempfile::TempDir,
+    settings: AppSettings,
+    memory: u64,
+}
+
+impl App {
+    fn new(host_json: &str) -> Self {
+        let app =
+            Self { folder: tempfile::tempdir().expect("a folder"), settings: AppSettings::new(), memory: 2 << 30 };
+        app.file("host.json", host_json)
+    }
+
+    fn file(self, name: &str, text: &str) -> Self {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, text).expect("written");
+        self
+    }
+
+    fn function(self, name: &str, trigger: &str) -> Self {
+        self.with_settings(name, trigger, "{}")
+    }
+
+    fn with_settings(self, name: &str, trigger: &str, settings: &str) -> Self {
+        let text = format!(
+            r#"{{"scriptFile":"guest.wasm","flexwasm":{settings},"bindings":[{{"type":"httpTrigger","direction":"in","name":"req"{trigger}}},{{"type":"http","direction":"out","name":"res"}}]}}"#
+        );
+        self.file(&format!("{name}/function.json"), &text)
+    }
+
+    fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn memory(mut self, memory: u64) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    fn read(
+        &self,
+        load: fn(&Path, AppSettings, &Circumstances) -> Result<Config, Vec<Problem>>,
+    ) -> Result<Config, Vec<String>> {
+        let given = Circumstances {
+            machine_memory: self.memory,
+            listen: None,
+            cache_folders: Vec::new(),
+            control_sockets: Vec::new(),
+        };
+        let said = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
+        load(self.folder.path(), self.settings.clone(), &given).map_err(said)
+    }
+
+    fn deployed(&self) -> Config {
+        self.read(load_as_deployed).expect("it can be served")
+    }
+
+    fn alone(&self) -> Config {
+        self.read(load).expect("it can be served")
+    }
+}
+
+fn objections(config: &Config) -> Vec<String> {
+    config.objections.iter().map(ToString::to_string).collect()
+}
+
+/// The function that a path below the prefix leads to, whatever the method.
+fn answers<'c>(config: &'c Config, path: &str) -> Option<&'c str> {
+    let path: Vec<Cow<'_, str>> = path.split('/').map(Cow::from).collect();
+    let fits = |trigger: &Trigger| matches!(trigger, Trigger::Http { route, .. } if route.matches(&path));
+    config.functions.iter().find(|function| fits(&function.trigger)).map(|function| &*function.name)
+}
+
+#[test]
+fn functions_stand_in_the_order_of_the_functions_host() {
+    let mut app = App::new(SMALLEST);
+    for name in ["list", "Details", "a_b", "aB", "a-b", "Zoo"] {
+        app = app.function(name, "");
+    }
+    let config = app.deployed();
+    let names: Vec<&str> = config.functions.iter().map(|function| &*function.name).collect();
+    assert_eq!(names, ["a-b", "aB", "a_b", "Details", "list", "Zoo"]);
+}
+
+#[test]
+fn routes_that_overlap_must_not_differ_in_what_they_demand_or_grant() {
+    let route = |route: &str, auth: &str| format!(r#","route":"{route}","authLevel":"{auth}","methods":["get"]"#);
+    let app = App::new(SMALLEST)
+        .function("Details", &route("products/{id}", "anonymous"))
+        .function("List", &route("products/list", "function"));
+    let config = app.deployed();
+    assert_eq!(answers(&config, "products/list"), Some("Details"));
+    let said = objections(&config);
+    assert_eq!(said.len(), 1, "{said:?}");
+    let words = r#"List/function.json: bindings.route = "products/list": fits paths that function Details (products/{id}) answers too, with another authLevel"#;
+    assert!(said[0].starts_with(words), "{said:?}");
+
+    let app = App::new(SMALLEST)
+        .function("Details", &route("products/{id}", "admin"))
+        .function("List", &route("products/list", "function"));
+    assert!(objections(&app.deployed())[0].contains("another authLevel"));
+    let app = App::new(SMALLEST).function("Details", &route("products/{id}", "anonymous")).with_settings(
+        "List",
+        &route("products/list", "anonymous"),
+        r#"{"grants":{"hosts":["https://a.example"]}}"#,
+    );
+    assert!(objections(&app.deployed())[0].contains("other grants"));
+    let app = App::new(SMALLEST)
+        .function("Details", &route("products/{id}", "anonymous"))
+        .function("Other", &route("Products/{name}", "anonymous"));
+    assert!(objections(&app.deployed())[0].contains("this one is never asked"));
+    // Nothing to object to: equal demands, disjoint paths, disjoint methods.
+    let app = App::new(SMALLEST)
+        .function("Details", &route("products/{id}", "anonymous"))
+        .function("List", &route("products/list", "anonymous"))
+        .function("Numbers", &route("n/{id:int}", "anonymous"))
+        .function("Words", &route("n/{word:alpha}", "function"))
+        .function("Make", r#","route":"products/{id}","authLevel":"admin","methods":["post"]"#);
+    assert_eq!(objections(&app.deployed()), [""; 0]);
+}
+
+#[test]
+fn a_route_that_azure_refuses_costs_its_function() {
+    for (route, words) in [
+        ("admin/x", "begins with admin, which Azure keeps for itself"),
+        ("administration/x", "begins with admin"),
+        ("/Runtime/x", "begins with runtime"),
+        ("/x", "begins with a slash, which Azure refuses below the prefix \"api\""),
+        ("{a}{b}", "put text between them"),
+        ("{z:tomorrow}", "is not known: use int"),
+    ] {
+        let app = App::new(SMALLEST).function("odd", &format!(r#","route":"{route}""#)).function("good", "");
+        let config = app.deployed();
+        let said = objections(&config);
+        assert!(said.len() == 1 && said[0].starts_with("odd/function.json: bindings.route = "), "{said:?}");
+        assert!(said[0].contains(words), "{said:?}");
+        let runs: Vec<bool> = config.functions.iter().map(super::Function::runs).collect();
+        assert_eq!(runs, [true, false]);
+    }
+    // A function whose name is its route.
+    let config = App::new(SMALLEST).function("adminTasks", "").deployed();
+    assert!(objections(&config)[0].contains("begins with admin"));
+    let without_prefix = r#"{"version":"2.0","extensions":{"http":{"routePrefix":""}}}"#;
+    assert_eq!(objections(&App::new(without_prefix).function("one", r#","route":"/x""#).alone()), [""; 0]);
+    for blank in ["", "  "] {
+        let config = App::new(SMALLEST).function("hello", &format!(r#","route":"{blank}""#)).deployed();
+        assert_eq!(answers(&config, "hello"), Some("hello"));
+    }
+}
+
+#[test]
+fn azures_keys_are_read_in_any_case_and_its_settings_are_text() {
+    let app = App::new(
+        r#"{"version":"2.0","Extensions":{"Http":{"RoutePrefix":"v1","MAXconcurrentREQUESTS":"7"}},"FunctionTimeout":"00:01:00",
+            "customHandler":{"EnableProxyingHttpRequest":true}}"#,
+    )
+    .file(
+        "hi/function.json",
+        r#"{"scriptFile":"guest.wasm","bindings":[{"Type":"httpTrigger","Direction":"in","Route":"x","AuthLevel":"Anonymous"},{"TYPE":"http","DIRECTION":"out"}]}"#,
+    );
+    let config = app.deployed();
+    assert_eq!((config.route_prefix.as_str(), config.pool_size, answers(&config, "x")), ("v1", 7, Some("hi")));
+
+    let app = App::new(SMALLEST).function("hi", "").set("AzureFunctionsJobHost__extensions__http__routePrefix", "1");
+    let app =
+        app.set("azurefunctionsjobhost__version", "2.0").set("AzureFunctionsJobHost__functionTimeout", "00:00:30");
+    let config = app.deployed();
+    assert_eq!((config.route_prefix.as_str(), config.functions[0].limits.timeout), ("1", Duration::from_secs(28)));
+
+    // What Azure reads only as it is written, and what is ours.
+    for (host_json, words) in [
+        (r#"{"Version":"2.0"}"#, r#"host.json: version = null: must be "2.0""#),
+        (r#"{"version":"2.0","FlexWasm":{}}"#, "host.json: FlexWasm: unknown key; did you mean flexwasm?"),
+        (
+            r#"{"version":"2.0","flexwasm":{"Pool":{"size":1}}}"#,
+            "flexwasm.Pool.size: unknown key; did you mean pool.size?",
+        ),
+    ] {
+        let said = App::new(host_json).function("hi", "").read(load).expect_err(host_json);
+        assert!(said.len() == 1 && said[0].contains(words), "{said:?}");
+    }
+    let said = App::new(SMALLEST).file("hi/function.json", r#"{"ScriptFile":"x","bindings":[{}]}"#).read(load);
+    assert!(
+        said.expect_err("wrong")[0]
+            .contains("hi/function.json: ScriptFile: Azure does not know this key; did you mean scriptFile?")
+    );
+}
+
+#[test]
+fn comments_trailing_commas_and_single_quotes_are_read() {
+    let app = App::new(
+        "\u{feff}{ // a comment\n 'version': \"2.0\", /* another */ \"flexwasm\": {\"pool\": {\"size\": 3,},}, }",
+    );
+    let app = app
+        .function("hi", "")
+        .file("local.settings.json", "{ 'Values': { 'flexwasm__queue__length': 9, }, /* end */ }");
+    let config = app.alone();
+    assert_eq!((config.pool_size, config.queue_length), (3, 9));
+    for (text, words) in [
+        ("{\"version\": \"2.0\"", "Unterminated object on line 1 column 1"),
+        ("{\"version\": \"2.0\"\n \"x\": 1}", "Expected comma on line "),
+        ("{version: 1}", "on line 1 column 2"),
+        ("", "must be a JSON object"),
+        (&"[".repeat(100_000), "is not valid JSON"),
+    ] {
+        let said = App::new(text).function("hi", "").read(load).expect_err(text);
+        assert!(said[0].contains(words), "{said:?}");
+    }
+}
+
+#[test]
+fn no_default_contradicts_the_files() {
+    let read = |host_json: &str| App::new(host_json).function("one", "").function("two", "").deployed();
+    let timeout = |host_json: &str| {
+        let config = read(host_json);
+        (config.functions[0].limits.timeout, config.notes.iter().any(|note| note.starts_with("limits.timeout is ")))
+    };
+    let with = |time: &str| format!(r#"{{"version":"2.0","functionTimeout":"{time}"}}"#);
+    for (host_json, expected, said) in [
+        (r#"{"version":"2.0"}"#.to_owned(), 220_000, false),
+        (SMALLEST.to_owned(), 220_000, false),
+        (with("-1"), 220_000, false),
+        (with("1.00:00:00"), 220_000, false),
+        (with("00:05:00"), 220_000, false),
+        (with("00:05"), 220_000, false),
+        (with("00:03:42"), 220_000, false),
+        (with("00:01:00"), 58_000, true),
+        (with("00:00:10"), 9_000, true),
+        (with("00:00:01.5"), 1_350, true),
+        (with("00:00:00.001"), 0, true),
+    ] {
+        let (timeout, told) = timeout(&host_json);
+        assert_eq!((timeout.as_millis(), told), (expected, said), "{host_json}");
+    }
+
+    // What somebody has written is refused, once where every function inherits it.
+    let whole = r#"{"version":"2.0","functionTimeout":"00:00:10","flexwasm":{"limits":{"timeout":"10s"}}}"#;
+    let said = App::new(whole).function("one", "").function("two", "").read(load_as_deployed).expect_err("too long");
+    assert_eq!(
+        said,
+        [
+            "host.json: flexwasm.limits.timeout: is 10s, but must be below functionTimeout (10s), at which the Functions host kills every invocation"
+        ]
+    );
+    let app =
+        App::new(&with("00:00:10")).with_settings("one", "", r#"{"limits":{"timeout":"11s"}}"#).function("two", "");
+    let said = app.read(load_as_deployed).expect_err("too long");
+    assert!(said.len() == 1 && said[0].starts_with("one/function.json: flexwasm.limits.timeout: is 11s"), "{said:?}");
+    let app = App::new(SMALLEST).function("one", "").set("flexwasm__limits__timeout", "31m");
+    assert!(
+        app.read(load_as_deployed).expect_err("too long")[0]
+            .starts_with("app settings: flexwasm__limits__timeout: is 1860s")
+    );
+
+    let memory = |memory: u64, host_json: &str| App::new(host_json).function("one", "").memory(memory << 20).deployed();
+    for (machine, total, each) in [(64, 16, 16), (256, 64, 64), (512, 212, 128), (2048, 1228, 128), (4096, 2457, 128)] {
+        let config = memory(machine, SMALLEST);
+        assert_eq!(
+            (config.total_memory >> 20, config.functions[0].limits.memory >> 20),
+            (total, each),
+            "{machine} MiB"
+        );
+    }
+    assert_eq!(App::new(SMALLEST).function("one", "").memory(512 << 20).alone().total_memory >> 20, 307);
+    let config = memory(2048, r#"{"version":"2.0","flexwasm":{"limits":{"totalMemory":"64MiB"}}}"#);
+    assert_eq!(config.functions[0].limits.memory, 64 << 20);
+
+    let pool = |requests: &str| {
+        let config =
+            read(&format!(r#"{{"version":"2.0","extensions":{{"http":{{"maxConcurrentRequests":{requests}}}}}}}"#));
+        (config.pool_size, config.queue_length)
+    };
+    assert_eq!((pool("-1"), pool("1"), pool("2147483647"), pool("null")), ((16, 32), (1, 2), (6000, 12_000), (16, 32)));
+}
+
+#[test]
+fn local_settings_are_read_as_func_reads_them() {
+    let app = App::new(SMALLEST).function("on", "").function("off", "").function("Out", "").function("gone", "");
+    let app = app.set("EMPTY", "").set("TAKEN", "environment").file(
+        "local.settings.json",
+        r#"{"isEncrypted": "false", "values": {"NUMBER": 5, "FLAG": true, "NOTHING": null, "EMPTY": "file", "TAKEN": "file",
+            "DATE": "2020-01-01T00:00:00", "AzureWebJobs.off.Disabled": "true", "azurewebjobs_out_disabled": 1,
+            "AzureWebJobs__gone__Disabled": "True", "AzureWebJobs.on.Disabled": "false"},
+            "connectionStrings": {"Db": "Server=a", "Other": {"connectionString": "Server=b", "ProviderName": "x"}},
+            "host": {"LocalHttpPort": 8299, "CORS": "http://localhost:3000, https://a.example/", "CORSCredentials": true}}"#,
+    );
+    let granted = r#"{"grants":{"env":["NUMBER","FLAG","EMPTY","TAKEN","DATE","ConnectionStrings:Db","ConnectionStrings:Other"]}}"#;
+    let app = app.with_settings("on", "", granted);
+    let config = app.alone();
+    let names: Vec<&str> = config.functions.iter().map(|function| &*function.name).collect();
+    assert_eq!((names, config.listen.port()), (vec!["on"], 8299));
+    let values: Vec<&str> = config.functions[0].grants.env.iter().map(|(_, value)| value.as_str()).collect();
+    assert_eq!(values, ["5", "True", "file", "environment", "2020-01-01T00:00:00", "Server=a", "Server=b"]);
+    let origins = ["http://localhost:3000", "https://a.example"].map(|origin| origin.parse().expect("a value"));
+    assert_eq!(config.cors, Some(Cors { origins: Some(origins.into()), credentials: true }));
+    for words in [
+        "Values.NOTHING is null",
+        "function off is disabled by the app setting AzureWebJobs.off.Disabled",
+        "function Out",
+        "function gone",
+    ] {
+        assert!(config.notes.iter().any(|note| note.contains(words)), "{:?}", config.notes);
+    }
+
+    for (text, words) in [
+        (r#"{"Values": {"A": {}}}"#, "Values.A: must be text"),
+        (r#"{"Values": []}"#, "Values: must be an object"),
+        (r#"{"IsEncrypted": true}"#, "IsEncrypted: only func can read it encrypted"),
+        (r#"{"Host": {"LocalHttpPort": 0}}"#, "Host.LocalHttpPort = 0: must be a port from 1 to 65535"),
+        (r#"{"Host": {"CORS": "*", "CORSCredentials": true}}"#, "Host.CORSCredentials: browsers refuse credentials"),
+        (r#"{"Host": {"CORS": ["*"]}}"#, "Host.CORS = [\"*\"]: must be \"*\" or origins"),
+        (r#"{"ConnectionStrings": {"A": 1, "B": []}}"#, "ConnectionStrings.B: must be text, or an object"),
+    ] {
+        let said = App::new(SMALLEST).function("on", "").file("local.settings.json", text).read(load).expect_err(text);
+        assert!(said.len() == 1 && said[0].contains(words), "{said:?}");
+    }
+}
+
+#[test]
+fn forwarding_alone_is_told_what_it_lacks() {
+    let forwarding = r#"{"version":"2.0","customHandler":{"enableForwardingHttpRequest":true}}"#;
+    let notes = App::new(forwarding).function("one", "").deployed().notes;
+    assert!(notes[0].contains("enableProxyingHttpRequest is not true: answers do not stream"), "{notes:?}");
+    assert_eq!(App::new(SMALLEST).function("one", "").deployed().notes, [""; 0]);
+}
