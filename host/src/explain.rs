@@ -10,6 +10,8 @@ use wasmtime_wasi::I32Exit;
 
 /// Frames that are told.
 const FRAMES: usize = 8;
+/// From so many frames of one function on it is said to recurse. wasmtime keeps 20 of all.
+const RECURSIONS: usize = 8;
 /// Bytes of one function's name that are told.
 const NAME: usize = 160;
 /// Bytes of any other text of a guest that are told.
@@ -31,14 +33,18 @@ pub fn failure(store: &Store<Sandbox>, error: &wasmtime::Error) -> Failure {
     if let Some(I32Exit(status)) = error.downcast_ref() {
         return Failure::Exit(*status);
     }
-    let place = error.downcast_ref().map(place).unwrap_or_default();
+    let trace = error.downcast_ref::<WasmBacktrace>();
+    let place = trace.map(place).unwrap_or_default();
     let sandbox = store.data();
     if let Some(hit) = Hit::behind(error, &sandbox.policy().limits) {
         return Failure::Limit(format!("{hit}{place}: {}", hit.remedy()));
     }
     let (what, remedy) = match error.downcast_ref::<Trap>() {
         Some(trap) => {
-            let (what, remedy) = words(*trap);
+            let (what, remedy) = match trap {
+                Trap::MemoryOutOfBounds if trace.is_some_and(recurses) => ("used up its stack", RECURSION),
+                trap => words(*trap),
+            };
             let own = trap.to_string();
             (format!("{what} ({})", own.trim_start_matches("wasm trap: ")), format!(": {remedy}"))
         }
@@ -47,6 +53,16 @@ pub fn failure(store: &Store<Sandbox>, error: &wasmtime::Error) -> Failure {
     };
     let why = sandbox.limiter.hit().map_or(remedy, |hit| format!(", after {}", hit.explained()));
     Failure::Trap(format!("{what}{place}{why}"))
+}
+
+const RECURSION: &str = "look for a recursion without end, and keep large values on the heap";
+
+/// Whether a function has called itself again and again. A guest in Rust or C has a stack of its own below everything else in its
+/// memory, so that it leaves the memory where that ends.
+fn recurses(trace: &WasmBacktrace) -> bool {
+    let called =
+        |frame: &FrameInfo| trace.frames().iter().filter(|other| other.func_index() == frame.func_index()).count();
+    trace.frames().iter().any(|frame| called(frame) >= RECURSIONS)
 }
 
 /// What happened, and what to try.
@@ -63,9 +79,7 @@ fn words(trap: Trap) -> (&'static str, &'static str) {
             "reached code that must not run, as a panic, a failed assertion or a failed allocation does",
             "its standard error may say more",
         ),
-        Trap::StackOverflow => {
-            ("used up its call stack", "look for a recursion without end, and keep large values on the heap")
-        }
+        Trap::StackOverflow => ("used up its call stack", RECURSION),
         Trap::MemoryOutOfBounds => ("accessed memory beyond the end of its own", POINTER),
         Trap::HeapMisaligned => ("used an atomic operation on an address that is not aligned", POINTER),
         Trap::TableOutOfBounds => ("called or read a place beyond the end of a table", TABLE),

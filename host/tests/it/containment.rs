@@ -43,7 +43,7 @@ fn s8_a_trap_before_the_head_is_a_500() {
 #[test]
 fn s8_a_stack_overflow_is_a_500() {
     let (_app, host) = survives("overflow", guests::OVERFLOW, 500);
-    assert!(host.closing_line("faulted").contains("call stack exhausted"));
+    assert!(host.closing_line("faulted").contains("trapped: used up its stack"));
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn a_fault_is_explained_in_one_line() {
         ),
         (
             guests::OVERFLOW,
-            &["trapped: used up its call stack (call stack exhausted), in overflow::deeper: ", "recursion"],
+            &["trapped: used up its stack (out of bounds memory access), in overflow::deeper: ", "recursion"],
         ),
         (guests::BOMB, &["trapped: ", "handle", "after limits.memory of 16MiB reached: raise it, or let"]),
         (guests::SPIN, &["was ended: limits.cpu of 200ms reached, in ", "raise it, or let the guest compute less"]),
@@ -66,6 +66,10 @@ fn a_fault_of_code_without_a_standard_library_is_explained_too() {
         (
             "(drop (i32.div_u (i32.const 1) (i32.const 0)))",
             "trapped: divided an integer by zero (integer divide by zero), in handle: ",
+        ),
+        (
+            "(call $handle (i32.const 0) (i32.const 0))",
+            "trapped: used up its call stack (call stack exhausted), in handle: look for a recursion",
         ),
         (
             "(call_indirect (i32.const 0))",

@@ -124,8 +124,8 @@ fn parked_instances_give_way_to_other_functions() {
 
 #[test]
 fn parked_memory_gives_way_when_another_function_needs_it() {
-    // Two instances of a little more than one MiB each do not fit.
-    let app = App::new(r#"{"pool": {"size": 2, "reuse": 100}, "limits": {"totalMemory": "2MiB"}}"#);
+    // Two instances of at least 128 KiB each do not fit.
+    let app = App::new(r#"{"pool": {"size": 2, "reuse": 100}, "limits": {"totalMemory": "255KiB"}}"#);
     let host = app.function("a", guests::COUNTER).function("b", guests::COUNTER).start();
     let ask = |name: &str| host.get(&format!("/api/{name}")).text();
     assert_eq!(["a", "b", "a"].map(ask), ["1", "1", "1"]);

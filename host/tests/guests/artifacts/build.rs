@@ -14,6 +14,7 @@ fn main() {
     // The same folder as `cargo xtask run` uses, so that nothing is built twice.
     let target_dir = root.join("target/guests");
     for source in [
+        ".cargo",
         "Cargo.toml",
         "Cargo.lock",
         "guest",
