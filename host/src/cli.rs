@@ -21,6 +21,7 @@ use crate::doctor::{Finding, local, remote};
 use crate::engine::code::{self, Processors};
 use crate::guest::artifact::Artifact;
 use crate::guest::{self, LoadError, cache, compiled, compiler};
+use crate::loading::engine_size;
 use crate::observe::{log, machine::Machine, startup};
 use crate::package::Package;
 use clap::{Parser, Subcommand};
@@ -297,6 +298,7 @@ async fn serve(config: Config, machine: Arc<Machine>, phases: [(&str, Duration);
 
 async fn check(config: Config, machine: Arc<Machine>) -> Result<ExitCode, Ended> {
     print(format_args!("{}\n", describe::settings(&config)))?;
+    print(format_args!("{}\n\n", describe::residency(&engine_size(&config, &machine), &machine.kernel)))?;
     for note in &config.notes {
         print(format_args!("note: {note}\n"))?;
     }

@@ -6,17 +6,20 @@
 //! loaded, and until then it is refused.
 
 use crate::config::{Config, Function};
-use crate::engine::{Size, Wasi, room};
+use crate::describe;
+use crate::engine::{Size, Wasi, residency, room};
 use crate::engines::Engines;
 use crate::guest::Loader;
 use crate::guest::compiler::Compiler;
+use crate::guest::footprint::Footprint;
 use crate::guest::published::Published;
-use crate::observe::machine::Machine;
+use crate::observe::machine::{Machine, Scan};
 use crate::observe::rate::Rate;
 use crate::outgoing::{Client, Trust};
 use crate::pool::Pool;
 use crate::sandbox::Policy;
 use crate::swap::Swap;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -41,7 +44,7 @@ impl Loading {
     /// When the process has no room for the pool, whatever the guests are.
     pub fn start(config: &Config, machine: &Arc<Machine>, pool: &Pool) -> Result<Self, String> {
         room::check(config.pool_size, &[Wasi::P2])?;
-        let (loader, trust) = (Arc::new(loader(config)), Arc::<Trust>::default());
+        let (loader, trust) = (Arc::new(loader(config, machine)), Arc::<Trust>::default());
         let guests: Guests = config.functions.iter().map(|_| Arc::default()).collect();
         let swap = |(function, place): (&Function, &Arc<Published>)| {
             let policy = Arc::new(policy(function, machine, &trust));
@@ -108,15 +111,34 @@ impl Loading {
     }
 }
 
-fn loader(config: &Config) -> Loader {
-    let engines = Engines::new(Size {
+fn loader(config: &Config, machine: &Machine) -> Loader {
+    let size = engine_size(config, machine);
+    if size.scan != Scan::On {
+        tracing::info!("{}", describe::residency(&size, &machine.kernel));
+    }
+    let engines = Engines::new(size);
+    let compiler = Arc::new(Compiler::new(config.compiler.clone(), config.cache_folders.clone()));
+    Loader { engines, compiler, total_memory: config.total_memory }
+}
+
+/// How large the engines are made for the functions of an app on this machine.
+pub fn engine_size(config: &Config, machine: &Machine) -> Size {
+    let scan = machine.scan;
+    let most = residency::most(config.pool_size, config.total_memory);
+    // With the scan nobody has to know them. One that is fetched later is not known yet.
+    let known = if scan == Scan::On { &[][..] } else { &config.functions[..] };
+    let local = known.iter().filter(|function| function.guest.source.is_none());
+    let read = local.filter_map(|function| std::fs::read(&function.script_file).ok());
+    // Those that this process may use.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let memories: Vec<u64> = read.map(|wasm| Footprint::of(&wasm).memory).collect();
+    Size {
         slots: config.pool_size,
         core_instances: config.core_instances,
         table_elements: config.functions.iter().map(|function| function.limits.table_elements).max().unwrap_or(0),
-        total_memory: config.total_memory,
-    });
-    let compiler = Arc::new(Compiler::new(config.compiler.clone(), config.cache_folders.clone()));
-    Loader { engines, compiler, total_memory: config.total_memory }
+        scan,
+        keep_resident: residency::keep(scan, processors, most, &memories),
+    }
 }
 
 fn policy(function: &Function, machine: &Arc<Machine>, trust: &Arc<Trust>) -> Policy {

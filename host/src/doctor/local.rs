@@ -6,6 +6,7 @@ use crate::config::section::Problem;
 use crate::config::units::{spell_duration, spell_size};
 use crate::config::{self, AppSettings, Circumstances, Config};
 use crate::engine::room;
+use crate::loading::engine_size;
 use crate::observe::machine::Machine;
 use crate::package::Package;
 use std::path::Path;
@@ -37,6 +38,8 @@ pub async fn examine(root: &Path, settings: AppSettings, given: &Circumstances, 
     findings.extend(deadlines(&config));
     findings.extend(changes(config.objections.clone()));
     findings.extend(config.notes.iter().cloned().map(Finding::Note));
+    let scan = crate::describe::residency(&engine_size(&config, &machine), &machine.kernel);
+    findings.push(Finding::Note(format!("{scan}; `headers: full` tells kernel and scan of the plan's instances")));
     match App::check(config.clone(), machine).await {
         Err(why) => findings.push(Finding::Change(why)),
         Ok(checked) => {

@@ -2,11 +2,18 @@
 
 pub mod code;
 mod epoch;
+mod pages;
+pub mod residency;
 pub mod room;
+mod slots;
 
+use crate::observe::machine::Scan;
 use epoch::Ticker;
 pub use epoch::{FIRST_YIELD, TICK, Ticking};
+use slots::Slots;
+pub use slots::{Image, Stay};
 use std::fmt;
+use std::sync::Arc;
 use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// Tables of one component. Counted: 2 in Rust, JavaScript and Python.
@@ -17,10 +24,7 @@ const MEMORIES_PER_COMPONENT: u32 = 1;
 /// Address space of one memory.
 const MEMORY_RESERVATION: usize = 4 << 30;
 
-/// Bytes of a memory that stay resident in a slot between two requests. Measured with PAGEMAP_SCAN: instantiation 9.5 µs
-/// without, 6.2 µs with 2 MiB (performance.md).
-const MEMORY_KEEP_RESIDENT: u64 = 2 << 20;
-/// The same for a table, in bytes.
+/// Bytes of a table that stay resident in a slot between two requests. Counted: Python's largest table has 46 KiB.
 const TABLE_KEEP_RESIDENT: usize = 64 << 10;
 
 /// The version of WASI that a guest's handler is written for, which decides the engine it runs in.
@@ -61,8 +65,10 @@ pub struct Size {
     pub core_instances: u32,
     /// The largest `limits.tableElements` of any function.
     pub table_elements: u32,
-    /// Guest memory of all instances, in bytes; bounds what may stay resident.
-    pub total_memory: u64,
+    /// Whether written pages are asked for.
+    pub scan: Scan,
+    /// Bytes of a memory that stay resident in a slot between two requests ([`residency::keep`]).
+    pub keep_resident: u64,
 }
 
 /// Compiles and holds components; see [`Size`].
@@ -73,6 +79,8 @@ pub struct Engine {
     /// Which guests it is for.
     pub wasi: Wasi,
     ticker: Ticker,
+    /// If they have to be mapped.
+    slots: Option<Arc<Slots>>,
 }
 
 impl Engine {
@@ -96,22 +104,27 @@ impl Engine {
             .max_memory_size(MEMORY_RESERVATION)
             .table_elements(size.table_elements as usize)
             .max_unused_warm_slots(slots);
-        if PoolingAllocationConfig::is_pagemap_scan_available() {
-            // Without the scan, keeping memory resident costs a memset of all kept bytes. What every slot together may
-            // keep is held to a quarter of the guests' memory.
-            let keep = MEMORY_KEEP_RESIDENT.min(size.total_memory / 4 / u64::from(slots));
-            pool.pagemap_scan(Enabled::Yes)
-                .linear_memory_keep_resident(usize::try_from(keep).expect("2 MiB fit in 64 bits"))
-                .table_keep_resident(TABLE_KEEP_RESIDENT);
-        } else {
-            tracing::info!("this kernel has no PAGEMAP_SCAN (Linux 6.7): instantiation is slower");
-        }
+        pool.linear_memory_keep_resident(usize::try_from(size.keep_resident).unwrap_or(usize::MAX))
+            .table_keep_resident(TABLE_KEEP_RESIDENT)
+            .pagemap_scan(if size.scan == Scan::On { Enabled::Yes } else { Enabled::No });
 
         let mut config = code::settings(wasi);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        // It compiles nothing but the survey's module, which has no code to share out.
+        config.parallel_compilation(false);
         let wasm = wasmtime::Engine::new(&config)?;
         let ticker = Ticker::start(&wasm)?;
-        Ok(Self { wasm, wasi, ticker })
+        let surveyed = if size.scan == Scan::On { slots::survey(&wasm, slots) } else { Ok(None) };
+        let slots = surveyed.unwrap_or_else(|error| {
+            tracing::warn!("untouched pages count as written, so fresh instances are slower: {error:#}");
+            None
+        });
+        Ok(Self { wasm, wasi, ticker, slots })
+    }
+
+    /// The memory image of a component of this engine, whose instances begin with so many bytes.
+    pub fn image(&self, initial_memory: u64) -> Arc<Image> {
+        Image::new(self.slots.clone(), initial_memory)
     }
 
     /// Keeps the epoch ticking while a guest runs.

@@ -281,7 +281,9 @@ mod tests {
 
     #[test]
     fn the_engine_that_runs_guests_has_the_compilers_settings() {
-        let size = crate::engine::Size { slots: 1, core_instances: 32, table_elements: 100, total_memory: 1 << 30 };
+        let scan = crate::observe::machine::Scan::detect();
+        let size =
+            crate::engine::Size { slots: 1, core_instances: 32, table_elements: 100, scan, keep_resident: 1 << 20 };
         for wasi in [Wasi::P2, Wasi::P3] {
             let running = crate::engine::Engine::new(size, wasi).expect("an engine");
             let compiling = compiler(wasi, Processors::ThisKind).expect("an engine");

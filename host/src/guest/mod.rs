@@ -4,11 +4,12 @@ pub mod artifact;
 pub mod cache;
 pub mod compiled;
 pub mod compiler;
+pub mod footprint;
 pub mod interfaces;
 pub mod published;
 
 use crate::engine::code::Processors;
-use crate::engine::{Engine, FIRST_YIELD, Wasi};
+use crate::engine::{Engine, FIRST_YIELD, Image, Wasi};
 use crate::engines::{Engines, Linked};
 use crate::observe::startup;
 use crate::sandbox::{Policy, Sandbox};
@@ -43,6 +44,8 @@ pub struct Guest {
     pub initial_memory: u64,
     /// Where it runs.
     pub engine: Engine,
+    /// Its memory, in the slots of the engine.
+    pub image: Arc<Image>,
     /// Another has taken its place.
     outdated: AtomicBool,
 }
@@ -194,8 +197,8 @@ impl Loader {
         startup::phase(format_args!("needs of {}", policy.function), begun);
         let (digest, engine) = (hexadecimal(&artifact.digest).into(), engine.clone());
         let imports = artifact.interfaces.imports.clone().into();
-        let outdated = AtomicBool::new(false);
-        Ok(Guest { policy, pre, digest, imports, generation, initial_memory, engine, outdated })
+        let (image, outdated) = (engine.image(initial_memory), AtomicBool::new(false));
+        Ok(Guest { policy, pre, digest, imports, generation, initial_memory, engine, image, outdated })
     }
 }
 
@@ -210,6 +213,7 @@ impl Guest {
             generation,
             initial_memory: self.initial_memory,
             engine: self.engine.clone(),
+            image: Arc::clone(&self.image),
             outdated: AtomicBool::new(false),
         }
     }

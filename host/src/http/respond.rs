@@ -187,7 +187,8 @@ pub fn annotate(
         let (thread, name) = current_thread();
         let host = machine.azure_instance.as_ref().unwrap_or(&machine.host_name);
         text.add("\"").add(host).add("\"; pid=").number(machine.process_id);
-        text.add("; thread=").number(thread).add("; name=\"").add(&name).add("\"");
+        text.add("; thread=").number(thread).add("; name=\"").add(&name);
+        text.add("\"; kernel=\"").add(&machine.kernel).add("\"; pagemap-scan=").add(machine.scan.word());
         set(HOST, &mut text);
         text.add("queue;dur=").millis(queued).add(", instantiate;dur=").millis(timings.instantiate);
         text.add(", guest;dur=").millis(timings.head);

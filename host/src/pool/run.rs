@@ -10,7 +10,7 @@
 use super::Lease;
 use super::fault::Fault;
 use super::p3::{self, Answer, Answered, Asked};
-use crate::engine::{FIRST_YIELD, TICK, Ticking};
+use crate::engine::{FIRST_YIELD, Stay, TICK, Ticking};
 use crate::guest::{Guest, Handler, chain};
 use crate::outgoing::Cut;
 use crate::sandbox::cpu::metered;
@@ -73,6 +73,14 @@ pub struct Instance {
     held: Option<usize>,
     /// The guest has called exit(0), and cannot be called any more.
     pub(super) exited: bool,
+    /// Dropped after the store.
+    stay: Stay,
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.stay.leave(self.store.data().limiter.memory());
+    }
 }
 
 impl Instance {
@@ -137,11 +145,17 @@ impl Prepared {
     }
 }
 
-async fn instantiate(guest: &Guest, mut store: Store<Sandbox>) -> Result<Instance, Fault> {
+async fn instantiate(guest: &Guest, store: Store<Sandbox>) -> Result<Instance, Fault> {
+    // Before the store, so that it outlives a store that fails.
+    let mut stay = guest.image.enter();
+    let mut store = store;
     let (meter, cut) = (Arc::clone(&store.data().cpu), store.data().cut());
     let instantiated = metered(meter, pin!(guest.pre.instantiate(&mut store))).await;
     match instantiated {
-        Ok(handler) => Ok(Instance { _cut: cut, store, handler, held: None, exited: false }),
+        Ok(handler) => {
+            stay.settle();
+            Ok(Instance { _cut: cut, store, handler, held: None, exited: false, stay })
+        }
         Err(error) => Err(Fault::of_start(&store, &error)),
     }
 }

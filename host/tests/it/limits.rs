@@ -9,7 +9,7 @@ use flexwasm::engines::Engines;
 use flexwasm::guest::artifact::Artifact;
 use flexwasm::guest::compiler::Compiler;
 use flexwasm::guest::{Guest, Keep, Loader};
-use flexwasm::observe::machine::Machine;
+use flexwasm::observe::machine::{Machine, Scan};
 use flexwasm::observe::rate::Rate;
 use flexwasm::pool::{self, Call, Fault, Pool};
 use flexwasm::sandbox::Policy;
@@ -78,7 +78,8 @@ fn a_0_3_guest_that_computes_too_long_is_ended_before_and_in_its_answer() {
 
 /// A component that was not tried out, as if its start function had been good then.
 async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
-    let size = Size { slots: 1, core_instances: 2, table_elements: 20_000, total_memory: 1 << 30 };
+    let scan = Scan::detect();
+    let size = Size { slots: 1, core_instances: 2, table_elements: 20_000, scan, keep_resident: 1 << 20 };
     let compiler = Arc::new(Compiler::new(env!("CARGO_BIN_EXE_flexwasm").into(), Vec::new()));
     let loader = Loader { engines: Engines::new(size), compiler, total_memory: 1 << 30 };
     let artifact = Arc::new(Artifact::new("start".to_owned(), component("start", start)).unwrap());

@@ -12,6 +12,7 @@ mod exchange;
 mod faults;
 mod forwarding;
 mod half_duplex;
+mod isolation;
 mod languages;
 mod limits;
 mod logs;

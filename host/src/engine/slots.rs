@@ -1,0 +1,339 @@
+//! Slots of which every page is mapped before their first reset, so that only written pages count as written.
+//!
+//! After each instance wasmtime asks the kernel which pages of its memory were written, and resets these. Linux 6.18 calls a page
+//! written, too, that nobody has touched, as soon as its page table exists. Unmended, the first reset copies the whole image into
+//! the slot, page by page, and so does each one after it. A page that has been mapped for reading is told apart from a written
+//! one: this module has every page of a slot mapped so, once, after its first instance and before the reset that follows.
+//!
+//! wasmtime does not tell which slot an instance is in. But all of them lie at one distance from each other, so those that are
+//! not mapped yet can be tried, and it can be counted when a guest must have come into a slot that is new to it: wasmtime gives
+//! each instance a free slot that has the guest's image already, if there is one. So a guest that has more instances than ever
+//! before has been given another slot.
+//!
+//! A release of wasmtime that asks for pages that are written *and* present or swapped makes all of this superfluous: then
+//! `survey` finds nothing to do on any kernel, and this module and `pages` can go (docs/upstream.md).
+
+use super::pages::{Pages, map_for_reading};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use wasmtime::error::Context as _;
+use wasmtime::{Engine, Instance, Module, Result, Store, StoreLimitsBuilder};
+
+/// A module with an empty memory, exported as `m`.
+const MEMORY_ONLY: &[u8] = b"\0asm\x01\0\0\0\x05\x03\x01\0\0\x07\x05\x01\x01m\x02\0";
+
+/// How many ends of instances look for more after a find. A slot can be new where the count does not show it: a memory grows in
+/// one slot after the other, and from 128 slots on wasmtime divides them among the threads (`ShardLayout`).
+const LOOKS: u32 = 128;
+
+/// Where the slots of an engine are, and how much of each is mapped.
+pub struct Slots {
+    /// Address of the first.
+    first: usize,
+    /// From one to the next.
+    distance: usize,
+    pages: Pages,
+    /// Bytes of each slot that are mapped, by its number.
+    mapped: Mutex<Box<[usize]>>,
+    images: Mutex<Vec<Weak<Image>>>,
+    /// More than one image has been in them, so that one may have taken another's place.
+    mixed: AtomicBool,
+}
+
+/// The slots of `engine`, of which there are `count`, if they have to be mapped. It has to be new: all of them are taken once.
+///
+/// # Errors
+/// The kernel calls untouched pages written, but cannot map them; or wasmtime's, which no input can cause.
+pub fn survey(engine: &Engine, count: u32) -> Result<Option<Arc<Slots>>> {
+    let module = Module::new(engine, MEMORY_ONLY)?;
+    let instances = count as usize;
+    let limits = StoreLimitsBuilder::new().instances(instances).memories(instances).build();
+    let mut store = Store::new(engine, limits);
+    store.limiter(|limits| limits);
+    let mut addresses = Vec::with_capacity(instances);
+    let mut probe = None;
+    for _ in 0..count {
+        let memory = Instance::new(&mut store, &module, &[])?.get_memory(&mut store, "m");
+        let memory = memory.context("the module exports its memory")?;
+        addresses.push(memory.data_ptr(&store).expose_provenance());
+        probe.get_or_insert(memory);
+    }
+    let Some(probe) = probe else { return Ok(None) };
+    // A WebAssembly page is 16 of the kernel's, at least on this architecture: one of them is touched.
+    probe.grow(&mut store, 1)?;
+    probe.data_mut(&mut store)[0] = 1;
+    let start = probe.data_ptr(&store).addr();
+    let page = start..start + probe.data_size(&store);
+    let pages = Pages::open()?;
+    if !pages.has_untouched(page.clone())? {
+        return Ok(None);
+    }
+    map_for_reading(page.clone()).context("MADV_POPULATE_READ (Linux 5.14)")?;
+    if pages.has_untouched(page)? {
+        return Err(wasmtime::Error::msg("pages that are mapped for reading still count as written"));
+    }
+    addresses.sort_unstable();
+    let distance = addresses.get(1).map_or(0, |second| second - addresses[0]);
+    let (mapped, images, mixed) = (Mutex::new(vec![0; instances].into()), Mutex::default(), AtomicBool::new(false));
+    Ok(Some(Arc::new(Slots { first: addresses[0], distance, pages, mapped, images, mixed })))
+}
+
+impl Slots {
+    /// Maps the first `length` bytes of every slot that has so many. Answers whether that changed anything. One image may have
+    /// `replaced` another since.
+    fn map(&self, length: usize, replaced: bool) -> bool {
+        let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = false;
+        for (slot, mapped) in mapped.iter_mut().enumerate() {
+            let start = self.first + slot * self.distance;
+            // With another image its pages are untouched again.
+            if replaced && *mapped > 0 && self.pages.has_untouched(start..start + *mapped).unwrap_or(true) {
+                *mapped = 0;
+            }
+            if *mapped < length && map_for_reading(start + *mapped..start + length).is_ok() {
+                *mapped = length;
+                changed = true;
+            }
+        }
+        changed
+    }
+}
+
+/// The memory of one component, as it is when an instance begins.
+pub struct Image {
+    slots: Option<Arc<Slots>>,
+    /// Instances, counted from before they are given a slot until after it is free.
+    most: AtomicU32,
+    /// The same, counted from after until before: never more than there are slots with this image.
+    least: AtomicU32,
+    /// So many slots have had this image at least.
+    known: AtomicU32,
+    /// Bytes of memory that instances are known to have.
+    reach: AtomicU64,
+    /// How many more instances look for pages to map when they end, whether their slot is new or not.
+    due: AtomicU32,
+}
+
+impl Image {
+    /// The image of a component of this engine, whose instances begin with so many bytes of memory.
+    pub(super) fn new(slots: Option<Arc<Slots>>, initial_memory: u64) -> Arc<Self> {
+        let image = Arc::new(Self {
+            slots,
+            most: AtomicU32::new(0),
+            least: AtomicU32::new(0),
+            known: AtomicU32::new(0),
+            reach: AtomicU64::new(initial_memory),
+            due: AtomicU32::new(0),
+        });
+        if let Some(slots) = &image.slots {
+            let mut images = slots.images.lock().unwrap_or_else(PoisonError::into_inner);
+            if !images.is_empty() {
+                slots.mixed.store(true, Ordering::Relaxed);
+            }
+            images.retain(|image| image.strong_count() > 0);
+            images.push(Arc::downgrade(&image));
+        }
+        image
+    }
+
+    /// An instance is about to be made.
+    pub fn enter(self: &Arc<Self>) -> Stay {
+        let most = self.most.fetch_add(1, Ordering::AcqRel) + 1;
+        Stay { new: most > self.known.load(Ordering::Acquire), image: Arc::clone(self), settled: false }
+    }
+
+    /// It was given a slot that was new to this image, perhaps one of another image's.
+    fn took_another(&self, slots: &Arc<Slots>, least: u32) {
+        self.known.fetch_max(least, Ordering::AcqRel);
+        if slots.mixed.load(Ordering::Relaxed) {
+            let images = slots.images.lock().unwrap_or_else(PoisonError::into_inner);
+            for other in images.iter().filter_map(Weak::upgrade).filter(|other| !std::ptr::eq(&raw const **other, self))
+            {
+                other.known.fetch_min(other.least.load(Ordering::Acquire), Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// An instance ends with so many bytes of memory.
+    fn map(&self, slots: &Slots, new: bool, memory: u64) {
+        let reach = self.reach.load(Ordering::Relaxed);
+        let grown = memory > reach + reach / 8;
+        if grown {
+            self.reach.fetch_max(memory, Ordering::Relaxed);
+        }
+        let is_due = |due: u32| due.checked_sub(1);
+        if !(new || grown || self.due.try_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_ok()) {
+            return;
+        }
+        // What a guest writes beyond what slots keep is given back, and looks untouched too: this is no reason to look again.
+        let replaced = new && slots.mixed.load(Ordering::Relaxed);
+        if slots.map(usize::try_from(memory).unwrap_or(usize::MAX), replaced) || grown {
+            self.due.store(LOOKS, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The time that one instance spends in a slot. Drop it after the store: only then is the slot free.
+pub struct Stay {
+    image: Arc<Image>,
+    /// The slot must be new to the image.
+    new: bool,
+    settled: bool,
+}
+
+impl Stay {
+    /// The instance has been made.
+    pub fn settle(&mut self) {
+        let Some(slots) = &self.image.slots else { return };
+        self.settled = true;
+        let least = self.image.least.fetch_add(1, Ordering::AcqRel) + 1;
+        if self.new {
+            self.image.took_another(slots, least);
+        }
+    }
+
+    /// The instance, which has so many bytes of memory now, is about to be dropped: its pages are mapped, if they have to be.
+    pub fn leave(&mut self, memory: u64) {
+        if let Some(slots) = self.image.slots.as_ref().filter(|_| self.settled) {
+            self.image.map(slots, self.new, memory);
+            self.image.least.fetch_sub(1, Ordering::AcqRel);
+            self.settled = false;
+        }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.image.most.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::pages::page_out;
+    use crate::engine::{Size, Wasi};
+    use crate::observe::machine::Scan;
+    use wasmtime::Memory;
+
+    /// 32 pages of memory, of which the last but one has data. What it exports is all of it.
+    const GUEST: &str = r#"(module (memory (export "m") 32) (data (i32.const 1966080) "data"))"#;
+
+    fn engine(slots: u32) -> crate::engine::Engine {
+        let size = Size { slots, core_instances: 4, table_elements: 10, scan: Scan::detect(), keep_resident: 4 << 20 };
+        crate::engine::Engine::new(size, Wasi::P2).expect("an engine")
+    }
+
+    /// An instance in its store, as a guest's.
+    struct Running {
+        store: Store<()>,
+        memory: Memory,
+        stay: Stay,
+    }
+
+    impl Running {
+        fn new(module: &Module, image: &Arc<Image>) -> Self {
+            let mut stay = image.enter();
+            let mut store = Store::new(module.engine(), ());
+            store.set_epoch_deadline(1);
+            let instance = Instance::new(&mut store, module, &[]).expect("an instance");
+            stay.settle();
+            let memory = instance.get_memory(&mut store, "m").expect("it is exported");
+            Self { store, memory, stay }
+        }
+
+        /// Writes to every 64th page, which is what makes page tables of the others.
+        fn write(&mut self) {
+            for byte in self.memory.data_mut(&mut self.store).iter_mut().step_by(64 * 4096) {
+                *byte = 0xaa;
+            }
+        }
+
+        fn addresses(&self) -> std::ops::Range<usize> {
+            let start = self.memory.data_ptr(&self.store).addr();
+            start..start + self.memory.data_size(&self.store)
+        }
+
+        /// Whether a page would be taken for written, though nobody has touched it.
+        fn has_untouched(&self) -> bool {
+            let slots = self.stay.image.slots.as_ref();
+            slots.is_some_and(|slots| slots.pages.has_untouched(self.addresses()).expect("a scan"))
+        }
+
+        /// Ends as a guest's instance does. Answers whether its reset finds untouched pages.
+        fn end(mut self) -> bool {
+            self.stay.leave(self.memory.data_size(&self.store) as u64);
+            self.has_untouched()
+        }
+    }
+
+    fn guest(engine: &crate::engine::Engine, text: &str) -> (Module, Arc<Image>) {
+        let wasm = wat::parse_str(text).expect("a module");
+        (Module::new(&engine.wasm, wasm).expect("a module"), engine.image(32 << 16))
+    }
+
+    #[test]
+    fn every_page_of_a_slot_is_mapped_before_its_first_reset() {
+        let engine = engine(8);
+        let (module, image) = guest(&engine, GUEST);
+        // More at a time in every round, and each round in slots that it knows and some that it does not.
+        for round in 1..=9 {
+            let mut running: Vec<_> = (0..round).map(|_| Running::new(&module, &image)).collect();
+            running.iter_mut().for_each(Running::write);
+            // Or there would be nothing to do.
+            assert_eq!(running[round - 1].has_untouched(), engine.slots.is_some());
+            assert!(!running.into_iter().any(Running::end), "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_slot_that_another_guest_takes_is_mapped_again() {
+        let engine = engine(1);
+        let guests = [guest(&engine, GUEST), guest(&engine, &GUEST.replace("data\"", "other\""))];
+        for round in 0..20 {
+            // Two slots, and one guest or the other has both of them, or each has one.
+            let mut running: Vec<_> = [round & 1, round >> 1 & 1]
+                .map(|which| Running::new(&guests[which].0, &guests[which].1))
+                .into_iter()
+                .collect();
+            running.iter_mut().for_each(Running::write);
+            assert!(!running.into_iter().any(Running::end), "round {round}");
+        }
+    }
+
+    #[test]
+    fn memory_that_grows_is_mapped_in_each_slot() {
+        let engine = engine(3);
+        let (module, image) = guest(&engine, GUEST);
+        for round in 0..10 {
+            let mut running: Vec<_> = (0..4).map(|_| Running::new(&module, &image)).collect();
+            for running in &mut running {
+                running.memory.grow(&mut running.store, 10).expect("room");
+                running.write();
+            }
+            assert!(!running.into_iter().any(Running::end), "round {round}");
+        }
+    }
+
+    #[test]
+    fn what_one_instance_writes_the_next_does_not_see() {
+        let engine = engine(1);
+        let (module, image) = guest(&engine, GUEST);
+        for _ in 0..10 {
+            let mut running = [Running::new(&module, &image), Running::new(&module, &image)];
+            for Running { store, memory, .. } in &mut running {
+                let data = memory.data_mut(&mut *store);
+                assert_eq!(&data[1_966_080..1_966_084], b"data");
+                assert!(data[..1_966_080].iter().chain(&data[1_966_084..]).all(|byte| *byte == 0));
+                data.fill(0x55);
+            }
+            for running in running {
+                page_out(running.addresses()).expect("Linux 5.4");
+                running.end();
+            }
+        }
+        if std::fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() < 2) {
+            println!("this machine has no swap: no page was swapped out");
+        }
+    }
+}
