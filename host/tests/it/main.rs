@@ -1,6 +1,6 @@
 //! The host as others see it: the real binary, played by a Functions host, by people, and by people with bad intentions.
 //!
-//! A test that covers an assertion of azure-contract.md §8 carries its name (`s4_…`).
+//! A test that covers a rule of docs/azure-contract.md §8 carries its name (`s4_…`).
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
@@ -11,6 +11,7 @@ mod doctor;
 mod exchange;
 mod faults;
 mod forwarding;
+mod functions_host;
 mod half_duplex;
 mod isolation;
 mod languages;

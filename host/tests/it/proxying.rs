@@ -1,24 +1,54 @@
 //! Requests as the Functions host proxies them (`enableProxyingHttpRequest`): P1 to P8.
 
-use crate::support::{App, ID, get, guests};
+use crate::functions_host::{Body, FunctionsHost, Mode, Request};
+use crate::support::{App, ID, guests};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 #[test]
 fn p1_the_client_stands_in_the_forwarded_headers() {
-    let host = App::new("{}").function("describe", guests::DESCRIBE).start();
-    let answer = host.connect().ask(format!(
+    let app = App::new("{}").function("describe", guests::DESCRIBE);
+    let host = FunctionsHost::start(&app, Mode::Proxying);
+    let request = Request::get("/api/describe").with("X-Forwarded-For", "192.0.2.7").with("User-Agent", "curl");
+    let request = request.with("Content-Language", "de").with("X-Azure-Functions-InvocationId", "spoofed");
+    let text = host.request_as(Uuid::parse_str(ID).unwrap(), request).text();
+    // The scheme is that of `X-Forwarded-Proto`, which a client cannot choose here.
+    assert!(text.contains("authority: app.example\n") && text.contains("Scheme::Http)"), "{text}");
+    assert!(text.contains("header: x-forwarded-for=127.0.0.1\n"), "{text}");
+    assert!(text.contains("header: user-agent=curl\n") && text.contains("header: content-language=de\n"), "{text}");
+    assert!(host.handler().closing_line("answered").contains(ID));
+    // Azure's front end has ended TLS.
+    let secure = host.handler().connect().ask(format!(
         "GET /api/describe HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nX-Forwarded-Host: app.example\r\nX-Forwarded-Proto: https\r\n\
          X-Forwarded-For: 192.0.2.7\r\nx-ms-invocation-id: {ID}\r\n\r\n",
-        host.port
+        host.handler().port
     ));
-    let text = answer.text();
+    let text = secure.text();
     assert!(text.contains("authority: app.example\n") && text.contains("Scheme::Https"), "{text}");
     assert!(text.contains("header: x-forwarded-for=192.0.2.7\n"), "{text}");
-    assert!(host.closing_line("answered").contains(ID));
 }
 
+#[test]
+fn p2_a_chunked_upload_reaches_the_guest() {
+    let app = App::new("{}").function("sink", guests::SINK);
+    let host = FunctionsHost::start(&app, Mode::Proxying);
+    let chunks = Body::Chunked(vec![vec![b'x'; 70_000], b"end".to_vec()]);
+    assert_eq!(host.request(Request::new("POST", "/api/sink", chunks)).text(), "70003");
+}
+
+#[test]
+fn p3_a_stream_arrives_chunk_by_chunk() {
+    let app = App::new("{}").function("stream", guests::STREAM);
+    let host = FunctionsHost::start(&app, Mode::Proxying);
+    let mut open = host.open(Request::get("/api/stream?ms=3600000"));
+    assert_eq!(open.head().header("content-type"), Some("text/event-stream"));
+    // The guest pauses for an hour now.
+    assert_eq!(open.chunk().unwrap(), b"data: 1\n\n");
+}
+
+/// Through a client that reads while it sends, which the Functions host does not.
 #[test]
 fn p2_p3_chunks_pass_in_both_directions_before_the_end() {
     let host = App::new("{}").function("echo", guests::ECHO).start();
@@ -41,54 +71,65 @@ fn p4_a_client_that_leaves_frees_the_slot() {
         .function("stream", guests::STREAM)
         .function("spin", guests::SPIN)
         .function("counter", guests::COUNTER);
-    let host = app.start();
-    let unread = "POST /api/sleep?ms=3600000 HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nunread";
-    for request in [get("/api/sleep?ms=3600000"), get("/api/spin"), unread.to_owned()] {
-        let mut client = host.connect();
-        client.write(&request);
-        let mut next = host.waiting("/api/counter");
-        drop(client);
+    let host = FunctionsHost::start(&app, Mode::Proxying);
+    let sleep = "/api/sleep?ms=3600000";
+    for request in [Request::get(sleep), Request::get("/api/spin"), Request::post(sleep, vec![b'x'; 20_000])] {
+        let said = format!("{} {}", request.method, request.target);
+        let running = host.open(request);
+        let mut next = host.handler().waiting("/api/counter");
+        drop(running);
         let left = Instant::now();
         assert_eq!(next.response(false).text(), "1");
-        assert!(left.elapsed() < Duration::from_secs(1), "{request}: {:?}", left.elapsed());
+        assert!(left.elapsed() < Duration::from_secs(1), "{said}: {:?}", left.elapsed());
     }
-    // In the middle of an answer.
-    let mut client = host.connect();
-    client.write(get("/api/stream?ms=10"));
-    client.response_head();
-    client.chunk().unwrap();
+    // A client that leaves with half of its request.
+    let mut client = host.handler().connect();
+    client.write(format!("POST {sleep} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nunread"));
+    let mut next = host.handler().waiting("/api/counter");
     drop(client);
     let left = Instant::now();
-    assert_eq!(host.get("/api/counter").text(), "1");
+    assert_eq!(next.response(false).text(), "1");
+    assert!(left.elapsed() < Duration::from_secs(1), "{:?}", left.elapsed());
+    // In the middle of an answer.
+    let mut open = host.open(Request::get("/api/stream?ms=10"));
+    open.head();
+    open.chunk().unwrap();
+    drop(open);
+    let left = Instant::now();
+    assert_eq!(host.request(Request::get("/api/counter")).text(), "1");
     assert!(left.elapsed() < Duration::from_secs(1));
-    host.closing_line("client-gone");
+    host.handler().closing_line("client-gone");
 }
 
 #[test]
 fn p5_a_silent_stream_lives_until_the_deadline_and_no_longer() {
     let settings = r#"{"limits": {"timeout": "4s"}}"#;
     let app = App::new("{}").routed("stream", guests::STREAM, r#""authLevel": "anonymous""#, settings);
-    let host = app.start();
-    let mut client = host.connect();
-    client.write(get("/api/stream?ms=2500&count=2"));
-    client.response_head();
-    assert_eq!(client.chunk().unwrap(), b"data: 1\n\n");
-    assert_eq!(client.chunk().unwrap(), b"data: 2\n\n");
+    let host = FunctionsHost::start(&app, Mode::Proxying);
+    let mut open = host.open(Request::get("/api/stream?ms=2500&count=2"));
+    open.head();
+    assert_eq!(open.chunk().unwrap(), b"data: 1\n\n");
+    assert_eq!(open.chunk().unwrap(), b"data: 2\n\n");
     // The second pause goes beyond the deadline: the body breaks off, visibly.
-    assert_eq!(client.chunk(), None);
-    host.closing_line("deadline");
+    assert_eq!(open.chunk(), None);
+    host.handler().closing_line("deadline");
 }
 
 #[test]
 fn p6_the_path_is_not_decoded_again() {
-    let host = App::new("{}").routed("x", guests::DESCRIBE, r#""route": "x/{id}""#, "{}").start();
-    assert!(host.get("/api/x/a%252Fb?q=%252F").text().contains("path: /api/x/a%252Fb?q=%252F\n"));
+    let app = App::new("{}").routed("x", guests::DESCRIBE, r#""route": "x/{id}""#, "{}");
+    let host = FunctionsHost::start(&app, Mode::Proxying);
+    for encoded in ["a%2Fb", "a%252Fb"] {
+        let text = host.request(Request::get(&format!("/api/x/{encoded}?q=%252F&q=2&k"))).text();
+        assert!(text.contains("path: /api/x/a%252Fb?q=%252F&q=2&k\n"), "{text}");
+    }
 }
 
 #[test]
 fn p7_headers_of_the_connection_are_not_the_guests() {
-    let host = App::new("{}").function("hop", guests::HOP).start();
-    let answer = host.get("/api/hop");
+    let app = App::new("{}").function("hop", guests::HOP);
+    let host = FunctionsHost::start(&app, Mode::Proxying);
+    let answer = host.request(Request::get("/api/hop"));
     assert_eq!(answer.text(), "set: []");
     assert_eq!((answer.header("connection"), answer.header("upgrade")), (None, None));
 }
@@ -131,11 +172,10 @@ fn p8_large_uploads_in_parallel_need_little_memory() {
 fn p8_above_capacity_requests_wait_then_get_503() {
     let app = App::new(r#"{"pool": {"size": 1}, "queue": {"length": 1, "timeout": "300ms"}}"#)
         .function("sleep", guests::SLEEP);
-    let host = app.start();
-    let mut running = host.connect();
-    running.write(get("/api/sleep?ms=3600000"));
-    let mut waiting = host.waiting("/api/sleep");
-    let full = host.get("/api/sleep");
+    let host = FunctionsHost::start(&app, Mode::Proxying);
+    let _running = host.open(Request::get("/api/sleep?ms=3600000"));
+    let mut waiting = host.handler().waiting("/api/sleep");
+    let full = host.request(Request::get("/api/sleep"));
     assert_eq!((full.status, full.header("retry-after")), (503, Some("1")));
     assert_eq!(full.reason(), "queue-full");
     let waited = waiting.response(false);

@@ -1,5 +1,6 @@
 //! How the Functions host starts, watches and stops the process: S1 to S13.
 
+use crate::functions_host::{Age, FunctionsHost, Mode, Request, Settings};
 use crate::support::{App, Host, eventually, flexwasm, free_port, get, guests, output};
 use std::fs;
 use std::net::TcpListener;
@@ -26,19 +27,9 @@ fn s1_the_port_variables() {
 #[test]
 fn s2_s3_the_first_connection_that_succeeds_is_answered() {
     let app = app();
-    let host = app.spawn(free_port(), &[]);
-    // Every 25 ms from the start, as the Functions host does; a connection that is accepted must be answered.
-    let mut answer = None;
-    eventually("a connection succeeds", || {
-        let connected = std::net::TcpStream::connect(("127.0.0.1", host.port)).is_ok();
-        if connected {
-            let asked = Instant::now();
-            answer = Some((host.connect().ask("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"), asked.elapsed()));
-        }
-        connected
-    });
-    let (answer, took) = answer.unwrap();
-    assert_eq!(answer.status, 200);
+    let host = FunctionsHost::start(&app, Mode::Proxying);
+    let (status, took) = host.probe();
+    assert_eq!(status, 200);
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
@@ -49,12 +40,11 @@ fn s4_the_ping_needs_no_slot_and_a_user_request_to_the_root_is_routed() {
             "customHandler": {"enableProxyingHttpRequest": true}, "flexwasm": {"pool": {"size": 1}}}"#,
     )
     .routed("root", guests::SLEEP, r#""route": "{*path}""#, "{}");
-    let host = app.start();
-    let mut busy = host.connect();
-    busy.write(get("/x?ms=3600000"));
-    let _waiting = host.waiting("/");
+    let host = FunctionsHost::start(&app, Mode::Proxying);
+    let _busy = host.open(Request::get("/x?ms=3600000"));
+    let _waiting = host.handler().waiting("/");
     let asked = Instant::now();
-    let ping = host.connect().ask("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    let ping = host.ping();
     assert_eq!((ping.status, ping.text().as_str()), (200, "flexwasm is ready\n"));
     assert_eq!(ping.header("x-flexwasm-instance"), None);
     assert!(asked.elapsed() < Duration::from_secs(1));
@@ -66,8 +56,9 @@ fn s4_a_root_request_with_an_id_reaches_the_guest() {
         r#"{"version": "2.0", "extensions": {"http": {"routePrefix": ""}}, "customHandler": {"enableProxyingHttpRequest": true}}"#,
     )
     .routed("root", guests::COUNTER, r#""route": "{*path}""#, "{}");
-    let host = app.start();
-    assert_eq!(host.get("/").text(), "1");
+    for mode in [Mode::Forwarding, Mode::Proxying] {
+        assert_eq!(FunctionsHost::start(&app, mode).request(Request::get("/")).text(), "1");
+    }
 }
 
 #[test]
@@ -122,6 +113,62 @@ fn s11_killed_and_started_again_on_the_same_port() {
     let again = app.spawn(host.port, &[]);
     again.probe();
     assert_eq!(again.get("/api/counter").text(), "1");
+}
+
+/// Ends the present handler and waits until it has ended.
+fn end(host: &FunctionsHost, signal: &str) -> i32 {
+    let handler = host.handler();
+    handler.signal(signal);
+    eventually("the handler ends", || handler.ended().is_some());
+    handler.ended().unwrap()
+}
+
+#[test]
+fn s11_a_get_in_flight_survives_a_kill_in_proxying_alone() {
+    let app = app();
+    for (mode, expected) in [(Mode::Proxying, 200), (Mode::Forwarding, 500)] {
+        let host = FunctionsHost::start(&app, mode);
+        std::thread::scope(|scope| {
+            let caller = scope.spawn(|| host.request(Request::get("/api/sleep?ms=3000")));
+            // The first of the two slots is taken when a second request gets the other one.
+            eventually("the request runs", || host.handler().get("/api/counter").instance()["slot"] != "0");
+            end(&host, "KILL");
+            assert_eq!(caller.join().unwrap().status, expected, "{mode:?}");
+        });
+        // The next caller notices nothing.
+        assert_eq!(host.request(Request::get("/api/counter")).text(), "1");
+        assert_eq!(host.starts(), 2);
+    }
+}
+
+#[test]
+fn the_third_kill_stops_the_functions_host() {
+    let app = app();
+    let host = FunctionsHost::start(&app, Mode::Proxying);
+    for starts in [2, 3] {
+        assert_eq!(end(&host, "KILL"), 137);
+        assert!(host.supervise());
+        assert_eq!(host.starts(), starts);
+    }
+    end(&host, "KILL");
+    assert!(!host.supervise() && host.is_stopped());
+    assert_eq!(host.request(Request::get("/api/counter")).status, 502);
+}
+
+/// As Azure ends a process that it no longer needs.
+#[test]
+fn s10_an_end_on_request_is_0_which_only_newer_hosts_restart_and_never_count() {
+    let app = app();
+    let host = FunctionsHost::start(&app, Mode::Forwarding);
+    for starts in 2..=5 {
+        assert_eq!(end(&host, "TERM"), 0);
+        assert_eq!(host.request(Request::get("/api/counter")).text(), "1");
+        assert_eq!(host.starts(), starts);
+    }
+    let old = FunctionsHost::start(&app, Settings { age: Age::Before2026, ..Mode::Forwarding.into() });
+    assert_eq!(end(&old, "TERM"), 0);
+    assert_eq!(old.request(Request::get("/api/counter")).status, 500);
+    assert_eq!((old.starts(), old.is_stopped()), (1, false));
 }
 
 #[test]

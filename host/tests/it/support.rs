@@ -167,7 +167,7 @@ pub fn free_port() -> u16 {
 
 /// A running host; killed when dropped.
 pub struct Host {
-    child: Child,
+    child: Mutex<Child>,
     pub port: u16,
     said: Arc<Said>,
     readers: Vec<thread::JoinHandle<()>>,
@@ -218,7 +218,7 @@ impl Host {
         let said = Arc::<Said>::default();
         let out = said.follow(Stream::Out, child.stdout.take().unwrap());
         let err = said.follow(Stream::Err, child.stderr.take().unwrap());
-        Self { child, port, said, readers: vec![out, err] }
+        Self { child: Mutex::new(child), port, said, readers: vec![out, err] }
     }
 
     /// Starts a command whose standard output nobody reads; its end is kept open for as long as the answer's second half.
@@ -229,7 +229,7 @@ impl Host {
         drop(command);
         let said = Arc::<Said>::default();
         let reader = said.follow(Stream::Err, child.stderr.take().unwrap());
-        (Self { child, port, said, readers: vec![reader] }, unread)
+        (Self { child: Mutex::new(child), port, said, readers: vec![reader] }, unread)
     }
 
     /// Starts a command that prints its URL, such as `flexwasm serve`.
@@ -300,7 +300,7 @@ impl Host {
     }
 
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.child.lock().unwrap().id()
     }
 
     pub fn signal(&self, name: &str) {
@@ -309,19 +309,20 @@ impl Host {
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.ended().is_none()
+    }
+
+    /// How the process ended, once it has: exit code, or 128 + signal.
+    pub fn ended(&self) -> Option<i32> {
+        let status = self.child.lock().unwrap().try_wait().unwrap()?;
+        Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap()))
     }
 
     /// Waits for the end, and for the last line of output: exit code, or 128 + signal.
     pub fn exit_code(&mut self) -> i32 {
-        let mut status = None;
-        eventually("the process ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
+        eventually("the process ends", || self.ended().is_some());
         self.readers.drain(..).for_each(|reader| reader.join().unwrap());
-        let status = status.unwrap();
-        status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
+        self.ended().unwrap()
     }
 
     /// Resident memory in bytes.
@@ -335,8 +336,9 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let child = self.child.get_mut().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
         if thread::panicking() {
             for line in self.log().iter().rev().take(50).rev() {
                 eprintln!("host: {line}");
@@ -355,10 +357,11 @@ pub struct Client {
 }
 
 /// An answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Response {
     pub status: u16,
-    headers: Vec<(String, String)>,
+    /// In the order of their lines, names in lower case.
+    pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     /// The body ended as its framing says it should.
     pub complete: bool,
@@ -393,14 +396,22 @@ impl Response {
 
 impl Client {
     pub fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream) }
+        Self::try_connect(port).unwrap()
+    }
+
+    pub fn try_connect(port: u16) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
     }
 
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
+        self.try_write(bytes).unwrap();
+    }
+
+    pub fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes.as_ref())
     }
 
     /// Sends a request and reads its answer.
@@ -436,7 +447,12 @@ impl Client {
 
     /// Reads an answer; one to HEAD has no body.
     pub fn response(&mut self, to_head: bool) -> Response {
-        let mut response = self.response_head();
+        let head = self.response_head();
+        self.body(head, to_head)
+    }
+
+    /// Reads the rest of an answer whose head is read.
+    pub fn body(&mut self, mut response: Response, to_head: bool) -> Response {
         if to_head || matches!(response.status, 0 | 100 | 204 | 304) {
             return response;
         }
@@ -471,6 +487,14 @@ impl Client {
     pub fn last_chunk_and_trailers(&mut self) -> Vec<String> {
         assert_eq!(self.line().unwrap(), "0");
         std::iter::from_fn(|| self.line().filter(|line| !line.is_empty())).collect()
+    }
+
+    /// Whether a connection that waits for its next request is of no use: it was closed, or holds something nobody asked for.
+    pub fn is_stale(&mut self) -> bool {
+        self.stream.get_ref().set_nonblocking(true).unwrap();
+        let silent = matches!(self.stream.fill_buf(), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+        self.stream.get_ref().set_nonblocking(false).unwrap();
+        !silent
     }
 
     /// Whether nothing at all arrives for `time`.
