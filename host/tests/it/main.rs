@@ -8,6 +8,7 @@ mod compiled;
 mod containment;
 mod demonstration;
 mod doctor;
+mod documents;
 mod exchange;
 mod faults;
 mod forwarding;
