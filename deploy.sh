@@ -265,13 +265,15 @@ begin "package"
 making=(cargo xtask package)
 [ -z "$package" ] || making+=(--check "$package")
 show "${making[@]}"
-concurrency=POOL_SIZE
+concurrency=POOL_SIZE request_body=LARGEST_REQUEST_BODY
 if ! "$dry_run"; then
   "${making[@]}" | tee "$work/package" ||
     fail "step $step of $steps ($title) failed: nothing in Azure is changed; mend what is said there"
   # One number for the pool and for the platform, as the host itself reads it: what is sent to an instance is what it can run.
   concurrency=$(sed -n 's/^pool\.size *//p' "$work/package")
   whole "host.json: the pool size" "$concurrency" 1 1000
+  # Azure's Functions host holds a body of known length whole, several times, before the limits of ours are asked.
+  request_body=$(sed -n 's/^ *limits\.requestBody *\([^ ]*\)B$/\1/p' "$work/package" | numfmt --from=auto | sort -n | tail -n 1)
 fi
 package=${package:-dist/flexwasm.zip}
 
@@ -340,14 +342,18 @@ if [ "$storage_auth" = identity ]; then
     --query "[?principalId=='$principal' && ends_with(roleDefinitionId, '$role')].name")
   [ -n "$held" ] || change role assignment create --assignee-object-id "$principal" \
     --assignee-principal-type ServicePrincipal --role "$role" --scope "$storage_id"
-  # az always writes the key of the storage account into the settings.
-  settings=$(ask functionapp config appsettings list "${site[@]}" --query "[].name")
-  if "$dry_run" || ! grep -qx AzureWebJobsStorage__accountName <<<"$settings"; then
-    change functionapp config appsettings set "${site[@]}" --settings "AzureWebJobsStorage__accountName=$storage"
-  fi
-  if "$dry_run" || grep -qx AzureWebJobsStorage <<<"$settings"; then
-    change functionapp config appsettings delete "${site[@]}" --setting-names AzureWebJobsStorage
-  fi
+fi
+settings=$(ask functionapp config appsettings list "${site[@]}" \
+  --query "[].join('=', [name, (name=='FUNCTIONS_REQUEST_BODY_SIZE_LIMIT' || name=='AzureWebJobsStorage__accountName') && value || ''])")
+wanted=("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT=$request_body") missing=()
+[ "$storage_auth" != identity ] || wanted+=("AzureWebJobsStorage__accountName=$storage")
+for setting in "${wanted[@]}"; do
+  grep -qxF -- "$setting" <<<"$settings" || missing+=("$setting")
+done
+[ ${#missing[@]} -eq 0 ] || change functionapp config appsettings set "${site[@]}" --settings "${missing[@]}"
+# az always writes the key of the storage account into the settings.
+if [ "$storage_auth" = identity ] && { "$dry_run" || grep -qx AzureWebJobsStorage= <<<"$settings"; }; then
+  change functionapp config appsettings delete "${site[@]}" --setting-names AzureWebJobsStorage
 fi
 
 begin "publish (az waits a minute for the app at the end)"

@@ -31,6 +31,13 @@ param storageAuth string = 'identity'
 var host = loadJsonContent('../host.json')
 var poolSize = host.flexwasm.?pool.?size ?? host.extensions.http.maxConcurrentRequests
 
+// The Functions host holds a body of known length whole, several times, before limits.requestBody is asked. deploy.sh minds what single
+// functions say as well.
+var requestBody = host.flexwasm.?limits.?requestBody ?? '100MiB'
+var unit = { KiB: 1024, MiB: 1048576, GiB: 1073741824 }
+var requestBodyUnit = substring(requestBody, length(requestBody) - 3)
+var requestBodyLimit = int(replace(requestBody, requestBodyUnit, '')) * unit[requestBodyUnit]
+
 var byIdentity = storageAuth == 'identity'
 var containerName = 'app-package'
 // Storage Blob Data Owner: what the Functions host needs for its keys and locks, and the platform for the package.
@@ -84,7 +91,8 @@ resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
   properties: { reserved: true }
 }
 
-var logSettings = [
+var commonSettings = [
+  { name: 'FUNCTIONS_REQUEST_BODY_SIZE_LIMIT', value: string(requestBodyLimit) }
   { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: insights.properties.ConnectionString }
 ]
 var identitySettings = [
@@ -105,7 +113,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     serverFarmId: plan.id
     httpsOnly: true
     siteConfig: {
-      appSettings: concat(logSettings, byIdentity ? identitySettings : connectionSettings)
+      appSettings: concat(commonSettings, byIdentity ? identitySettings : connectionSettings)
     }
     functionAppConfig: {
       // Exactly this version: another one is accepted, and the app does not start.

@@ -41,6 +41,12 @@ def test_it_says_of_the_app_what_az_sends(first):
         assert re.search(rf"^ +{key}: ", TEXT, re.M), key
 
 
+def test_it_has_deploy_sh_s_settings(first):
+    (settings,) = first.settings.values()
+    for name in set(settings) - {"FUNCTIONS_WORKER_RUNTIME"}:
+        assert f"{{ name: '{name}', value: " in TEXT, name
+
+
 def test_it_has_deploy_sh_s_options():
     usage = re.search(r"<<'END'\n(.*?)\nEND", (ROOT / "deploy.sh").read_text(), re.S)[1]
     parameters = dict(re.findall(r"^param (\w+) \w+(?: = (.*))?$", TEXT, re.M))

@@ -117,6 +117,7 @@ def test_storage_is_private_and_read_by_role(first):
     (settings,) = first.settings.values()
     assert settings["AzureWebJobsStorage__accountName"] == account["name"]
     assert settings["APPLICATIONINSIGHTS_CONNECTION_STRING"].startswith("InstrumentationKey=")
+    assert settings["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"] == str(100 << 20)
     assert STORAGE_KEY not in json.dumps(settings)
 
 

@@ -19,12 +19,22 @@ pub const PACKAGE: &str = "dist/flexwasm.zip";
 /// After which Azure's load balancer gives up an answer that has not begun (flex-deploy.md §3.5).
 const LOAD_BALANCER: Duration = Duration::from_secs(230);
 
+/// How often the Functions host was seen to hold a body of known length before the custom handler gets a byte (docs/azure.md).
+const COPIES_OF_A_BODY: u64 = 4;
+
+/// What the Functions host itself was seen to use after load (docs/azure.md).
+const FUNCTIONS_HOST_MEMORY: u64 = 215_000_000;
+
+/// The app setting with the bytes of the largest body that the Functions host takes in.
+const BODY_LIMIT: &str = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT";
+
 /// The most requests that `deploy.sh` lets the platform send to one instance.
 const MAX_PER_INSTANCE: u32 = 1000;
 
 /// Examines the app in `root`, and the package of it, for instances that are like `given`.
 pub async fn examine(root: &Path, settings: AppSettings, given: &Circumstances, machine: Arc<Machine>) -> Vec<Finding> {
     let mut findings = package(root, &settings, given);
+    let body_limit = settings.get(BODY_LIMIT).cloned();
     let config = match config::load_as_deployed(root, settings, given) {
         Ok(config) => config,
         Err(problems) => {
@@ -40,6 +50,7 @@ pub async fn examine(root: &Path, settings: AppSettings, given: &Circumstances, 
     findings.extend(config.notes.iter().cloned().map(Finding::Note));
     let scan = crate::describe::residency(&engine_size(&config, &machine), &machine.kernel);
     findings.push(Finding::Note(format!("{scan}; `headers: full` tells kernel and scan of the plan's instances")));
+    findings.extend(bodies(&config, body_limit.as_deref(), given.machine_memory));
     match App::check(config.clone(), machine).await {
         Err(why) => findings.push(Finding::Change(why)),
         Ok(checked) => {
@@ -111,6 +122,46 @@ fn deadlines(config: &Config) -> Vec<Finding> {
         ))
     };
     config.functions.iter().map(finding).collect()
+}
+
+/// Bodies before they come to us: `limit` is what the app settings say about them, if they do.
+fn bodies(config: &Config, limit: Option<&str>, instance: u64) -> Vec<Finding> {
+    let largest = config.functions.iter().map(|function| function.limits.request_body).max().unwrap_or(0);
+    let (spelled, remedy) = (spell_size(largest), format!("set it to {largest}, as deploy.sh does"));
+    let mut findings = Vec::new();
+    let taken = match limit.map(str::parse::<u64>) {
+        None => largest,
+        Some(Ok(limit)) if limit == largest => limit,
+        Some(Ok(limit)) if limit < largest => {
+            findings.push(Finding::Note(format!(
+                "{BODY_LIMIT} {limit}: the Functions host refuses bodies that limits.requestBody ({spelled}) allows: {remedy}, or lower that"
+            )));
+            limit
+        }
+        Some(Ok(limit)) => {
+            findings.push(Finding::Change(format!(
+                "{BODY_LIMIT} {limit}: the Functions host takes bodies into memory that limits.requestBody ({spelled}) refuses: {remedy}"
+            )));
+            limit
+        }
+        Some(Err(_)) => return vec![Finding::Change(format!("{BODY_LIMIT} is no number of bytes: {remedy}"))],
+    };
+    let free = instance.saturating_sub(config.total_memory).saturating_sub(FUNCTIONS_HOST_MEMORY);
+    let fitting = free / COPIES_OF_A_BODY.saturating_mul(taken).max(1);
+    let most = spell_size(free / COPIES_OF_A_BODY >> 20 << 20);
+    findings.push(if fitting == 0 {
+        Finding::Note(format!(
+            "bodies: the Functions host holds one of {} four times, which does not fit beside limits.totalMemory: send large ones chunked, \
+             or set limits.requestBody to at most {most}",
+            spell_size(taken)
+        ))
+    } else {
+        Finding::Fine(format!(
+            "bodies: {fitting} of {} at once fit into the Functions host, which holds each four times",
+            spell_size(taken)
+        ))
+    });
+    findings
 }
 
 fn memory(config: &Config, checked: &Checked, instance: u64) -> Vec<Finding> {

@@ -23,12 +23,38 @@ fn an_app_that_fits_the_plan_is_well() {
         "ok      configuration: functions 1, pool.size 20",
         "ok      concurrency: deploy.sh sets perInstanceConcurrency to 20, as many as the pool has",
         "ok      deadline of quick: 220s, below functionTimeout and Azure's 230 s",
+        "ok      bodies: 1 of 100MiB at once fit into the Functions host, which holds each four times",
         "ok      memory: 20 instances start within limits.totalMemory, 1228MiB of an instance's 2GiB",
         "note    memory: guests that take all of limits.memory (128MiB) leave room for 9 of them: lower it where strangers run",
         "ok      address space: the pool fits into a process of Linux with its defaults",
     ] {
         assert!(said.lines().any(|told| told == line), "{line} is not in {said}");
     }
+}
+
+#[test]
+fn bodies_are_held_to_what_the_functions_host_takes_in() {
+    let app = app(r#"{"pool": {"size": 8}, "limits": {"requestBody": "8MiB"}}"#);
+    for (limit, code, line) in [
+        ("8388608", 0, "ok      bodies: 19 of 8MiB at once fit"),
+        ("1000", 0, "note    FUNCTIONS_REQUEST_BODY_SIZE_LIMIT 1000: the Functions host refuses bodies that"),
+        (
+            "104857600",
+            1,
+            "change  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT 104857600: the Functions host takes bodies into memory",
+        ),
+        ("8MiB", 1, "change  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT is no number of bytes: set it to 8388608"),
+    ] {
+        let (exit, said) = doctor(&app, &[], &[("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", limit)]);
+        assert_eq!(exit, Some(code), "{said}");
+        assert!(said.lines().any(|told| told.starts_with(line)), "{line} is not in {said}");
+    }
+    let large = self::app(r#"{"pool": {"size": 8}}"#);
+    let (exit, said) = doctor(&large, &["--instance-memory", "512"], &[]);
+    assert!(
+        exit == Some(0) && said.contains("note    bodies: the Functions host holds one of 100MiB four times"),
+        "{said}"
+    );
 }
 
 #[test]
