@@ -2,7 +2,7 @@
 
 use crate::functions_host::{Body, FunctionsHost, Mode, Request};
 use crate::support::{App, ID, guests};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -181,4 +181,34 @@ fn p8_above_capacity_requests_wait_then_get_503() {
     let waited = waiting.response(false);
     assert_eq!((waited.status, waited.reason().as_str()), (503, "waited-too-long"));
     assert_eq!(waited.header("retry-after"), Some("1"));
+}
+
+/// The Functions host keeps connections, sends all of a request first, and never sends a POST again: an answer that comes
+/// before its request is read must not cost a neighbour its own.
+#[test]
+fn every_post_is_answered_beside_a_function_that_does_not_read() {
+    const POSTS: usize = 10_000;
+    const CONNECTIONS: usize = 16;
+    let app = App::new(r#"{"pool": {"size": 16}}"#).function("sink", guests::SINK).function("counter", guests::COUNTER);
+    let host = FunctionsHost::start(&app, Mode::Proxying);
+    let (next, largest) = (AtomicUsize::new(0), vec![b'x'; 1 << 20]);
+    let one = |number: usize| {
+        // From 100 bytes to 0.8 MiB, by powers of two, so that small ones are as many as large ones.
+        let length = (100 << (number % 14)) + number % 100;
+        let (function, expected) =
+            if number.is_multiple_of(10) { ("counter", "1".to_owned()) } else { ("sink", length.to_string()) };
+        let answer = host.request(Request::post(&format!("/api/{function}"), &largest[..length]));
+        let right = answer.status == 200 && answer.text() == expected;
+        (!right).then(|| format!("{function}, {length} bytes: {} {:?}", answer.status, answer.text()))
+    };
+    let wrong: Vec<String> = thread::scope(|scope| {
+        let caller = || {
+            let numbers =
+                std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)).filter(|next| *next < POSTS));
+            numbers.filter_map(one).collect::<Vec<_>>()
+        };
+        let callers: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(caller)).collect();
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
+    });
+    assert!(wrong.is_empty(), "{} of {POSTS} were not answered: {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
 }
