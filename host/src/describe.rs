@@ -199,9 +199,10 @@ fn source(function: &Function) -> [(&'static str, String); 8] {
     ]
 }
 
-fn limits(function: &Function) -> [(&'static str, String); 17] {
+fn limits(function: &Function) -> [(&'static str, String); 18] {
     let (limits, reuse) = (&function.limits, &function.reuse);
     [
+        ("  pool.share", function.share.to_string()),
         ("  pool.reuse", reuse.requests.to_string()),
         ("  pool.idleTimeout", spell_duration(reuse.idle_timeout)),
         ("  limits.timeout", spell_duration(limits.timeout)),

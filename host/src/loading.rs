@@ -146,6 +146,7 @@ fn policy(function: &Function, machine: &Arc<Machine>, trust: &Arc<Trust>) -> Po
         function: Arc::clone(&function.name),
         log_rate: Rate::new(function.limits.log_rate),
         limits: function.limits.clone(),
+        share: function.share,
         reuse: function.reuse,
         client: Client::for_grants(&function.grants.hosts, trust),
         grants: function.grants.clone(),

@@ -28,7 +28,7 @@ use jsonc_parser::{CollectOptions, ParseOptions};
 use local_settings::{Cors, LocalSettings};
 use section::{APP_SETTINGS, Problem, Problems, Section};
 use serde_json::Value;
-use settings::{FunctionPatch, Headers, HostPatch, Limits, LogRequests, Reuse};
+use settings::{FunctionPatch, Headers, HostPatch, Limits, LogRequests, Reuse, Share};
 use source::GuestSettings;
 use std::collections::BTreeMap;
 use std::fs;
@@ -160,6 +160,8 @@ pub struct Function {
     pub guest: GuestSettings,
     /// What one invocation may use.
     pub limits: Limits,
+    /// The most slots that it may hold.
+    pub share: Share,
     /// How many requests an instance may serve.
     pub reuse: Reuse,
     /// What its guest may use.
@@ -245,6 +247,8 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         ));
     }
 
+    // Where each was written: they are compared with the size of the pool, once that is known.
+    let mut shares = vec![(host_json::FILE.to_owned(), of_file.function.share)];
     let (mut functions, mut objections, mut found) = (Vec::new(), Vec::new(), false);
     for name in function_names(root, &mut problems) {
         found = true;
@@ -259,10 +263,11 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             notes.push(format!("function {name} is disabled by the app setting {setting}: its path answers 404"));
             continue;
         }
+        shares.push((file.clone(), patch.share));
         timeout.check(&file, "flexwasm.limits.timeout", patch.timeout, &mut problems);
         let patch = overrides.function.over(&patch.over(&of_file.function));
         let limits = limits(&patch, timeout.default, total_memory);
-        let reuse = patch.reuse();
+        let (share, reuse) = (patch.share.unwrap_or_default(), patch.reuse());
         let mut env = Vec::new();
         for granted in patch.env.clone().unwrap_or_default() {
             match settings.get(&granted) {
@@ -291,6 +296,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             name: name.into(),
             trigger,
             limits,
+            share,
             reuse,
             grants: Grants { env, dirs, hosts: patch.hosts.unwrap_or_default() },
             refused,
@@ -325,6 +331,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
     }
     let named = named.map(|named| named.min(MAX_DEFAULT_POOL_SIZE));
     let config = resolve(role, listen, &host, named, given, azure.route_prefix, functions);
+    note_large_shares(&shares, overrides.function.share, config.pool_size, &mut problems);
     if problems.0.is_empty() {
         return Ok(Config { cors, objections, notes, ..config });
     }
@@ -409,10 +416,10 @@ pub fn load_as_deployed(
 pub fn serve(guest: PathBuf, host: &HostPatch, grants: Grants, given: &Circumstances) -> Config {
     let total_memory = total_memory(Role::Serve, host, given.machine_memory);
     let limits = limits(&host.function, Limits::default().timeout, total_memory);
-    let reuse = host.function.reuse();
+    let (share, reuse) = (host.function.share.unwrap_or_default(), host.function.reuse());
     let trigger = Trigger::Http { route: route::Template::everything(), methods: None, auth: AuthLevel::Anonymous };
     let (script_file, guest) = (guest, GuestSettings::default());
-    let function = Function { name: "serve".into(), trigger, script_file, guest, limits, reuse, grants, refused: None };
+    let function = Function { name: "serve".into(), trigger, script_file, guest, limits, share, reuse, grants, refused: None };
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
     resolve(Role::Serve, listen, host, None, given, String::new(), vec![function])
 }
@@ -623,4 +630,19 @@ fn overlaps(functions: &[Function]) -> impl Iterator<Item = Problem> {
         })
     };
     functions.iter().enumerate().filter(|(_, function)| function.refused.is_none()).filter_map(clash)
+}
+
+/// Notes each share that is written in a file, or in an app setting, and is larger than the pool.
+fn note_large_shares(files: &[(String, Option<Share>)], setting: Option<Share>, pool: u32, problems: &mut Problems) {
+    let remedy = format!("is more than pool.size ({pool}): lower it, leave it out, or raise pool.size");
+    let larger = |share: Option<Share>| match share {
+        Some(Share::Slots(slots)) if slots > pool => Some(slots),
+        _ => None,
+    };
+    for (file, slots) in files.iter().filter_map(|(file, share)| Some((file, larger(*share)?))) {
+        problems.add(file, "flexwasm.pool.share", Some(&slots.into()), &*remedy);
+    }
+    if larger(setting).is_some() {
+        problems.add(section::APP_SETTINGS, "flexwasm__pool__share", None, remedy);
+    }
 }

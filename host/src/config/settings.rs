@@ -8,6 +8,7 @@ use super::section::Section;
 use super::source::GUEST_KEYS;
 use super::units;
 use serde_json::Value;
+use std::fmt;
 use std::time::Duration;
 use tracing::Level;
 
@@ -30,7 +31,8 @@ pub const HOST_KEYS: [&str; 14] = [
 ];
 
 /// Keys that `function.json` may override.
-pub const FUNCTION_KEYS: [&str; 20] = [
+pub const FUNCTION_KEYS: [&str; 21] = [
+    "pool.share",
     "pool.reuse",
     "pool.idleTimeout",
     "limits.timeout",
@@ -140,6 +142,42 @@ impl Default for Reuse {
     }
 }
 
+/// `pool.share`: the most slots of the pool that one function may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// That many.
+    Slots(u32),
+    /// Percent of `pool.size`, 1 to 100.
+    Percent(u32),
+}
+
+impl Share {
+    /// The share in a pool of `size` slots, or of a queue in proportion: rounded up, so at least 1 of a pool that has any.
+    pub fn of(self, size: u32) -> u32 {
+        match self {
+            Self::Slots(slots) => slots.min(size),
+            Self::Percent(percent) => {
+                u32::try_from((u64::from(size) * u64::from(percent)).div_ceil(100)).expect("no more than size")
+            }
+        }
+    }
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self::Percent(100)
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slots(slots) => slots.fmt(f),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
 /// Which diagnostic headers an answer carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Headers {
@@ -165,6 +203,8 @@ pub enum LogRequests {
 /// What one source says about one function, or about all of them.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct FunctionPatch {
+    /// `pool.share`.
+    pub share: Option<Share>,
     /// `pool.reuse`.
     pub reuse: Option<u32>,
     idle_timeout: Option<Duration>,
@@ -197,6 +237,7 @@ impl FunctionPatch {
     /// Takes the keys that belong to a function.
     pub fn read(section: &mut Section<'_>) -> Self {
         Self {
+            share: section.take("pool.share", share),
             reuse: section.take("pool.reuse", |value| count(value, 1, MAX_REUSE)),
             idle_timeout: section.take("pool.idleTimeout", duration),
             timeout: section.take("limits.timeout", duration),
@@ -228,6 +269,7 @@ impl FunctionPatch {
     /// This source's word where it says something, else the weaker one's.
     pub fn over(&self, weaker: &Self) -> Self {
         Self {
+            share: self.share.or(weaker.share),
             reuse: self.reuse.or(weaker.reuse),
             idle_timeout: self.idle_timeout.or(weaker.idle_timeout),
             timeout: self.timeout.or(weaker.timeout),
@@ -435,6 +477,16 @@ fn count(value: &Value, least: u32, most: u32) -> Result<u32, String> {
     number
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
+}
+
+fn share(value: &Value) -> Result<Share, String> {
+    let digits = value.as_str().and_then(|text| text.strip_suffix('%')).unwrap_or_default();
+    let percent = || digits.parse().ok().filter(|percent| (1..=100).contains(percent) && !digits.starts_with('+'));
+    match (count(value, 1, MAX_POOL_SIZE), percent()) {
+        (Ok(slots), _) => Ok(Share::Slots(slots)),
+        (_, Some(percent)) => Ok(Share::Percent(percent)),
+        (Err(words), None) => Err(format!("{words}, or a percentage of pool.size from \"1%\" to \"100%\"")),
+    }
 }
 
 /// A list of texts; `what` they are is said where it is anything else.

@@ -128,8 +128,8 @@ impl Refused {
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let reason = match refusal {
-            Refusal::QueueFull { .. } => "queue-full",
-            Refusal::WaitedTooLong { .. } => "waited-too-long",
+            Refusal::QueueFull { .. } | Refusal::ShareFull { .. } => "queue-full",
+            Refusal::WaitedTooLong { .. } | Refusal::WaitedForShare { .. } => "waited-too-long",
             Refusal::Closed => "shutting-down",
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, refusal.to_string()).with(RETRY_AFTER, 1)

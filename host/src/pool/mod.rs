@@ -1,9 +1,10 @@
 //! The pool: how many invocations run at the same time, who waits, and who is turned away.
 //!
 //! [`Pool::admit`] gives a [`Lease`], the right to run one invocation in one slot, or a [`Refusal`]. An admission needs a
-//! free slot *and* the guest's initial memory within `limits.totalMemory`; who does not get both waits in one queue,
-//! first come first served, bounded in length and time. A lease is a value: dropping it frees the slot and admits the
-//! next in line. Whoever waits and goes away leaves the queue at once.
+//! free slot *and* the guest's initial memory within `limits.totalMemory`, and that its function does not hold its whole
+//! share of the slots (`pool.share`). An invocation that does not get all three waits in the [`queue`], first come first
+//! served, bounded in length and time. A lease is a value: dropping it frees the slot and admits the next in line. An
+//! invocation that waits and goes away leaves the queue at once.
 //!
 //! Where `pool.reuse` allows it, an instance that has answered stays in its slot, *parked*, for the next request to the
 //! same guest. Parked instances give way: an admission that finds no free slot, or no memory, evicts the one that has
@@ -12,17 +13,19 @@
 mod fault;
 mod p3;
 mod parked;
+mod queue;
 mod run;
 mod trial;
 
 pub use fault::Fault;
 pub use run::{Call, Reply, ReplyBody, Timings};
 
+use crate::config::settings::Share;
 use crate::guest::Guest;
 use crate::sandbox::limits::{Budget, Reservation};
 use parked::Parked;
+use queue::Queue;
 use run::Instance;
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -53,9 +56,30 @@ pub enum Refusal {
         /// Queue length.
         queue_length: u32,
     },
+    /// As many of its function wait as may wait.
+    #[error(
+        "all {share} instances that this function may have at once (pool.share) are busy and {waiting} of its requests are waiting"
+    )]
+    ShareFull {
+        /// The function's share of the slots.
+        share: u32,
+        /// How many of it wait.
+        waiting: usize,
+    },
     /// It has waited as long as it may.
     #[error("no instance became free within {} ms", waited.as_millis())]
     WaitedTooLong {
+        /// How long it waited.
+        waited: Duration,
+    },
+    /// It has waited as long as it may for its function's share.
+    #[error(
+        "none of the {share} instances that this function may have at once (pool.share) became free within {} ms",
+        waited.as_millis()
+    )]
+    WaitedForShare {
+        /// The function's share of the slots.
+        share: u32,
         /// How long it waited.
         waited: Duration,
     },
@@ -79,6 +103,10 @@ pub struct Occupancy {
 
 /// What the pool needs to know of a guest.
 pub trait Tenant {
+    /// The name of its function, whose guests have one share of the pool together.
+    fn function(&self) -> &str;
+    /// The most slots that the function may hold.
+    fn share(&self) -> Share;
     /// Bytes of memory that an instance has from the start.
     fn initial_memory(&self) -> u64;
     /// How long one of its instances may stay parked.
@@ -88,6 +116,14 @@ pub trait Tenant {
 }
 
 impl Tenant for Guest {
+    fn function(&self) -> &str {
+        &self.policy.function
+    }
+
+    fn share(&self) -> Share {
+        self.policy.share
+    }
+
     fn initial_memory(&self) -> u64 {
         self.initial_memory
     }
@@ -128,16 +164,8 @@ struct State<G: Tenant, I> {
     parked: Parked<G, I>,
     /// When [`Pool::retire_idle`] looks again.
     look_again: Option<Instant>,
-    waiting: VecDeque<Waiting<G, I>>,
-    /// Counts those who wait, to tell them apart.
-    tickets: u64,
+    queue: Queue<G, oneshot::Sender<Lease<G, I>>>,
     closed: bool,
-}
-
-struct Waiting<G: Tenant, I> {
-    ticket: u64,
-    guest: Arc<G>,
-    answer: oneshot::Sender<Lease<G, I>>,
 }
 
 impl<G: Tenant, I> Pool<G, I> {
@@ -147,8 +175,7 @@ impl<G: Tenant, I> Pool<G, I> {
             free: (0..size.slots).rev().collect(),
             parked: Parked::new(),
             look_again: None,
-            waiting: VecDeque::new(),
-            tickets: 0,
+            queue: Queue::new(size.slots, size.queue_length),
             closed: false,
         };
         Self(Arc::new(Shared {
@@ -174,30 +201,28 @@ impl<G: Tenant, I> Pool<G, I> {
             if state.closed {
                 return Err(Refusal::Closed);
             }
-            // Nobody overtakes those who wait already.
-            if state.waiting.is_empty()
+            if state.queue.is_next(guest)
                 && let Some(lease) = self.0.try_lease(&mut state, guest)
             {
                 return Ok(lease);
             }
-            let Size { slots, queue_length, .. } = self.0.size;
-            if state.waiting.len() >= queue_length as usize {
-                return Err(Refusal::QueueFull { slots, queue_length });
-            }
+            state.queue.room(guest)?;
             let (answer, receiver) = oneshot::channel();
-            state.tickets += 1;
-            let ticket = state.tickets;
-            state.waiting.push_back(Waiting { ticket, guest: Arc::clone(guest), answer });
-            (Instant::now(), Place { shared: &self.0, ticket: Some(ticket), receiver })
+            let ticket = state.queue.push(guest, answer);
+            (Instant::now(), Place { shared: &self.0, guest, ticket, receiver })
         };
         let until = deadline.min(arrived + self.0.size.queue_timeout);
         match timeout_at(until, &mut place.receiver).await {
-            Ok(Ok(lease)) => {
-                place.ticket = None;
-                Ok(lease)
-            }
+            Ok(Ok(lease)) => Ok(lease),
             Ok(Err(_)) => Err(Refusal::Closed),
-            Err(_) => Err(Refusal::WaitedTooLong { waited: arrived.elapsed() }),
+            Err(_) => {
+                let waited = arrived.elapsed();
+                let share = self.0.state().queue.waits_for_share(place.ticket, guest);
+                Err(match share {
+                    Some(share) => Refusal::WaitedForShare { share, waited },
+                    None => Refusal::WaitedTooLong { waited },
+                })
+            }
         }
     }
 
@@ -205,7 +230,7 @@ impl<G: Tenant, I> Pool<G, I> {
     pub fn close(&self) {
         let mut state = self.0.state();
         state.closed = true;
-        state.waiting.clear();
+        state.queue.clear();
         while state.evict() {}
     }
 
@@ -247,7 +272,7 @@ impl<G: Tenant, I> Pool<G, I> {
         let state = self.0.state();
         let count = |length| u32::try_from(length).expect("bounded by the configuration");
         let (slots, parked) = (self.0.size.slots, count(state.parked.len()));
-        Occupancy { slots, busy: slots - count(state.free.len()) - parked, parked, waiting: count(state.waiting.len()) }
+        Occupancy { slots, busy: slots - count(state.free.len()) - parked, parked, waiting: count(state.queue.len()) }
     }
 }
 
@@ -267,6 +292,7 @@ impl<G: Tenant, I> Shared<G, I> {
             spare: None,
         };
         if let Some((slot, instance)) = state.parked.take(guest) {
+            state.queue.hold(guest);
             return Some(lease(slot, Some(instance), None));
         }
         if state.free.is_empty() && !state.evict() {
@@ -280,16 +306,16 @@ impl<G: Tenant, I> Shared<G, I> {
                 return None;
             }
         };
-        Some(lease(state.free.pop()?, None, Some(reservation)))
+        let slot = state.free.pop()?;
+        state.queue.hold(guest);
+        Some(lease(slot, None, Some(reservation)))
     }
 
-    /// Takes a slot back, with the instance in it if that is to be parked, and admits whoever waits.
-    fn release(self: &Arc<Self>, slot: u32, parked: Option<(&Arc<G>, I)>) {
-        // A lease that nobody takes any more comes back here when it is dropped, so never under the lock.
-        let mut orphans = Vec::new();
+    /// Takes a slot back, with the instance in it if that is to be parked, and admits those that wait.
+    fn release(self: &Arc<Self>, guest: &Arc<G>, slot: u32, parked: Option<I>) {
         let mut state = self.state();
         match parked {
-            Some((guest, instance)) if !state.closed && !guest.is_outdated() => {
+            Some(instance) if !state.closed && !guest.is_outdated() => {
                 let now = Instant::now();
                 let until = now + guest.idle_timeout();
                 state.parked.park(guest, slot, instance, now, until);
@@ -303,10 +329,17 @@ impl<G: Tenant, I> Shared<G, I> {
                 state.free.push(slot);
             }
         }
-        while let Some(next) = state.waiting.front() {
-            let guest = Arc::clone(&next.guest);
+        state.queue.release(guest);
+        self.admit_waiting(state);
+    }
+
+    /// Gives leases to those that wait, for as long as there are any.
+    fn admit_waiting(self: &Arc<Self>, mut state: MutexGuard<'_, State<G, I>>) {
+        // A lease that nobody takes any more is released when it is dropped, so never under the lock.
+        let mut orphans = Vec::new();
+        while let Some(guest) = state.queue.front().map(Arc::clone) {
             let Some(lease) = self.try_lease(&mut state, &guest) else { break };
-            let next = state.waiting.pop_front().expect("it was at the front just now");
+            let next = state.queue.pop_front().expect("it was at the front just now");
             orphans.extend(next.answer.send(lease).err());
         }
         drop(state);
@@ -326,16 +359,18 @@ impl<G: Tenant, I> State<G, I> {
 
 /// A place in the queue; dropping it gives it up.
 struct Place<'a, G: Tenant, I> {
-    shared: &'a Shared<G, I>,
-    /// None once it has been called up.
-    ticket: Option<u64>,
+    shared: &'a Arc<Shared<G, I>>,
+    guest: &'a Arc<G>,
+    ticket: u64,
     receiver: oneshot::Receiver<Lease<G, I>>,
 }
 
 impl<G: Tenant, I> Drop for Place<'_, G, I> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            self.shared.state().waiting.retain(|waiting| waiting.ticket != ticket);
+        let mut state = self.shared.state();
+        if state.queue.remove(self.ticket, self.guest) {
+            // It may have stood before others that have room.
+            self.shared.admit_waiting(state);
         }
     }
 }
@@ -372,7 +407,7 @@ impl<G: Tenant, I> Drop for Lease<G, I> {
             self.instance = None;
             return;
         }
-        self.shared.release(self.slot, self.instance.take().map(|instance| (&self.guest, instance)));
+        self.shared.release(&self.guest, self.slot, self.instance.take());
     }
 }
 
@@ -382,6 +417,14 @@ mod tests {
 
     /// A guest by its initial memory.
     impl Tenant for u64 {
+        fn function(&self) -> &'static str {
+            "function"
+        }
+
+        fn share(&self) -> Share {
+            Share::default()
+        }
+
         fn initial_memory(&self) -> u64 {
             *self
         }
@@ -480,6 +523,128 @@ mod tests {
         drop(large);
         let (second, third) = (second.await.expect("memory"), third.await.expect("memory"));
         assert_ne!(second.slot, third.slot);
+    }
+
+    #[tokio::test]
+    async fn one_that_leaves_makes_way_for_those_behind_it() {
+        let [large, medium, small] = [90, 20, 1].map(Arc::new);
+        let pool = pool(4, 4);
+        let _large = pool.admit(&large, far()).await.expect("free");
+        let mut medium = Box::pin(pool.admit(&medium, far()));
+        let mut small = Box::pin(pool.admit(&small, far()));
+        assert!(waits(&mut medium).await && waits(&mut small).await);
+        drop(medium);
+        drop(small.await.expect("it had room, but for the one before it"));
+    }
+
+    /// A guest by its function and that one's share.
+    struct Sharing(&'static str, Share);
+
+    impl Tenant for Sharing {
+        fn function(&self) -> &str {
+            self.0
+        }
+
+        fn share(&self) -> Share {
+            self.1
+        }
+
+        fn initial_memory(&self) -> u64 {
+            0
+        }
+
+        fn idle_timeout(&self) -> Duration {
+            Duration::from_secs(3600)
+        }
+
+        fn is_outdated(&self) -> bool {
+            false
+        }
+    }
+
+    fn shared_pool(slots: u32, queue_length: u32) -> (Pool<Sharing, ()>, Arc<Sharing>, Arc<Sharing>) {
+        let size = Size { slots, queue_length, queue_timeout: Duration::from_millis(40), total_memory: 0 };
+        let functions = [Sharing("greedy", Share::Percent(50)), Sharing("modest", Share::default())].map(Arc::new);
+        let [greedy, modest] = functions;
+        (Pool::new(size), greedy, modest)
+    }
+
+    #[tokio::test]
+    async fn a_function_that_holds_its_share_waits_and_blocks_nobody() {
+        let (pool, greedy, modest) = shared_pool(4, 8);
+        let held =
+            [pool.admit(&greedy, far()).await.expect("1 of 2"), pool.admit(&greedy, far()).await.expect("2 of 2")];
+        // The next generation of the function has no share of its own.
+        let next = Arc::new(Sharing("greedy", Share::Percent(50)));
+        let mut aside = [&greedy, &next].map(|guest| Box::pin(pool.admit(guest, far())));
+        assert!(waits(&mut aside[0]).await && waits(&mut aside[1]).await);
+
+        let first = pool.admit(&modest, far()).await.expect("nobody is in its way");
+        let _second = pool.admit(&modest, far()).await.expect("the last slot");
+        let mut third = Box::pin(pool.admit(&modest, far()));
+        assert!(waits(&mut third).await);
+        assert_eq!(pool.occupancy(), Occupancy { slots: 4, busy: 4, parked: 0, waiting: 3 });
+
+        // A slot of the others goes to the others, though the greedy one has waited longer.
+        drop(first);
+        let third = third.await.expect("the slot that became free");
+        let mut fourth = Box::pin(pool.admit(&modest, far()));
+        assert!(waits(&mut fourth).await);
+        // With one of its own back, its first stands where it would have stood all the time.
+        let [one, two] = held;
+        drop(one);
+        let [longest, mut shorter] = aside;
+        let _longest = longest.await.expect("its function has room again");
+        assert!(waits(&mut shorter).await && waits(&mut fourth).await);
+        drop(third);
+        let _fourth = fourth.await.expect("not the greedy one's, which holds its share");
+        drop(two);
+        drop(shorter.await.expect("room again"));
+    }
+
+    #[tokio::test]
+    async fn a_function_fills_no_more_of_the_queue_than_of_the_pool() {
+        let (pool, greedy, modest) = shared_pool(2, 3);
+        let _greedy = pool.admit(&greedy, far()).await.expect("1 of 1");
+        let _modest = pool.admit(&modest, far()).await.expect("the last slot");
+        let mut waiting = [&greedy, &greedy, &modest].map(|guest| Box::pin(pool.admit(guest, far())));
+        assert!(waits(&mut waiting[0]).await && waits(&mut waiting[1]).await);
+        let refused = pool.admit(&greedy, far()).await.err().expect("its half of the queue is full");
+        assert_eq!(refused, Refusal::ShareFull { share: 1, waiting: 2 });
+        assert!(refused.to_string().contains("(pool.share)"), "{refused}");
+        assert!(waits(&mut waiting[2]).await);
+        assert!(matches!(pool.admit(&modest, far()).await.err(), Some(Refusal::QueueFull { .. })));
+        let [first, ..] = waiting;
+        assert!(matches!(first.await.err(), Some(Refusal::WaitedForShare { share: 1, .. })));
+    }
+
+    #[tokio::test]
+    async fn one_that_leaves_gives_its_part_of_the_share_back() {
+        let (pool, greedy, modest) = shared_pool(2, 8);
+        let slots = [pool.admit(&modest, far()).await.expect("free"), pool.admit(&modest, far()).await.expect("free")];
+        // The first waits for a slot, the others for their share.
+        let [mut first, mut second, mut third] = [(); 3].map(|()| Box::pin(pool.admit(&greedy, far())));
+        assert!(waits(&mut first).await && waits(&mut second).await && waits(&mut third).await);
+        drop(second);
+        drop(first);
+        let [slot, _other] = slots;
+        drop(slot);
+        drop(third.await.expect("it moved up"));
+        drop(pool.admit(&greedy, far()).await.expect("nothing of the share is lost"));
+        pool.close();
+        assert_eq!(pool.occupancy().waiting, 0);
+    }
+
+    #[tokio::test]
+    async fn a_parked_instance_is_no_part_of_the_share() {
+        let (pool, greedy, modest) = shared_pool(2, 0);
+        let mut lease = pool.admit(&greedy, far()).await.expect("1 of 1");
+        lease.instance = Some(());
+        drop(lease);
+        assert!(pool.admit(&greedy, far()).await.expect("parked").instance.is_some());
+        let _leases =
+            [pool.admit(&modest, far()).await.expect("free"), pool.admit(&modest, far()).await.expect("evicted")];
+        assert_eq!(pool.occupancy(), Occupancy { slots: 2, busy: 2, parked: 0, waiting: 0 });
     }
 
     #[tokio::test]

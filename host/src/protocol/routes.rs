@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::config::function_json::AuthLevel;
     use crate::config::route::Template;
-    use crate::config::settings::{HostPatch, Limits, Reuse};
+    use crate::config::settings::{HostPatch, Limits, Reuse, Share};
     use crate::config::source::GuestSettings;
     use crate::config::{Circumstances, Grants, serve};
 
@@ -114,6 +114,7 @@ mod tests {
                 script_file: "x.wasm".into(),
                 guest: GuestSettings::default(),
                 limits: Limits::default(),
+                share: Share::default(),
                 reuse: Reuse::default(),
                 grants: Grants::default(),
                 refused: None,

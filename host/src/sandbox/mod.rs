@@ -14,7 +14,7 @@ mod stdio;
 use crate::bindings::flexwasm::host::diagnostics as bindings;
 use crate::config::Grants;
 use crate::config::dirs::Folder;
-use crate::config::settings::{Limits, Reuse};
+use crate::config::settings::{Limits, Reuse, Share};
 use crate::engine::Wasi;
 use crate::observe::machine::Machine;
 use crate::observe::rate::Rate;
@@ -42,6 +42,8 @@ pub struct Policy {
     pub limits: Limits,
     /// What all of them together may write to the log.
     pub log_rate: Rate,
+    /// The most slots that the function may hold.
+    pub share: Share,
     /// How many requests an instance may serve.
     pub reuse: Reuse,
     /// What the guest may use.

@@ -3,7 +3,7 @@
 use crate::support::{App, Host, component, flexwasm, get, guests, output};
 use bytes::Bytes;
 use flexwasm::config::Grants;
-use flexwasm::config::settings::{Limits, Reuse};
+use flexwasm::config::settings::{Limits, Reuse, Share};
 use flexwasm::engine::Size;
 use flexwasm::engines::Engines;
 use flexwasm::guest::artifact::Artifact;
@@ -87,6 +87,7 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
         function: "start".into(),
         log_rate: Rate::new(limits.log_rate),
         limits,
+        share: Share::default(),
         reuse: Reuse::default(),
         grants: Grants::default(),
         client: None,

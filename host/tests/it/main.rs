@@ -25,6 +25,7 @@ mod package;
 mod proxying;
 mod reuse;
 mod sandbox;
+mod share;
 mod shutdown;
 mod sources;
 mod standalone;

@@ -1,0 +1,187 @@
+//! Invocations that wait, and how much of the pool each function holds.
+//!
+//! There is one line, first come first served, of those that wait for a slot or for memory. An invocation of a function that
+//! holds its whole share (`pool.share`), or would with those of its own in the line, waits aside, where it is in nobody's
+//! way. When the function has room again, the longest waiting of these enters the line, at the place that its arrival gives
+//! it. A function may fill no more of the queue than of the pool, so that it cannot take the others' room to wait either.
+//!
+//! A function whose share is the whole pool has no account, and costs nothing here.
+
+use super::{Refusal, Tenant};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// An invocation that waits; it is called up through `A`.
+pub struct Waiting<G, A> {
+    pub guest: Arc<G>,
+    pub answer: A,
+}
+
+/// See the module's documentation.
+pub struct Queue<G, A> {
+    slots: u32,
+    length: u32,
+    /// By ticket, which is the order of arrival.
+    line: BTreeMap<u64, Waiting<G, A>>,
+    accounts: HashMap<Box<str>, Account<G, A>>,
+    tickets: u64,
+}
+
+/// What a function with a share holds and wants. Held and in the line are together never more than the share.
+struct Account<G, A> {
+    /// Leases.
+    held: u32,
+    /// Invocations in the line.
+    in_line: u32,
+    aside: BTreeMap<u64, Waiting<G, A>>,
+}
+
+impl<G, A> Account<G, A> {
+    fn claims(&self) -> u32 {
+        self.held + self.in_line
+    }
+}
+
+impl<G: Tenant, A> Queue<G, A> {
+    /// An empty queue for `length` invocations, before a pool of `slots`.
+    pub fn new(slots: u32, length: u32) -> Self {
+        Self { slots, length, line: BTreeMap::new(), accounts: HashMap::new(), tickets: 0 }
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.line.len() + self.accounts.values().map(|account| account.aside.len()).sum::<usize>()
+    }
+
+    /// Whether an invocation of `guest` need not let others go first.
+    pub fn is_next(&self, guest: &G) -> bool {
+        self.line.is_empty() && self.is_within_share(guest)
+    }
+
+    /// Whether one more invocation of `guest` may wait.
+    ///
+    /// # Errors
+    /// [`Refusal::ShareFull`], [`Refusal::QueueFull`].
+    pub fn room(&self, guest: &G) -> Result<(), Refusal> {
+        if let Some((share, account)) = self.share(guest).zip(self.accounts.get(guest.function())) {
+            let most = (u64::from(self.length) * u64::from(share)).div_ceil(u64::from(self.slots));
+            let waiting = account.in_line as usize + account.aside.len();
+            if waiting as u64 >= most {
+                return Err(Refusal::ShareFull { share, waiting });
+            }
+        }
+        if self.len() >= self.length as usize {
+            return Err(Refusal::QueueFull { slots: self.slots, queue_length: self.length });
+        }
+        Ok(())
+    }
+
+    /// Lets an invocation wait, and answers its ticket.
+    pub fn push(&mut self, guest: &Arc<G>, answer: A) -> u64 {
+        self.tickets += 1;
+        let waiting = Waiting { guest: Arc::clone(guest), answer };
+        let within = self.is_within_share(guest);
+        let ticket = self.tickets;
+        match self.account(guest) {
+            Some(account) if !within => drop(account.aside.insert(ticket, waiting)),
+            account => {
+                account.into_iter().for_each(|account| account.in_line += 1);
+                self.line.insert(ticket, waiting);
+            }
+        }
+        ticket
+    }
+
+    /// The guest of the next in line.
+    pub fn front(&self) -> Option<&Arc<G>> {
+        self.line.first_key_value().map(|(_, waiting)| &waiting.guest)
+    }
+
+    /// Takes the next in line, which has been given a lease.
+    pub fn pop_front(&mut self) -> Option<Waiting<G, A>> {
+        let (_, waiting) = self.line.pop_first()?;
+        self.leave_line(&waiting.guest);
+        Some(waiting)
+    }
+
+    /// Gives up a place, if it is still taken. Answers whether it was one in the line, so that others have moved up.
+    pub fn remove(&mut self, ticket: u64, guest: &G) -> bool {
+        if self.line.remove(&ticket).is_some() {
+            self.leave_line(guest);
+            return true;
+        }
+        if let Some(account) = self.account(guest) {
+            account.aside.remove(&ticket);
+        }
+        false
+    }
+
+    /// The share that the invocation waits for, if that is what it waits for.
+    pub fn waits_for_share(&self, ticket: u64, guest: &G) -> Option<u32> {
+        let account = self.accounts.get(guest.function())?;
+        account.aside.contains_key(&ticket).then(|| self.share(guest)).flatten()
+    }
+
+    /// Counts a lease.
+    pub fn hold(&mut self, guest: &G) {
+        if let Some(account) = self.account(guest) {
+            account.held += 1;
+        }
+    }
+
+    /// A lease is back.
+    pub fn release(&mut self, guest: &G) {
+        if let Some(account) = self.account(guest) {
+            account.held -= 1;
+        }
+        self.call_in(guest);
+    }
+
+    /// Drops everyone that waits.
+    pub fn clear(&mut self) {
+        self.line.clear();
+        for account in self.accounts.values_mut() {
+            account.in_line = 0;
+            account.aside.clear();
+        }
+    }
+
+    fn leave_line(&mut self, guest: &G) {
+        if let Some(account) = self.account(guest) {
+            account.in_line -= 1;
+        }
+        self.call_in(guest);
+    }
+
+    /// Lets those enter the line that their function has room for.
+    fn call_in(&mut self, guest: &G) {
+        let Some(share) = self.share(guest) else { return };
+        let Some(account) = self.accounts.get_mut(guest.function()) else { return };
+        while account.claims() < share
+            && let Some((ticket, waiting)) = account.aside.pop_first()
+        {
+            account.in_line += 1;
+            self.line.insert(ticket, waiting);
+        }
+    }
+
+    /// The most slots that the guest's function may hold, if that is not all of them.
+    fn share(&self, guest: &G) -> Option<u32> {
+        Some(guest.share().of(self.slots)).filter(|share| *share < self.slots)
+    }
+
+    fn is_within_share(&self, guest: &G) -> bool {
+        let Some(share) = self.share(guest) else { return true };
+        self.accounts.get(guest.function()).is_none_or(|account| account.claims() < share)
+    }
+
+    /// None where the function may hold the whole pool.
+    fn account(&mut self, guest: &G) -> Option<&mut Account<G, A>> {
+        self.share(guest)?;
+        let name = guest.function();
+        if !self.accounts.contains_key(name) {
+            self.accounts.insert(name.into(), Account { held: 0, in_line: 0, aside: BTreeMap::new() });
+        }
+        self.accounts.get_mut(name)
+    }
+}
