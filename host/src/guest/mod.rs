@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod cache;
 pub mod compiled;
 pub mod compiler;
+pub mod experience;
 pub mod footprint;
 pub mod interfaces;
 pub mod published;
@@ -16,6 +17,7 @@ use crate::sandbox::{Policy, Sandbox};
 use artifact::{Artifact, NoArtifact};
 use compiled::{Digest, Unusable};
 use compiler::Compiler;
+use experience::Experience;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,6 +48,8 @@ pub struct Guest {
     pub engine: Engine,
     /// Its memory, in the slots of the engine.
     pub image: Arc<Image>,
+    /// Whether its instances can be used again.
+    pub experience: Experience,
     /// Another has taken its place.
     outdated: AtomicBool,
 }
@@ -198,7 +202,8 @@ impl Loader {
         let (digest, engine) = (hexadecimal(&artifact.digest).into(), engine.clone());
         let imports = artifact.interfaces.imports.clone().into();
         let (image, outdated) = (engine.image(initial_memory), AtomicBool::new(false));
-        Ok(Guest { policy, pre, digest, imports, generation, initial_memory, engine, image, outdated })
+        let experience = Experience::default();
+        Ok(Guest { policy, pre, digest, imports, generation, initial_memory, engine, image, experience, outdated })
     }
 }
 
@@ -214,6 +219,7 @@ impl Guest {
             initial_memory: self.initial_memory,
             engine: self.engine.clone(),
             image: Arc::clone(&self.image),
+            experience: Experience::default(),
             outdated: AtomicBool::new(false),
         }
     }

@@ -15,12 +15,13 @@ use crate::observe::text::Text;
 use crate::pool::Timings;
 use crate::sandbox::Identity;
 use crate::sandbox::hit::Hit;
+use crate::sandbox::leftovers::NotParked;
 use http::request::Parts;
 use http::uri::Uri;
 use http::{Method, StatusCode};
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
@@ -105,6 +106,8 @@ pub struct Closing {
     pub queued: Duration,
     /// Which instance ran it, and how long its parts took.
     pub ran: Option<(Identity, Timings)>,
+    /// Why its instance is not parked, where it might have been.
+    pub not_parked: Option<Arc<OnceLock<NotParked>>>,
     /// Bytes of the answer's body.
     pub sent: u64,
     /// How it ended; a line that nobody gave an outcome tells of a client that left, or of the end of the drain.
@@ -126,6 +129,7 @@ impl Closing {
             status: None,
             queued: Duration::ZERO,
             ran: None,
+            not_parked: None,
             sent: 0,
             outcome: Outcome::ClientGone,
             cut_off,
@@ -180,6 +184,9 @@ impl Closing {
             line.add(" served=").number(*served).add(" generation=").number(*generation);
             line.add(" digest=").add(&digest[..12]);
             line.add(" instantiate_ms=").millis(timings.instantiate).add(" head_ms=").millis(timings.head);
+        }
+        if let Some(why) = self.not_parked.as_ref().and_then(|why| why.get()) {
+            line.add(" not_parked=").add(why.word());
         }
         line.add(" queue_ms=").millis(self.queued).add(" total_ms=").millis(total);
         line.add(" sent_bytes=").number(self.sent);

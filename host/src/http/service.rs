@@ -158,11 +158,12 @@ impl Service {
             Err(refused) => return refused.response(closing),
         };
 
-        let Reply { mut head, body, identity, timings } = reply;
+        let Reply { mut head, body, identity, timings, not_parked } = reply;
         respond::remove_annotations(&mut head.headers);
         respond::annotate(&mut head.headers, self.config.headers, &identity, &self.machine, closing.queued, timings);
         closing.status = Some(head.status);
         closing.ran = Some((identity, timings));
+        closing.not_parked = not_parked;
         let bodiless = is_bodiless(is_head, head.status);
         exchange.answer(deadline, version == Version::HTTP_10 && length.is_none() && whole.is_none());
         let sending = Sending {

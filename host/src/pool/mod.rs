@@ -22,12 +22,13 @@ pub use run::{Call, Reply, ReplyBody, Timings};
 
 use crate::config::settings::Share;
 use crate::guest::Guest;
+use crate::sandbox::leftovers::NotParked;
 use crate::sandbox::limits::{Budget, Reservation};
 use parked::Parked;
 use queue::Queue;
 use run::Instance;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedMutexGuard, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -111,8 +112,8 @@ pub trait Tenant {
     fn initial_memory(&self) -> u64;
     /// How long one of its instances may stay parked.
     fn idle_timeout(&self) -> Duration;
-    /// Whether another has taken its place, so that none of its instances is parked any more.
-    fn is_outdated(&self) -> bool;
+    /// Whether its instances may be parked: not when another guest has taken its place, or when they cannot be used again.
+    fn may_park(&self) -> bool;
 }
 
 impl Tenant for Guest {
@@ -132,8 +133,8 @@ impl Tenant for Guest {
         self.policy.reuse.idle_timeout
     }
 
-    fn is_outdated(&self) -> bool {
-        Self::is_outdated(self)
+    fn may_park(&self) -> bool {
+        !self.is_outdated() && !self.experience.runs_fresh()
     }
 }
 
@@ -255,9 +256,9 @@ impl<G: Tenant, I> Pool<G, I> {
         }
     }
 
-    /// Ends the parked instances of a guest that is outdated; those that run end with their requests.
+    /// Ends the parked instances of a guest of which none may be parked any more; those that run end with their requests.
     pub fn retire(&self, guest: &Arc<G>) {
-        debug_assert!(guest.is_outdated(), "or it would be parked again");
+        debug_assert!(!guest.may_park(), "or it would be parked again");
         // One at a time, so that requests get their turn in between.
         loop {
             let mut state = self.0.state();
@@ -290,6 +291,8 @@ impl<G: Tenant, I> Shared<G, I> {
             instance,
             reservation,
             spare: None,
+            served: 0,
+            not_parked: None,
         };
         if let Some((slot, instance)) = state.parked.take(guest) {
             state.queue.hold(guest);
@@ -315,7 +318,7 @@ impl<G: Tenant, I> Shared<G, I> {
     fn release(self: &Arc<Self>, guest: &Arc<G>, slot: u32, parked: Option<I>) {
         let mut state = self.state();
         match parked {
-            Some(instance) if !state.closed && !guest.is_outdated() => {
+            Some(instance) if !state.closed && guest.may_park() => {
                 let now = Instant::now();
                 let until = now + guest.idle_timeout();
                 state.parked.park(guest, slot, instance, now, until);
@@ -386,6 +389,10 @@ pub struct Lease<G: Tenant = Guest, I = Instance> {
     reservation: Option<Reservation>,
     /// It is not one of the pool's slots: a guest is tried out.
     spare: Option<OwnedMutexGuard<()>>,
+    /// How many requests the instance has been given, with this one.
+    served: u64,
+    /// Where it is noted why the instance is not parked, if that was to be expected.
+    not_parked: Option<Arc<OnceLock<NotParked>>>,
 }
 
 impl<G: Tenant, I> Lease<G, I> {
@@ -433,8 +440,8 @@ mod tests {
             Duration::from_millis(40)
         }
 
-        fn is_outdated(&self) -> bool {
-            *self == OUTDATED
+        fn may_park(&self) -> bool {
+            *self != OUTDATED
         }
     }
 
@@ -557,8 +564,8 @@ mod tests {
             Duration::from_secs(3600)
         }
 
-        fn is_outdated(&self) -> bool {
-            false
+        fn may_park(&self) -> bool {
+            true
         }
     }
 

@@ -7,20 +7,21 @@
 //! a task per request costs 15 to 40 % of throughput (performance.md), and a caller that goes away takes the guest with
 //! it by dropping the future.
 
-use super::Lease;
 use super::fault::Fault;
 use super::p3::{self, Answer, Answered, Asked};
+use super::{Lease, Pool, Tenant as _};
 use crate::engine::{FIRST_YIELD, Stay, TICK, Ticking};
 use crate::guest::{Guest, Handler, chain};
 use crate::outgoing::Cut;
 use crate::sandbox::cpu::metered;
+use crate::sandbox::leftovers::{Leftovers, NotParked};
 use crate::sandbox::{Identity, Sandbox};
 use bytes::{Bytes, BytesMut};
 use http::uri::{Authority, Scheme};
 use http_body::{Body, Frame};
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -52,6 +53,8 @@ pub struct Reply {
     pub identity: Identity,
     /// How long it took until here.
     pub timings: Timings,
+    /// Why the instance is not parked, once the guest has returned; empty where that is as the configuration wants it.
+    pub not_parked: Option<Arc<OnceLock<NotParked>>>,
 }
 
 /// How long the parts of an invocation took.
@@ -103,20 +106,26 @@ impl Instance {
         if self.exited { Fault::Exit(0) } else { missing }
     }
 
-    /// Whether it may be given another request, after those that it has answered.
-    fn is_reusable(&mut self, guest: &Guest) -> bool {
+    /// Makes it ready for another request.
+    ///
+    /// # Errors
+    /// Why it may not be given one.
+    fn clear(&mut self, guest: &Guest) -> Result<(), NotParked> {
         if self.exited {
-            return false;
+            return Err(NotParked::Exited);
         }
         let streams = self.store.concurrent_resource_table().map_or(0, |table| table.iter_mut().count());
         let sandbox = self.store.data_mut();
-        if sandbox.identity().served >= u64::from(guest.policy.reuse.requests) {
-            return false;
-        }
+        let Leftovers { kept, retired } = sandbox.clear(guest.engine.wasi)?;
         // One that leaks would sooner or later fail in the middle of a request.
-        let grown = sandbox.limiter.memory() > guest.initial_memory.max(guest.policy.limits.memory / 2);
-        let held = sandbox.handles() + streams;
-        !grown && held <= *self.held.get_or_insert(held) && !sandbox.holds_exchange()
+        if sandbox.limiter.memory() > guest.initial_memory.max(guest.policy.limits.memory / 2) {
+            return Err(NotParked::Memory);
+        }
+        let held = kept + streams;
+        if held > *self.held.get_or_insert(held) || retired > guest.policy.handles() / 2 {
+            return Err(NotParked::Handles);
+        }
+        Ok(())
     }
 }
 
@@ -209,22 +218,28 @@ impl Lease {
                 },
             }
         });
-        let (head, written) = head.await?.into_parts();
+        let (head, written) = head.await.inspect_err(|fault| self.failed(fault))?.into_parts();
         let timings = Timings { instantiate: instantiated - begun, head: instantiated.elapsed() };
+        let not_parked = self.not_parked.clone();
         let mut body = ReplyBody::new(written, run, self);
         match ended {
             Some(instance) => body.guest_returned(instance)?,
             None => std::future::poll_fn(|cx| Poll::Ready(body.run_ahead(cx))).await?,
         }
-        Ok(Reply { head, body, identity, timings })
+        Ok(Reply { head, body, identity, timings, not_parked })
     }
 
     /// The instance that was parked in this slot, given its next request, or the store for a new one.
     pub(super) fn prepare(&mut self, invocation: Arc<str>) -> Prepared {
+        if self.guest.policy.reuse.requests > 1 {
+            self.not_parked = Some(Arc::default());
+        }
         if let Some(mut parked) = self.instance.take() {
             parked.store.data_mut().begin(invocation);
+            self.served = parked.store.data().identity().served;
             return Prepared::Parked(parked);
         }
+        self.served = 1;
         let guest = &self.guest;
         let identity = Identity {
             instance: self.next_instance(),
@@ -241,8 +256,32 @@ impl Lease {
     /// Parks the instance, or ends it, and frees the slot.
     fn settle(mut self, mut instance: Instance) {
         instance.store.data().end();
-        if instance.is_reusable(&self.guest) {
-            self.instance = Some(instance);
+        let experience = &self.guest.experience;
+        if self.served > 1 {
+            experience.answered_again();
+        }
+        if self.served >= u64::from(self.guest.policy.reuse.requests) || self.spare.is_some() || !self.guest.may_park()
+        {
+            return;
+        }
+        match instance.clear(&self.guest) {
+            Ok(()) => {
+                experience.parked();
+                self.instance = Some(instance);
+            }
+            Err(why) => {
+                experience.not_parked(&self.guest.policy.function, why);
+                if let Some(noted) = &self.not_parked {
+                    let _ = noted.set(why);
+                }
+            }
+        }
+    }
+
+    /// The guest has failed. If its first request in this instance went well, that may be why.
+    fn failed(&self, fault: &Fault) {
+        if self.served == 2 && self.guest.experience.failed_again(&self.guest.policy.function, fault) {
+            Pool(Arc::clone(&self.shared)).retire(&self.guest);
         }
     }
 }
@@ -376,6 +415,9 @@ impl ReplyBody {
 
     /// Ends the guest, and the body with it.
     fn fail(&mut self, fault: Fault) -> Fault {
+        if let Some((_, lease)) = &self.guest {
+            lease.failed(&fault);
+        }
         self.ahead.clear();
         self.finished = true;
         self.guest = None;

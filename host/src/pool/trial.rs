@@ -57,6 +57,8 @@ impl Pool {
             instance: None,
             reservation: Some(reservation.expect("loading refuses a guest with more memory than its limit")),
             spare: Some(spare),
+            served: 0,
+            not_parked: None,
         }
     }
 }

@@ -8,6 +8,7 @@ mod bodies;
 pub mod cpu;
 mod diagnostics;
 pub mod hit;
+pub mod leftovers;
 pub mod limits;
 mod stdio;
 
@@ -21,6 +22,7 @@ use crate::observe::rate::Rate;
 use crate::outgoing::{Client, Cut, Sender};
 use bodies::Bodies;
 use cpu::Meter;
+use leftovers::{Leftovers, NotParked};
 use limits::{Limiter, Reservation};
 use std::sync::Arc;
 use std::time::Instant;
@@ -203,30 +205,16 @@ impl Sandbox {
         self.sender.is_busy()
     }
 
-    /// Whether the guest still holds a part of a request or an answer, or waits for one. A body's stream is never without
-    /// its body.
-    pub fn holds_exchange(&mut self) -> bool {
-        use wasmtime_wasi_http::p2::{body, types};
-        use wasmtime_wasi_http::p3;
-        self.awaits_answer()
-            || self.table.iter_mut().any(|(_, entry)| {
-                entry.is::<p3::Request>()
-                    || entry.is::<p3::Response>()
-                    || entry.is::<types::HostIncomingRequest>()
-                    || entry.is::<body::HostIncomingBody>()
-                    || entry.is::<body::HostFutureTrailers>()
-                    || entry.is::<types::HostResponseOutparam>()
-                    || entry.is::<types::HostOutgoingResponse>()
-                    || entry.is::<body::HostOutgoingBody>()
-                    || entry.is::<types::HostOutgoingRequest>()
-                    || entry.is::<types::HostFutureIncomingResponse>()
-                    || entry.is::<types::HostIncomingResponse>()
-            })
-    }
-
-    /// Resources that the guest holds.
-    pub fn handles(&mut self) -> usize {
-        self.table.iter_mut().count()
+    /// Takes what belongs to finished requests from the guest, and counts what it still holds; see
+    /// [`leftovers::clear`].
+    ///
+    /// # Errors
+    /// Why the instance is not to be used again.
+    pub fn clear(&mut self, wasi: Wasi) -> Result<Leftovers, NotParked> {
+        if self.awaits_answer() {
+            return Err(NotParked::Busy);
+        }
+        leftovers::clear(&mut self.table, wasi == Wasi::P2)
     }
 }
 
@@ -244,6 +232,7 @@ pub fn linker(engine: &wasmtime::Engine, wasi: Wasi) -> wasmtime::Result<Linker<
     io::poll::add_to_linker::<_, Table>(&mut linker, |sandbox| &mut sandbox.table)?;
     io::streams::add_to_linker::<_, Table>(&mut linker, |sandbox| &mut sandbox.table)?;
     bodies::add_to_linker(&mut linker)?;
+    leftovers::add_to_linker(&mut linker)?;
     linker.allow_shadowing(false);
     if wasi == Wasi::P3 {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;

@@ -70,7 +70,7 @@ fn a_function_may_override_the_host() {
 fn an_instance_that_failed_or_kept_something_is_not_used_again() {
     let host = counter(r#"{"reuse": 100}"#);
     // After each misbehaviour the count begins anew; without it the fourth count would be 4.
-    for misbehave in ["?trap=1", "?keep=1", "?grow=1100", "?sleep=700"] {
+    for misbehave in ["?trap=1", "?grow=1100", "?sleep=700"] {
         assert_eq!(counts(&host, &["", ""]), ["1", "2"], "before {misbehave}");
         match misbehave {
             "?trap=1" => assert_eq!(host.get("/api/counter?trap=1").status, 500),
@@ -92,6 +92,79 @@ fn an_instance_that_holds_more_than_after_its_first_request_is_not_used_again() 
     let host = counter(r#"{"reuse": 100}"#);
     // What the first request leaves is the guest's way; what a later one adds is a leak.
     assert_eq!(counts(&host, &["?hoard=2", "", "?hoard=1", ""]), ["1", "2", "3", "1"]);
+    host.line(&["served=3", "not_parked=handles"]);
+}
+
+/// A host with the guest that drops its handles late, at `/api/collector`.
+fn collector(settings: &str) -> impl FnMut(&str) -> (u16, String) {
+    let host = App::new(settings).function("collector", guests::COLLECTOR).start();
+    move |query| {
+        let answer = host.get(&format!("/api/collector{query}"));
+        (answer.status, answer.text())
+    }
+}
+
+#[test]
+fn an_instance_is_used_again_though_it_still_holds_finished_requests() {
+    let mut ask = collector(r#"{"pool": {"reuse": 100}}"#);
+    for expected in 1..=20 {
+        // Now and then the garbage goes, all of it late.
+        let query = if expected % 7 == 0 { "?collect=1" } else { "" };
+        assert_eq!(ask(query), (200, expected.to_string()));
+    }
+}
+
+#[test]
+fn what_belongs_to_a_finished_request_can_only_be_dropped() {
+    let app = App::new(r#"{"pool": {"reuse": 100}}"#).function("collector", guests::COLLECTOR);
+    let host = app.start();
+    // An instance has answered a second request, so it is not the reuse that is taken for the fault.
+    assert_eq!([1, 2].map(|_| host.get("/api/collector").text()), ["1", "2"]);
+    for touch in ["?touch=1", "?read=1", "?fields=1"] {
+        assert_eq!(host.get("/api/collector").status, 200);
+        assert_eq!(host.get(&format!("/api/collector{touch}")).status, 500, "{touch}");
+        assert_eq!(host.get("/api/collector").text(), "1", "after {touch}");
+    }
+    host.line(&["outcome=\"faulted\"", "resource is of another type"]);
+}
+
+#[test]
+fn an_instance_that_would_fill_its_handles_with_finished_requests_is_not_used_again() {
+    let app =
+        App::new(r#"{"pool": {"reuse": 100}, "limits": {"handles": 40}}"#).function("collector", guests::COLLECTOR);
+    let host = app.start();
+    // Five each: with the fifth request there are more than half of the forty.
+    let answers: Vec<_> = (0..6).map(|_| host.get("/api/collector").text()).collect();
+    assert_eq!(answers, ["1", "2", "3", "4", "5", "1"]);
+    host.line(&["served=5", "not_parked=handles"]);
+}
+
+#[test]
+fn what_may_not_outlive_its_request_keeps_an_instance_from_being_used_again() {
+    let app = App::new(r#"{"pool": {"reuse": 1000}}"#).function("collector", guests::COLLECTOR);
+    let host = app.start();
+    let mut client = host.connect();
+    for _ in 0..101 {
+        assert_eq!(client.get("/api/collector?dangling=1").text(), "1");
+    }
+    host.line(&["served=1", "not_parked=resource"]);
+    host.line(&[
+        "WARN",
+        "collector",
+        "pool.reuse is without effect: of 100 instances none",
+        "a body that it has not finished",
+    ]);
+    assert_eq!(host.stdout().iter().filter(|line| line.contains("pool.reuse is without effect")).count(), 1);
+}
+
+#[test]
+fn a_guest_that_fails_its_second_request_is_given_no_third() {
+    let app = App::new(r#"{"pool": {"reuse": 1000}}"#).function("once", guests::ONCE);
+    let host = app.start();
+    let statuses: Vec<_> = (0..6).map(|_| host.get("/api/once").status).collect();
+    assert_eq!(statuses, [200, 500, 200, 200, 200, 200]);
+    host.line(&["WARN", "once", "pool.reuse is without effect", "from now on each request gets a fresh instance"]);
+    assert_eq!(host.stdout().iter().filter(|line| line.contains("pool.reuse is without effect")).count(), 1);
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub use bindings::exports::wasi::http::incoming_handler::Guest;
 pub use bindings::wasi::http::types::{
     Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };
+pub use bindings::wasi::io::poll::Pollable;
 pub use bindings::wasi::io::streams::{InputStream, OutputStream, StreamError};
 
 /// Makes a function the guest's handler.

@@ -9,7 +9,7 @@ static REQUESTS: AtomicU32 = AtomicU32::new(0);
 fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
     let served = REQUESTS.fetch_add(1, Ordering::Relaxed) + 1;
     let asked = |name| number(&request, name);
-    let (grow, hoard, keep, sleep) = (asked("grow"), asked("hoard"), asked("keep"), asked("sleep"));
+    let (grow, hoard, sleep) = (asked("grow"), asked("hoard"), asked("sleep"));
     assert!(asked("trap").is_none(), "asked to");
     if let Some(pages) = grow {
         std::mem::forget(vec![0_u8; usize::try_from(pages << 16).expect("it fits")]);
@@ -18,9 +18,6 @@ fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
         std::mem::forget(Fields::new());
     }
     std::thread::sleep(std::time::Duration::from_millis(sleep.unwrap_or(0)));
-    if keep.is_some() {
-        std::mem::forget(request);
-    }
     respond(outparam, 200, &[], served.to_string().as_bytes());
 }
 
