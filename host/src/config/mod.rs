@@ -419,7 +419,8 @@ pub fn serve(guest: PathBuf, host: &HostPatch, grants: Grants, given: &Circumsta
     let (share, reuse) = (host.function.share.unwrap_or_default(), host.function.reuse());
     let trigger = Trigger::Http { route: route::Template::everything(), methods: None, auth: AuthLevel::Anonymous };
     let (script_file, guest) = (guest, GuestSettings::default());
-    let function = Function { name: "serve".into(), trigger, script_file, guest, limits, share, reuse, grants, refused: None };
+    let function =
+        Function { name: "serve".into(), trigger, script_file, guest, limits, share, reuse, grants, refused: None };
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
     resolve(Role::Serve, listen, host, None, given, String::new(), vec![function])
 }

@@ -122,13 +122,14 @@ impl ResourceLimiter for Limiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, most: Option<usize>) -> wasmtime::Result<bool> {
-        if most.is_some_and(|most| desired > most) {
-            self.hit = None;
-            return Ok(false);
-        }
         let wanted = self.tables + (desired - current) as u64;
+        // First ours: what wasmtime calls the table's maximum is the engine's own where the component declares none.
         if wanted > u64::from(self.table_limit) {
             self.hit = Some(Hit::TableElements(self.table_limit));
+            return Ok(false);
+        }
+        if most.is_some_and(|most| desired > most) {
+            self.hit = None;
             return Ok(false);
         }
         self.tables = wanted;
