@@ -14,8 +14,8 @@ import azure
 
 ROOT = Path(__file__).parents[2]
 TESTS = Path(__file__).parent
-# Made by `cargo xtask package`.
-PACKAGE = ROOT / "dist/flexwasm.zip"
+# Made by `cargo xtask package --for-tests`.
+PACKAGE = ROOT / "target/package-test/flexwasm.zip"
 
 
 def change_package(path, host_json=None, mode=None):
@@ -54,7 +54,7 @@ class World:
             shutil.copy(ROOT / source, self.app / source)
         for source in ["host/src", "guest", "wit"]:
             (self.app / source).mkdir()
-        assert PACKAGE.exists(), "there is no package to deploy: make it with `cargo xtask package`"
+        assert PACKAGE.exists(), "there is no package to deploy: make it with `cargo xtask package --for-tests`"
         self.bin = folder / "bin"
         self.bin.mkdir()
         # deploy.sh's pauses cost nothing, but for the one that only tells the time.

@@ -58,43 +58,55 @@ pub fn run(language: Language) -> Result<()> {
 
 /// Builds the guest, if it has not been built from these very sources, and answers its file.
 pub fn build(language: Language) -> Result<PathBuf> {
-    let (name, (place, script)) = (language.name(), language.source());
-    let sources = root().join("examples").join(place);
-    let state = state(&[&sources, &root().join("wit")])?;
+    let (place, script) = language.source();
+    make(language.name(), place, &root().join("examples").join(place).join(script), "guest")
+}
+
+/// The same for the benchmark guest of this script in benches/, such as `guest-js/direct.js`; the tools are the demonstration's.
+pub fn build_benchmark(script: &str) -> Result<PathBuf> {
+    let place = script.split('/').next().unwrap_or_default();
+    let name = format!("bench-{}", script.replace(['/', '.'], "-"));
+    make(&name, place, &root().join("benches").join(script), "plain-guest")
+}
+
+/// Makes a component of a script, for a world of wit/, with the tools that `examples/PLACE` names.
+fn make(name: &str, place: &str, script: &Path, world: &str) -> Result<PathBuf> {
+    let tools = root().join("examples").join(place);
+    let state = state(&[script, &tools, &root().join("wit")])?;
     let folder = root().join(FOLDER);
     let (guest, stamp) = (folder.join(name).with_extension("wasm"), folder.join(name).with_extension("state"));
     if guest.exists() && fs::read_to_string(&stamp).is_ok_and(|built| built == state) {
         return Ok(guest);
     }
+    println!("building the guest {}", script.strip_prefix(root()).unwrap_or(script).display());
     let workshop = folder.join(place);
     fs::create_dir_all(&workshop).with_context(|| format!("cannot make {}", workshop.display()))?;
     let staged = workshop.join("guest.wasm");
-    match language {
-        Language::Python => python(&sources, &workshop, &staged)?,
-        _ => javascript(&sources, script, &workshop, &staged)?,
+    if script.extension().is_some_and(|extension| extension == "py") {
+        python(&tools, script, world, &workshop, &staged)?;
+    } else {
+        javascript(&tools, script, world, &workshop, &staged)?;
     }
     fs::rename(&staged, &guest)?;
     fs::write(&stamp, state)?;
     Ok(guest)
 }
 
-fn javascript(sources: &Path, script: &str, workshop: &Path, guest: &Path) -> Result<()> {
-    println!("building the guest {script}");
-    setup::node(&sources.join("package.json"), workshop)?;
+fn javascript(tools: &Path, script: &Path, world: &str, workshop: &Path, guest: &Path) -> Result<()> {
+    setup::node(tools, workshop)?;
     // Node looks for packages beside the script that wants them.
-    fs::copy(sources.join("build.mjs"), workshop.join("build.mjs"))?;
+    fs::copy(tools.join("build.mjs"), workshop.join("build.mjs"))?;
     let mut node = Command::new("node");
-    node.arg("build.mjs").arg(sources.join(script)).arg(root().join("wit")).arg("guest").arg(guest);
+    node.arg("build.mjs").arg(script).arg(root().join("wit")).arg(world).arg(guest);
     execute(node.current_dir(workshop))
 }
 
-fn python(sources: &Path, workshop: &Path, guest: &Path) -> Result<()> {
-    println!("building the guest in Python");
-    let environment = setup::python(&sources.join("requirements.txt"), workshop)?;
+fn python(tools: &Path, script: &Path, world: &str, workshop: &Path, guest: &Path) -> Result<()> {
+    let environment = setup::python(&tools.join("requirements.txt"), workshop)?;
     // Python writes its cache beside what it reads.
-    fs::copy(sources.join("app.py"), workshop.join("app.py"))?;
+    fs::copy(script, workshop.join("app.py"))?;
     let mut componentize = Command::new(environment.join("bin/componentize-py"));
-    componentize.arg("--quiet").arg("--wit-path").arg(root().join("wit")).args(["--world", "guest", "componentize"]);
+    componentize.arg("--quiet").arg("--wit-path").arg(root().join("wit")).args(["--world", world, "componentize"]);
     execute(componentize.args(["app", "--output"]).arg(guest).current_dir(workshop))
 }
 

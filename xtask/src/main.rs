@@ -18,6 +18,7 @@ mod stats;
 mod swaps;
 mod table;
 mod test;
+mod toolchain;
 mod watch;
 
 use anyhow::{Context as _, Result, bail};
@@ -46,7 +47,7 @@ enum Task {
         arguments: Vec<String>,
     },
     /// Formatting, lints, tests, documentation and shell scripts: everything that CI runs
-    Test,
+    Test(test::Arguments),
     /// Build and check dist/flexwasm.zip, which deploy.sh publishes
     Package(package::Arguments),
     /// Like test_concurrency.sh, from one process, for any number of requests
@@ -70,24 +71,28 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().task {
-        Task::Run { watch, arguments } => run(watch, &arguments),
-        Task::Test => test::run(),
-        Task::Package(arguments) => package::run(&arguments),
-        Task::Burst(arguments) => burst::run(&arguments),
-        Task::Guest { language } => languages::run(language),
-        Task::Javascript => javascript::run(),
-        Task::Gallery(arguments) => gallery::run(&arguments),
-        Task::Swaps(arguments) => swaps::run(&arguments),
-        Task::BuildOnChange => watch::run(),
-        Task::Bench(arguments) => bench::run(&arguments),
-    };
-    match result {
+    match perform(&Arguments::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn perform(task: &Task) -> Result<()> {
+    toolchain::settle()?;
+    match task {
+        Task::Run { watch, arguments } => run(*watch, arguments),
+        Task::Test(arguments) => test::run(arguments),
+        Task::Package(arguments) => package::run(arguments),
+        Task::Burst(arguments) => burst::run(arguments),
+        Task::Guest { language } => languages::run(*language),
+        Task::Javascript => javascript::run(),
+        Task::Gallery(arguments) => gallery::run(arguments),
+        Task::Swaps(arguments) => swaps::run(arguments),
+        Task::BuildOnChange => watch::run(),
+        Task::Bench(arguments) => bench::run(arguments),
     }
 }
 
@@ -126,7 +131,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the project").to_owned()
 }
 
-/// A cargo command in the project's folder, with the toolchain that runs this.
+/// A cargo command in the project's folder, with the toolchain that `toolchain::settle` has chosen.
 fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());

@@ -27,6 +27,18 @@ pub fn target(name: &str) -> Result<()> {
     })
 }
 
+/// Adds a component, which cargo has as this subcommand, to the toolchain if it is missing.
+pub fn component(name: &str, subcommand: &str) -> Result<()> {
+    let found = crate::cargo(&[subcommand, "--version"]).output().context("cannot start cargo")?;
+    if found.status.success() {
+        return Ok(());
+    }
+    println!("adding {name} to the toolchain");
+    let mut rustup = Command::new("rustup");
+    rustup.args(["component", "add", name]).current_dir(crate::root());
+    crate::execute(&mut rustup).with_context(|| format!("{name} is missing; add it with `rustup component add {name}`"))
+}
+
 /// Builds the guests of these packages.
 pub fn build_guests(packages: &[&str]) -> Result<()> {
     target(TARGET)?;
@@ -46,14 +58,15 @@ pub fn build_servers(development: bool) -> Result<()> {
     crate::execute(&mut servers)
 }
 
-/// Installs what a package.json names into `folder`.
-pub fn node(package: &Path, folder: &Path) -> Result<()> {
+/// Installs what the package-lock.json beside the package.json in `sources` names into `folder`.
+pub fn node(sources: &Path, folder: &Path) -> Result<()> {
     tools(&["node", "npm"])?;
     fs::create_dir_all(folder)?;
-    install_for(package, folder, |pinned| {
-        fs::write(folder.join("package.json"), pinned)?;
+    install_for(&sources.join("package-lock.json"), folder, |locked| {
+        fs::copy(sources.join("package.json"), folder.join("package.json"))?;
+        fs::write(folder.join("package-lock.json"), locked)?;
         let mut npm = Command::new("npm");
-        crate::execute(npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(folder))
+        crate::execute(npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(folder))
     })
 }
 

@@ -1,6 +1,6 @@
 //! `flexwasm doctor` on apps that are well and on apps that are not.
 
-use crate::support::{App, flexwasm, guests, output, repository};
+use crate::support::{App, PACKAGE, flexwasm, guests, output, repository};
 
 /// Exit code and everything said.
 fn doctor(app: &App, arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -88,7 +88,7 @@ fn what_has_to_change_is_told_and_fails() {
 
 #[test]
 fn the_package_is_held_to_the_app() {
-    let package = std::fs::read(repository().join("dist/flexwasm.zip")).unwrap();
+    let package = std::fs::read(repository().join(PACKAGE)).unwrap();
     let (code, said) = doctor(&app(r#"{"pool": {"size": 8}}"#).file("dist/flexwasm.zip", &package), &[], &[]);
     let words = "change  package: dist/flexwasm.zip is not of this app (host.json, http_trigger/function.json, http_trigger/guest.wasm)";
     assert!(code == Some(1) && said.contains(words), "{said}");

@@ -554,6 +554,9 @@ pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// What `cargo xtask package --for-tests` makes, below the repository's folder.
+pub const PACKAGE: &str = "target/package-test/flexwasm.zip";
+
 /// The repository's own folder.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -102,9 +102,8 @@ impl Seen {
         if !attack.expected.contains(&call.got) {
             self.note(format!("an attacker got {}", call.got), text(call));
         }
-        if let (Some(says), Got::Whole(200)) = (attack.says, call.got)
-            && call.body != says.as_bytes()
-        {
+        let is_other = |says: &str| call.got == Got::Whole(200) && call.body != says.as_bytes();
+        if attack.says.is_some_and(is_other) {
             self.note("an attacker reached".to_owned(), text(call));
         }
     }

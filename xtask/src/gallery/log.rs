@@ -3,7 +3,9 @@
 use super::SECRET;
 use crate::process;
 use anyhow::Result;
-use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter};
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::thread::{self, JoinHandle};
 
 /// Lines that begin so are orders to the Functions host (azure-contract.md, S13).
@@ -14,14 +16,14 @@ pub struct Log(JoinHandle<Option<String>>);
 
 impl Log {
     /// Reads on this processor what is written to the answer's first half.
-    pub fn follow(processor: usize) -> Result<(PipeWriter, Self)> {
-        let (reader, writer) = std::io::pipe()?;
+    pub fn follow(processor: usize) -> Result<(File, Self)> {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
         let read = move || {
             // On any other one it would only be slower.
             let _ = process::bind_to(processor);
-            search(reader)
+            search(File::from(reader))
         };
-        Ok((writer, Self(thread::spawn(read))))
+        Ok((File::from(writer), Self(thread::spawn(read))))
     }
 
     /// What was wrong with it, once its writers have ended.
@@ -30,8 +32,8 @@ impl Log {
     }
 }
 
-fn search(log: PipeReader) -> Option<String> {
-    let (mut log, mut line, mut found) = (BufReader::new(log), Vec::new(), None);
+fn search(log: File) -> Option<String> {
+    let (mut log, mut line, mut found) = (BufReader::new(log), Vec::<u8>::new(), None);
     // To the end, whatever is found: a host whose log nobody reads is another host.
     while log.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
         let problem = fault(&String::from_utf8_lossy(&line));

@@ -166,9 +166,8 @@ fn load(address: SocketAddr, socket: &Path, guests: &[Vec<u8>], process: u32, pl
             swap = Some((Asked::send(socket, &guests[turn])?, Instant::now(), generation + 1));
             swaps += 1;
         }
-        if let Some((asked, ..)) = &mut swap
-            && let Some(answer) = asked.look()?
-        {
+        let answer = swap.as_mut().map(|(asked, ..)| asked.look()).transpose()?.flatten();
+        if let Some(answer) = answer {
             ensure!(answer["error"].is_null(), "a swap was refused: {answer}");
             seen.of_host.push(answer["took_ms"].as_f64().context("no time")?);
         }
@@ -178,12 +177,8 @@ fn load(address: SocketAddr, socket: &Path, guests: &[Vec<u8>], process: u32, pl
             }
             let Some(call) = caller.look() else { continue };
             let Some(answered) = seen.judge(&call, &names) else { continue };
-            if let Some((_, asked, new)) = &swap
-                && answered == *new
-                && seen.taken.len() < swaps
-            {
-                seen.taken.push(asked.elapsed());
-            }
+            let new = swap.as_ref().filter(|(_, _, generation)| answered == *generation && seen.taken.len() < swaps);
+            seen.taken.extend(new.map(|(_, asked, _)| asked.elapsed()));
         }
         // Both: its guest has answered, and the host has said so.
         if seen.taken.len() == swaps && seen.of_host.len() == swaps && swap.take().is_some() {
