@@ -17,6 +17,10 @@ pub const GUEST: &str = "target/guests/wasm32-wasip2/guest/bench_guest.wasm";
 /// The peer, below the project's folder.
 pub const PEER: &str = "target/peer/bin/wasmtime";
 
+/// Leads to the checkout that is measured beside this one, below the project's folder.
+pub const BESIDE: &str = "target/beside";
+const BESIDE_HOST: &str = "target/beside/target/release/flexwasm";
+
 /// What the benchmark guest answers, and every server that is compared with it.
 pub const BODY: &[u8] = include_bytes!("../../benches/body.json");
 
@@ -32,6 +36,8 @@ const RETRY_PAUSE: Duration = Duration::from_micros(20);
 pub enum Program {
     Raw,
     Flexwasm,
+    /// The host of the checkout that is measured beside this one.
+    Beside,
     /// `wasmtime serve`.
     Peer,
 }
@@ -51,6 +57,7 @@ impl Program {
             (Self::Raw, true) => "target/debug/bench-raw",
             (Self::Flexwasm, false) => "target/release/flexwasm",
             (Self::Flexwasm, true) => "target/debug/flexwasm",
+            (Self::Beside, _) => BESIDE_HOST,
             (Self::Peer, _) => PEER,
         }
     }

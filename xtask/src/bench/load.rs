@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What one server did in one window.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Window {
+    pub requests: usize,
     pub requests_per_second: f64,
     pub p50_us: f64,
     pub p99_us: f64,
@@ -39,13 +40,14 @@ pub fn run(server: &Running, cores: Cores, connections: u32, length: Duration) -
     });
     let (mut latencies, took) = client.join().expect("the client does not panic")?;
     let spent = process::cpu_time(server.process())? - before;
-    let requests = latencies.len() as f64;
+    let requests = latencies.len();
     latencies.sort_unstable();
     Ok(Window {
-        requests_per_second: requests / took.as_secs_f64(),
+        requests,
+        requests_per_second: requests as f64 / took.as_secs_f64(),
         p50_us: percentile(&latencies, 50),
         p99_us: percentile(&latencies, 99),
-        cpu_us: spent as f64 / 1e3 / requests,
+        cpu_us: spent as f64 / 1e3 / requests as f64,
         rss_kib: process::status(server.process(), "VmRSS") as f64,
     })
 }

@@ -9,12 +9,13 @@ mod document;
 mod load;
 mod neighbours;
 mod report;
+mod scale;
 mod servers;
 mod sleepers;
 mod svg;
 
 use crate::machine::Machine;
-use crate::server::{self, Cores, PEER, Program, Running};
+use crate::server::{self, BESIDE, Cores, PEER, Program, Running};
 use crate::stats::Spread;
 use crate::{cargo, execute, process, setup};
 use anyhow::{Context as _, Result, bail};
@@ -22,10 +23,14 @@ use load::Window;
 use serde::Serialize;
 use servers::Server;
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// The version of `wasmtime serve` that is the peer.
-const PEER_VERSION: &str = "48.0.8";
+const PEER_VERSION: &str = "50.0.1";
 
 /// Connections of the two scenarios.
 const CONNECTIONS: [u32; 2] = [64, 1];
@@ -36,13 +41,25 @@ const WINDOW: Duration = Duration::from_millis(300);
 const LEAD: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Rounds; in each of them every server takes its turn of some tenths of a second
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Some seconds with the development build, without wasmtime serve and without writing docs/: does all of it work?
-    #[arg(long, conflicts_with = "rounds")]
+    #[arg(long, conflicts_with_all = ["rounds", "beside"])]
     smoke: bool,
+    /// A checkout of an older commit, whose host and guests are built there and measured too
+    #[arg(long, value_name = "FOLDER")]
+    beside: Option<PathBuf>,
+}
+
+#[derive(clap::Subcommand)]
+enum Other {
+    /// Guests in several languages on one core and on two, with and without PAGEMAP_SCAN, into docs/
+    Scale(scale::Arguments),
 }
 
 /// What was measured.
@@ -70,14 +87,23 @@ pub struct Row {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(Other::Scale(arguments)) = &arguments.other {
+        return scale::run(arguments);
+    }
     let smoke = arguments.smoke;
     let rounds = if smoke { 1 } else { arguments.rounds };
     let processors = process::processors()?;
     let [server, client, ..] = processors[..] else { bail!("a benchmark needs two processors, one for each side") };
     let cores = Cores { server, client };
-    build(smoke)?;
+    let beside = arguments.beside.as_deref();
+    build(smoke, beside)?;
 
-    let present = servers::ALL.iter().filter(|server| !smoke || server.program != Program::Peer);
+    let is_present = |server: &&Server| match server.program {
+        Program::Raw | Program::Flexwasm => true,
+        Program::Beside => beside.is_some(),
+        Program::Peer => !smoke,
+    };
+    let present = servers::ALL.iter().filter(is_present);
     let started: Vec<(Row, Running)> = present.map(|server| Row::start(server, cores, smoke)).collect::<Result<_>>()?;
     let (mut rows, running): (Vec<Row>, Vec<Running>) = started.into_iter().unzip();
     for round in 1..=rounds {
@@ -147,17 +173,40 @@ impl Row {
     }
 }
 
-fn build(smoke: bool) -> Result<()> {
+/// Builds all that is compared, and installs the peer.
+fn build(smoke: bool, beside: Option<&Path>) -> Result<()> {
     setup::build_guests(&["bench-guest", "bench-guest-p3", "flexwasm-guest", "test-guests"])?;
     setup::build_servers(smoke)?;
     for guest in [server::GUEST, servers::GUEST_P3, sleepers::GUEST, neighbours::SPIN] {
         execute(Program::Flexwasm.command(smoke).args(["compile", guest]))?;
     }
-    let peer = crate::root().join(PEER);
-    if !smoke && !peer.exists() {
+    if let Some(folder) = beside {
+        build_beside(folder).with_context(|| format!("cannot build what is in {}", folder.display()))?;
+    }
+    let version = Command::new(crate::root().join(PEER)).arg("--version").output();
+    let is_there = version.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(PEER_VERSION));
+    if !smoke && !is_there {
         println!("installing wasmtime {PEER_VERSION}, the peer (once, some ten minutes)");
         let root = crate::root().join("target/peer");
         execute(cargo(&["install", "wasmtime-cli", "--version", PEER_VERSION, "--locked", "--root"]).arg(root))?;
+    }
+    Ok(())
+}
+
+/// Builds another checkout as it says itself, and lets [`BESIDE`] lead to it.
+fn build_beside(folder: &Path) -> Result<()> {
+    let folder = folder.canonicalize()?;
+    println!("building the host that is in {}", folder.display());
+    execute(cargo(&["build", "--release"]).current_dir(&folder))?;
+    let mut guests = cargo(&["build", "--profile", "guest", "--target", setup::TARGET, "--target-dir", setup::GUESTS]);
+    execute(guests.args(["--package", "bench-guest", "--package", "bench-guest-p3"]).current_dir(&folder))?;
+    let link = crate::root().join(BESIDE);
+    match fs::remove_file(&link) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => symlink(&folder, &link)?,
+    }
+    for guest in [server::GUEST, servers::GUEST_P3] {
+        execute(Program::Beside.command(false).arg("compile").arg(link.join(guest)))?;
     }
     Ok(())
 }

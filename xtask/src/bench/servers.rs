@@ -1,6 +1,6 @@
 //! The servers that are compared.
 
-use crate::server::{GUEST, Program};
+use crate::server::{BESIDE, GUEST, Program};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -19,7 +19,7 @@ pub struct Server {
     pub name: &'static str,
     #[serde(skip)]
     pub program: Program,
-    /// `{guest}`, `{guest-p3}`, `{tuned}` and `{address}` stand for what their names say, `{port}` for that of the address.
+    /// `{beside}`, `{guest}`, `{guest-p3}`, `{tuned}` and `{address}` stand for what their names say, `{port}` for that of the address.
     #[serde(skip)]
     arguments: &'static [&'static str],
     /// Keys of the rows that it is compared with, beside raw hyper.
@@ -44,28 +44,56 @@ pub const ALL: &[Server] = &[
         name: "flexwasm, fresh instances",
         program: Program::Flexwasm,
         arguments: &["serve", "{guest}", "--listen", "{address}"],
-        peers: &["wasmtime", "wasmtime-tuned"],
+        peers: &["before", "wasmtime", "wasmtime-tuned"],
     },
     Server {
         key: "warm",
         name: "flexwasm, warm instances",
         program: Program::Flexwasm,
         arguments: &["serve", "{guest}", "--listen", "{address}", "--reuse", "1000000"],
-        peers: &["wasmtime-reuse"],
+        peers: &["before-warm", "wasmtime-reuse"],
     },
     Server {
         key: "p3",
         name: "flexwasm, WASI 0.3, fresh",
         program: Program::Flexwasm,
         arguments: &["serve", "{guest-p3}", "--listen", "{address}"],
-        peers: &["wasmtime-p3-fresh"],
+        peers: &["before-p3", "wasmtime-p3-fresh"],
     },
     Server {
         key: "p3-warm",
         name: "flexwasm, WASI 0.3, warm",
         program: Program::Flexwasm,
         arguments: &["serve", "{guest-p3}", "--listen", "{address}", "--reuse", "1000000"],
-        peers: &["wasmtime-p3"],
+        peers: &["before-p3-warm", "wasmtime-p3"],
+    },
+    Server {
+        key: "before",
+        name: "flexwasm before, fresh instances",
+        program: Program::Beside,
+        arguments: &["serve", "{beside}/{guest}", "--listen", "{address}"],
+        peers: &[],
+    },
+    Server {
+        key: "before-warm",
+        name: "flexwasm before, warm instances",
+        program: Program::Beside,
+        arguments: &["serve", "{beside}/{guest}", "--listen", "{address}", "--reuse", "1000000"],
+        peers: &[],
+    },
+    Server {
+        key: "before-p3",
+        name: "flexwasm before, WASI 0.3, fresh",
+        program: Program::Beside,
+        arguments: &["serve", "{beside}/{guest-p3}", "--listen", "{address}"],
+        peers: &[],
+    },
+    Server {
+        key: "before-p3-warm",
+        name: "flexwasm before, WASI 0.3, warm",
+        program: Program::Beside,
+        arguments: &["serve", "{beside}/{guest-p3}", "--listen", "{address}", "--reuse", "1000000"],
+        peers: &[],
     },
     Server {
         key: "wasmtime",
@@ -146,6 +174,13 @@ impl Server {
 
 fn fill(argument: &str, address: &str) -> String {
     let port = address.rsplit(':').next().unwrap_or_default();
-    let known = [("guest", GUEST), ("guest-p3", GUEST_P3), ("tuned", TUNED), ("address", address), ("port", port)];
+    let known = [
+        ("beside", BESIDE),
+        ("guest", GUEST),
+        ("guest-p3", GUEST_P3),
+        ("tuned", TUNED),
+        ("address", address),
+        ("port", port),
+    ];
     known.iter().fold(argument.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
 }

@@ -19,7 +19,7 @@ pub fn chart(results: &Results) -> String {
         .map(|row| {
             let class = match row.server.program {
                 Program::Raw => "raw",
-                Program::Flexwasm => "own",
+                Program::Flexwasm | Program::Beside => "own",
                 Program::Peer => "peer",
             };
             (row.server.name, class, row.spread(0, |window| window.requests_per_second))
