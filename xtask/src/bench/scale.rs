@@ -3,7 +3,7 @@
 //! Unlike in the other benchmark, servers run one after the other: two that may use the same cores would disturb each other. What
 //! is compared is taken within the same round.
 
-use super::load;
+use super::{load, servers};
 use crate::languages;
 use crate::machine::Machine;
 use crate::process::{self, Counted};
@@ -230,8 +230,8 @@ impl Guest {
     fn build(&self, checkout: &Path) -> Result<PathBuf> {
         match self.made {
             Made::Script(script) => languages::build_benchmark(script),
-            Made::P3 => build_rust(checkout, "bench-guest-p3", None),
-            Made::Rust(stack) => build_rust(checkout, "bench-guest", Some(stack)),
+            Made::P3 => Ok(checkout.join(servers::GUEST_P3)),
+            Made::Rust(stack) => build_rust(checkout, stack),
         }
     }
 
@@ -273,16 +273,13 @@ impl Guest {
     }
 }
 
-/// Builds a guest in Rust, with its own folder for each size of stack, which is a linker argument.
-fn build_rust(checkout: &Path, package: &str, stack: Option<u32>) -> Result<PathBuf> {
-    let folder = format!("{FOLDER}/guests-{}", stack.map_or_else(|| "default".to_owned(), |stack| stack.to_string()));
+/// Builds the benchmark guest with a stack of so many bytes, which is a linker argument.
+fn build_rust(checkout: &Path, stack: u32) -> Result<PathBuf> {
+    let folder = format!("{FOLDER}/guests");
     let mut build = crate::cargo(&["build", "--profile", "guest", "--target", setup::TARGET, "--target-dir", &folder]);
-    if let Some(stack) = stack {
-        build.env("CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS", format!("-Clink-arg=-zstack-size={stack}"));
-    }
-    execute(build.args(["--package", package]).current_dir(checkout))?;
-    let file = package.replace('-', "_") + ".wasm";
-    Ok(checkout.join(folder).join(setup::TARGET).join("guest").join(file))
+    build.env("CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS", format!("-Clink-arg=-zstack-size={stack}"));
+    execute(build.args(["--package", "bench-guest"]).current_dir(checkout))?;
+    Ok(checkout.join(folder).join(setup::TARGET).join("guest/bench_guest.wasm"))
 }
 
 impl Figures {
