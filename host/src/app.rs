@@ -69,8 +69,9 @@ impl App {
         if !loading.within(config.ready_within).await {
             tracing::warn!(guests = loading.pending(), "listening, though not every guest is loaded");
         } else if loading.is_hopeless() {
-            return Err(loading.broken().join("\nflexwasm: "));
+            return Err(loading.newly_broken().join("\nflexwasm: "));
         }
+        tell(&loading.newly_broken());
 
         let begun = Instant::now();
         let control = match Control::listen(&config.control_sockets) {
@@ -153,16 +154,29 @@ impl App {
         let pool = self.pool.clone();
         let retiring = tokio::spawn(async move { pool.retire_idle().await });
         let controlled = self.control.map(|control| tokio::spawn(control.serve(self.loading.swaps())));
+        let uncontrolled = async || {
+            if let Some(controlled) = controlled {
+                controlled.abort();
+                // Until its socket is removed.
+                let _ = controlled.await;
+            }
+        };
 
         let hopeless = async {
             self.loading.finish().await;
-            if !self.loading.is_hopeless() {
-                std::future::pending::<()>().await;
+            let broken = self.loading.newly_broken();
+            if self.loading.is_hopeless() {
+                return broken;
             }
+            tell(&broken);
+            std::future::pending().await
         };
         tokio::select! {
             () = signalled() => {}
-            () = hopeless => return Err(self.loading.broken().join("\nflexwasm: ")),
+            broken = hopeless => {
+                uncontrolled().await;
+                return Err(broken.join("\nflexwasm: "));
+            }
         }
         let config = &self.service.config;
         tracing::info!(running = self.pool.occupancy().busy, timeout = ?config.drain_timeout, "draining");
@@ -183,11 +197,7 @@ impl App {
         refreshing.abort();
         retiring.abort();
         accepting.abort();
-        if let Some(controlled) = controlled {
-            controlled.abort();
-            // Until its socket is removed.
-            let _ = controlled.await;
-        }
+        uncontrolled().await;
         tracing::info!(status, "stopped");
         Ok(status)
     }
@@ -209,6 +219,13 @@ impl App {
         }
         // Whether anybody reads it or not, the host serves.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    }
+}
+
+/// Notes each broken guest of a host that serves others.
+fn tell(broken: &[String]) {
+    for line in broken {
+        tracing::error!("{line}");
     }
 }
 

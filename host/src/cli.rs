@@ -14,13 +14,15 @@ use crate::app::{App, Checked};
 use crate::config::hosts::Refused;
 use crate::config::section::{Problem, Problems};
 use crate::config::settings::{HostPatch, MAX_POOL_SIZE, MAX_REUSE};
+use crate::config::source::MAX_GUEST;
 use crate::config::{self, AppSettings, Circumstances, Config, Function, Grants};
 use crate::control::{self, client};
 use crate::describe;
 use crate::doctor::{Finding, local, remote};
 use crate::engine::code::{self, Processors};
 use crate::guest::artifact::Artifact;
-use crate::guest::{self, LoadError, cache, compiled, compiler};
+use crate::guest::compiler::{NoCode, process};
+use crate::guest::{self, cache, compiled};
 use crate::loading::engine_size;
 use crate::observe::{log, machine::Machine, startup};
 use crate::package::Package;
@@ -34,9 +36,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Bytes of a guest that is compiled or handed to a running host, whose own limit may be lower.
-const LARGEST: u64 = 1 << 30;
 
 const AFTER_HELP: &str = "\
 Without a subcommand flexwasm serves the app in FUNCTIONS_APP_ROOT_PATH, or in the working directory: host.json and one \
@@ -173,8 +172,13 @@ Example:
         running: Running,
     },
     /// What the host starts to compile a guest, from stdin to stdout
-    #[command(name = compiler::SUBCOMMAND, hide = true)]
-    CompileForHost,
+    #[command(name = process::SUBCOMMAND, hide = true)]
+    CompileForHost {
+        /// Bytes of memory that it may use
+        memory: u64,
+        /// How long it may take
+        seconds: u64,
+    },
 }
 
 /// Which running host is meant.
@@ -190,7 +194,7 @@ struct Running {
 pub fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Some(Command::Compile { guest, output, portable }) => compile(&guest, output, portable),
-        Some(Command::CompileForHost) => compile_for_host(),
+        Some(Command::CompileForHost { memory, seconds }) => compile_for_host(memory, seconds),
         Some(Command::Swap { function, guest, running }) => swap(&function, &guest, running),
         Some(Command::Doctor { url, instance_memory }) => examine(url, &instance_memory),
         Some(Command::Rollback { function, running }) => told(running, &format!("/rollback/{function}"), Vec::new()),
@@ -340,11 +344,11 @@ fn compile(guest: &Path, output: Option<PathBuf>, portable: bool) -> Result<Exit
     let begun = Instant::now();
     let output = output.unwrap_or_else(|| compiled::beside(guest));
     let shown = guest.display();
-    let artifact = Artifact::read(guest, LARGEST).map_err(|error| format!("{shown} {error}"))?;
+    let artifact = Artifact::read(guest, MAX_GUEST).map_err(|error| format!("{shown} {error}"))?;
     let Artifact { wasm, interfaces, .. } = artifact;
     let processors = if portable { Processors::EveryKind } else { Processors::ThisKind };
     let content = code::compiler(interfaces.wasi, processors).and_then(|engine| compiled::compile(&engine, &wasm));
-    let content = content.map_err(|error| format!("{shown} {}", LoadError::Compile(guest::chain(&error))))?;
+    let content = content.map_err(|error| format!("{shown} {}", NoCode::Invalid(guest::chain(&error))))?;
     compiled::write(&output, &content).map_err(|error| format!("cannot write {}: {error}", output.display()))?;
     print(format_args!(
         "{} ({:.1} MB) compiled from {shown} ({:.1} MB) in {:.1} s, for {}\n",
@@ -385,7 +389,7 @@ fn examine(url: Option<Url>, instance_memory: &str) -> Result<ExitCode, Ended> {
 
 /// Lets a running host take the guest in the file.
 fn swap(function: &str, guest: &Path, running: Running) -> Result<ExitCode, Ended> {
-    let artifact = Artifact::read(guest, LARGEST).map_err(|error| format!("{} {error}", guest.display()))?;
+    let artifact = Artifact::read(guest, MAX_GUEST).map_err(|error| format!("{} {error}", guest.display()))?;
     told(running, &format!("/swap/{function}"), artifact.wasm)
 }
 
@@ -402,9 +406,9 @@ fn told(running: Running, path: &str, body: Vec<u8>) -> Result<ExitCode, Ended> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn compile_for_host() -> Result<ExitCode, Ended> {
+fn compile_for_host(memory: u64, seconds: u64) -> Result<ExitCode, Ended> {
     // The host reads the bare reason.
-    match compiler::compile_for_host() {
+    match process::compile_for_host(memory, seconds) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(why) => {
             // One that nobody waits for is not heard.

@@ -182,8 +182,8 @@ fn servers(function: &Function) -> Vec<String> {
 }
 
 /// Where the guest comes from, without what may be secret.
-fn source(function: &Function) -> [(&'static str, String); 8] {
-    let GuestSettings { source, sha256, max_size, poll, smoke } = &function.guest;
+fn source(function: &Function) -> [(&'static str, String); 9] {
+    let GuestSettings { source, sha256, max_size, compile_timeout, poll, smoke } = &function.guest;
     let none = || "none".to_owned();
     let credentials = source.as_ref().and_then(|remote| remote.credentials.as_ref());
     let secret = credentials.map_or_else(none, |_| "set, not shown".to_owned());
@@ -193,6 +193,7 @@ fn source(function: &Function) -> [(&'static str, String); 8] {
         ("  guest.password", secret),
         ("  guest.sha256", sha256.as_ref().map_or_else(none, hexadecimal)),
         ("  guest.maxSize", spell_size(*max_size)),
+        ("  guest.compileTimeout", spell_duration(*compile_timeout)),
         ("  guest.poll", spell_duration(*poll)),
         ("  guest.smoke.path", smoke.as_ref().map_or_else(none, |smoke| smoke.path.to_string())),
         ("  guest.smoke.status", smoke.as_ref().map_or_else(none, |smoke| smoke.status.as_u16().to_string())),

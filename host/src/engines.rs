@@ -10,7 +10,7 @@ use wasmtime::component::Linker;
 /// See the module's documentation. Both engines have room for the whole pool, whose slots they share.
 pub struct Engines {
     size: Size,
-    made: [OnceCell<Result<Linked, String>>; 2],
+    made: [OnceCell<Linked>; 2],
 }
 
 /// An engine and what its guests may import.
@@ -27,7 +27,8 @@ impl Engines {
         Self { size, made: Default::default() }
     }
 
-    /// The engine for guests of this version, made now if this is the first of them. No thread of the runtime is held up.
+    /// The engine for guests of this version, made now if this is the first of them. No thread of the runtime is held up. One that
+    /// could not be made is tried again at the next call.
     ///
     /// # Errors
     /// For a person: the address space does not hold the pool, or no thread can be started.
@@ -45,11 +46,27 @@ impl Engines {
             startup::phase(format_args!("engine and linker of {wasi}"), begun);
             wasmtime::error::Ok(Linked { engine, linker })
         };
-        let made = self.made[wasi as usize].get_or_init(async || {
+        let made = self.made[wasi as usize].get_or_try_init(async || {
             let made = tokio::task::spawn_blocking(make).await.expect("making an engine does not panic");
             let slots = size.slots;
             made.map_err(|error| format!("cannot reserve memory for {slots} instances ({error:#}): lower pool.size"))
         });
-        made.await.as_ref().map_err(String::clone)
+        made.await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_could_not_be_made_is_tried_again() {
+        // Tables that no address space holds.
+        let size = Size { slots: 1000, core_instances: 32, table_elements: u32::MAX, total_memory: 1 << 30 };
+        let mut engines = Engines::new(size);
+        let why = engines.get(Wasi::P2).await.err().expect("no room");
+        assert!(why.contains("cannot reserve memory for 1000 instances") && why.contains("lower pool.size"), "{why}");
+        engines.size.table_elements = 100;
+        assert!(engines.get(Wasi::P2).await.is_ok());
     }
 }

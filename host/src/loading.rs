@@ -34,6 +34,8 @@ pub struct Loading {
     swaps: Arc<[Arc<Swap>]>,
     /// Each has one sender, until its first guest is loaded or known to be broken.
     unloaded: mpsc::Receiver<()>,
+    /// Broken guests that somebody has been told of.
+    told: Vec<String>,
     _following: JoinSet<()>,
 }
 
@@ -64,7 +66,7 @@ impl Loading {
             let (swap, loaded) = (Arc::clone(swap), loaded.clone());
             following.spawn(async move { swap.follow(loaded).await });
         }
-        Ok(Self { guests, swaps, unloaded, _following: following })
+        Ok(Self { guests, swaps, unloaded, told: Vec::new(), _following: following })
     }
 
     /// The places of the guests.
@@ -100,6 +102,14 @@ impl Loading {
         self.swaps.iter().filter_map(line).collect()
     }
 
+    /// The same without those that a former call has answered.
+    pub fn newly_broken(&mut self) -> Vec<String> {
+        let mut broken = self.broken();
+        broken.retain(|line| !self.told.contains(line));
+        self.told.extend_from_slice(&broken);
+        broken
+    }
+
     /// Which sources did not deliver what serves now, one line each.
     pub fn undelivered(&self) -> impl Iterator<Item = String> {
         self.swaps.iter().filter_map(|swap| Some(format!("function {}: {}", swap.function.name, swap.undelivered()?)))
@@ -117,8 +127,8 @@ fn loader(config: &Config, machine: &Machine) -> Loader {
         tracing::info!("{}", describe::residency(&size, &machine.kernel));
     }
     let engines = Engines::new(size);
-    let compiler = Arc::new(Compiler::new(config.compiler.clone(), config.cache_folders.clone()));
-    Loader { engines, compiler, total_memory: config.total_memory }
+    let compiler = Compiler::new(config.compiler.clone(), config.cache_folders.clone(), config.compiler_memory);
+    Loader { engines, compiler: Arc::new(compiler), total_memory: config.total_memory }
 }
 
 /// How large the engines are made for the functions of an app on this machine.

@@ -131,6 +131,8 @@ pub struct Config {
     pub ready_within: Duration,
     /// The executable that compiles guests: flexwasm itself.
     pub compiler: PathBuf,
+    /// Bytes of memory that one compilation may use; see [`compiler_memory`].
+    pub compiler_memory: u64,
     /// Where compiled guests may be kept, best first.
     pub cache_folders: Vec<PathBuf>,
     /// Where people may reach the running host, best first.
@@ -466,6 +468,7 @@ fn resolve(
         log_timestamps: host.log_timestamps.unwrap_or(!under_host),
         ready_within: READY_WITHIN,
         compiler: OWN_EXECUTABLE.into(),
+        compiler_memory: compiler_memory(given.machine_memory),
         cache_folders: given.cache_folders.clone(),
         control_sockets: given.control_sockets.clone(),
         route_prefix,
@@ -492,6 +495,12 @@ fn default_pool_size(machine_memory: u64) -> u32 {
         bytes if bytes <= 3 << 30 => 16,
         _ => 32,
     }
+}
+
+/// Half of the machine's: 1 GiB on the plan's usual instance, which is enough for the 19 MB Python guest. The least is for a small
+/// machine, where guests in Rust take less than 100 MB.
+fn compiler_memory(machine_memory: u64) -> u64 {
+    (machine_memory / 2).max(256 << 20)
 }
 
 /// The port that the Functions host chose; the newer name wins (azure-contract.md, S1).

@@ -15,16 +15,20 @@ use std::time::Duration;
 use url::{Host, Url};
 
 /// Keys that only a `function.json` may have.
-pub const GUEST_KEYS: [&str; 8] = [
+pub const GUEST_KEYS: [&str; 9] = [
     "guest.source",
     "guest.username",
     "guest.password",
     "guest.sha256",
     "guest.maxSize",
+    "guest.compileTimeout",
     "guest.poll",
     "guest.smoke.path",
     "guest.smoke.status",
 ];
+
+/// The most that `guest.maxSize` may be, in bytes.
+pub const MAX_GUEST: u64 = 1 << 30;
 
 /// Where a guest comes from, and what it takes to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct GuestSettings {
     pub sha256: Option<[u8; 32]>,
     /// The most bytes of a guest's file.
     pub max_size: u64,
+    /// How long its compilation may take.
+    pub compile_timeout: Duration,
     /// How often a source that can change is asked.
     pub poll: Duration,
     /// What a new guest has to answer before it is published.
@@ -43,7 +49,14 @@ pub struct GuestSettings {
 
 impl Default for GuestSettings {
     fn default() -> Self {
-        Self { source: None, sha256: None, max_size: 64 << 20, poll: Duration::from_secs(30), smoke: None }
+        Self {
+            source: None,
+            sha256: None,
+            max_size: 64 << 20,
+            compile_timeout: Duration::from_secs(5 * 60),
+            poll: Duration::from_secs(30),
+            smoke: None,
+        }
     }
 }
 
@@ -176,12 +189,15 @@ impl GuestSettings {
         }
 
         let default = Self::default();
-        let max_size = section.take("guest.maxSize", |value| size_within(value, 1 << 10, 1 << 30));
+        let max_size = section.take("guest.maxSize", |value| size_within(value, 1 << 10, MAX_GUEST));
         Self {
             source: place.map(|place| Remote { place, credentials }),
             sha256: section.take("guest.sha256", |value| digest(value.as_str().unwrap_or_default())),
             max_size: max_size.unwrap_or(default.max_size),
-            poll: section.take("guest.poll", |value| poll(value.as_str().unwrap_or_default())).unwrap_or(default.poll),
+            compile_timeout: section
+                .take("guest.compileTimeout", |value| duration_within(value, 1))
+                .unwrap_or(default.compile_timeout),
+            poll: section.take("guest.poll", |value| duration_within(value, 24)).unwrap_or(default.poll),
             smoke: path.map(|path| Smoke { path, status: status.unwrap_or(StatusCode::OK) }),
         }
     }
@@ -356,10 +372,11 @@ fn digest(text: &str) -> Result<[u8; 32], String> {
     Ok(std::array::from_fn(byte))
 }
 
-fn poll(text: &str) -> Result<Duration, String> {
-    let duration = units::duration(text)?;
-    let fits = (Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60)).contains(&duration).then_some(duration);
-    fits.ok_or_else(|| "must be a duration from 1s to 24h".to_owned())
+/// Reads a duration of at least a second, and at most as many `hours`.
+fn duration_within(value: &Value, hours: u64) -> Result<Duration, String> {
+    let duration = units::duration(value.as_str().unwrap_or_default())?;
+    let fits = (Duration::from_secs(1)..=Duration::from_secs(hours * 60 * 60)).contains(&duration).then_some(duration);
+    fits.ok_or_else(|| format!("must be a duration from 1s to {hours}h"))
 }
 
 #[cfg(test)]
@@ -408,7 +425,7 @@ mod tests {
     fn everything_said_is_kept() {
         let (read, problems) = read(&json!({
             "source": "%SAS%", "username": "u", "password": "%PASSWORD%", "sha256": "aB".repeat(32), "maxSize": "1KiB",
-            "poll": "24h", "smoke": { "path": "/a?b=c", "status": 404 },
+            "compileTimeout": "1h", "poll": "24h", "smoke": { "path": "/a?b=c", "status": 404 },
         }));
         assert_eq!(problems, [""; 0]);
         let url = Url::parse("https://a.example/guest.wasm?sv=1&sig=HUSH%2B").expect("a URL");
@@ -417,6 +434,7 @@ mod tests {
             source: Some(Remote { place: Place::Http(url), credentials: Some(credentials) }),
             sha256: Some([0xab; 32]),
             max_size: 1 << 10,
+            compile_timeout: Duration::from_secs(60 * 60),
             poll: Duration::from_secs(24 * 60 * 60),
             smoke: Some(Smoke { path: PathAndQuery::from_static("/a?b=c"), status: StatusCode::NOT_FOUND }),
         };
@@ -538,6 +556,8 @@ mod tests {
             (json!({ "sha256": "+f".repeat(32) }), &["must be 64 hexadecimal digits"]),
             (json!({ "maxSize": "1023B" }), &["maxSize = \"1023B\": must be a size from 1KiB to 1GiB"]),
             (json!({ "maxSize": "2GiB" }), &["must be a size from 1KiB to 1GiB"]),
+            (json!({ "compileTimeout": "61m" }), &["compileTimeout = \"61m\": must be a duration from 1s to 1h"]),
+            (json!({ "compileTimeout": "999ms" }), &["must be a duration from 1s to 1h"]),
             (json!({ "poll": "999ms" }), &["poll = \"999ms\": must be a duration from 1s to 24h"]),
             (json!({ "poll": "25h" }), &["must be a duration from 1s to 24h"]),
             (json!({ "poll": 30 }), &["poll = 30: write a whole number above 0 with a unit"]),

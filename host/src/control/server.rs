@@ -124,7 +124,7 @@ async fn act(swaps: &[Arc<Swap>], head: &Parts, body: &mut Incoming) -> Result<O
     };
     if action == "rollback" {
         let why = |why| (StatusCode::CONFLICT, format!("function {name} {why}"));
-        return swap.rollback().await.map_err(why);
+        return swap.rollback().map_err(why);
     }
     let most = usize::try_from(swap.function.guest.max_size).expect("1 GiB at the most");
     let body = Limited::new(body, most).collect().await;

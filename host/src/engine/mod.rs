@@ -28,7 +28,7 @@ const MEMORY_RESERVATION: usize = 4 << 30;
 const TABLE_KEEP_RESIDENT: usize = 64 << 10;
 
 /// The version of WASI that a guest's handler is written for, which decides the engine it runs in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wasi {
     /// `wasi:http/incoming-handler@0.2`. Its engine goes without component-model concurrency, which costs 24 % more CPU
     /// (performance.md).

@@ -20,6 +20,7 @@
 //! the very file that is mapped, so nobody can put another one in its place in between; but who writes *into* a file while
 //! it is mapped changes or ends the process. Replace it by renaming, as `flexwasm compile` does.
 
+use crate::config::source::MAX_GUEST;
 use crate::engine::Wasi;
 use crate::engine::code::{Processors, compiler};
 use rustix::fs::{Mode, OFlags};
@@ -37,8 +38,8 @@ use wasmtime::{Engine, Result};
 /// SHA-256.
 pub type Digest = [u8; 32];
 
-/// The largest file that is looked at: four times the largest guest.
-const MAX_FILE: u64 = 1 << 30;
+/// The largest file that is looked at. Measured: the code of a guest in Rust, JavaScript or Python is two to four times its size.
+const MAX_FILE: u64 = 8 * MAX_GUEST;
 const MAGIC: [u8; 8] = *b"FLEXWASM";
 const FORMAT: u32 = 1;
 const TRAILER: usize = 92;
@@ -331,6 +332,21 @@ mod tests {
         assert_eq!(edited(44, &[0; 32]), "is damaged: its checksum is wrong");
         let folder = File::open("/").expect("a folder");
         assert!(matches!(verify(&folder, &guest, &engine, Wasi::P2), Err(Unusable::NotFile)));
+    }
+
+    #[test]
+    fn the_code_of_the_largest_guest_is_not_taken_for_a_file_that_is_cut_off() {
+        let Sample { engine, guest, content } = sample(Processors::ThisKind);
+        let length = 4 * MAX_GUEST;
+        let mut trailer = content[content.len() - TRAILER..].to_vec();
+        trailer[8..16].copy_from_slice(&length.to_le_bytes());
+        let file = file(&[]);
+        // It has holes: nothing of it is on the disk.
+        file.write_all_at(&trailer, length).expect("written");
+        let other = [!guest[0]; 32];
+        assert!(matches!(verify(&file, &other, &engine, Wasi::P2), Err(Unusable::Stale)));
+        file.set_len(MAX_FILE + TRAILER as u64 + 1).expect("longer");
+        assert!(matches!(verify(&file, &guest, &engine, Wasi::P2), Err(Unusable::Foreign)));
     }
 
     #[test]

@@ -1,122 +1,195 @@
 //! Where a guest's code comes from: the compiled file beside it, else the one in the cache folder, else a compilation.
 //!
-//! A compilation runs in a process of its own, this executable again. Measured with the demonstration guest, the
-//! compiler leaves 45 MB behind in the process that ran it, whatever the allocator is told. And a component that makes
-//! the compiler crash or use up the memory costs its own function, not the host.
+//! A compilation runs in a [`process`] of its own. Measured with the demonstration guest, the compiler leaves 45 MB behind in
+//! the process that ran it, whatever the allocator is told. And a component that makes the compiler crash or use up the memory
+//! costs its own function, not the host.
+//!
+//! A guest that several functions have, or that is asked for again while it is compiled, is compiled once for each kind of
+//! engine: whoever comes later waits for the same code, or is told the same error.
+
+pub mod process;
 
 use super::artifact::Artifact;
 use super::cache::Cache;
-use super::compiled::{self, Unusable};
-use super::interfaces::Interfaces;
+use super::compiled::{self, Digest, Unusable};
 use super::{Keep, LoadError};
-use crate::engine::Engine;
-use crate::engine::code::{self, Processors};
-use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use crate::config::units::spell_duration;
+use crate::engine::{Engine, Wasi};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
+use process::Bounds;
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::io::{self, PipeReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use wasmtime::component::Component;
 
-/// The subcommand with which this executable is a compiler.
-pub const SUBCOMMAND: &str = "compile-for-host";
 /// Compilations at the same time. One uses every processor for most of its time; the second fills the rest. A large
 /// guest takes several hundred megabytes while it is compiled.
 const AT_ONCE: usize = 2;
 /// How often the log says that a compilation still runs.
 const PROGRESS: Duration = Duration::from_secs(5);
-/// Bytes of a compiler's complaint that are read.
-const COMPLAINT: u64 = 64 << 10;
 
 /// Finds code, or makes it. One for the process.
 pub struct Compiler {
     /// What to start.
     executable: PathBuf,
     candidates: Vec<PathBuf>,
+    /// Bytes that one compilation may use.
+    memory: u64,
     /// Looked for only when a guest has no compiled file beside it.
     cache: OnceLock<Option<Cache>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
+    under_way: Mutex<HashMap<(Digest, Wasi), WeakShared<Compilation>>>,
+}
+
+/// Code on its way. It is abandoned when nobody waits for it any more.
+type Compilation = BoxFuture<'static, Result<Code, NoCode>>;
+
+/// Code, for everybody who waits for it.
+#[derive(Clone)]
+struct Code {
+    component: Component,
+    /// Why it could not be kept, though there is a cache folder.
+    unkept: Option<String>,
+}
+
+/// Why there is no code, for everybody who waits for it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NoCode {
+    /// wasmtime refused it.
+    #[error("is not a valid component, or uses what this host does not support: {0}")]
+    Invalid(String),
+    /// It takes too long.
+    #[error(
+        "was not compiled: guest.compileTimeout of {} reached: raise it, or compile the guest with `flexwasm compile` and put that file beside it",
+        spell_duration(*.0)
+    )]
+    Time(Duration),
+    /// It takes too much, or the compiler failed.
+    #[error("was not compiled: {0}")]
+    Process(String),
+    /// Nobody waits for it any more.
+    #[error("was not compiled, because nobody waited for it")]
+    Unwanted,
+}
+
+/// How a guest may be compiled for a function.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Whether the code has to be kept in the cache folder, if there is one.
+    pub keep: Keep,
+    /// `guest.compileTimeout`.
+    pub time: Duration,
 }
 
 impl Compiler {
-    /// `executable` is flexwasm itself; `candidates` are cache folders, best first.
-    pub fn new(executable: PathBuf, candidates: Vec<PathBuf>) -> Self {
-        Self { executable, candidates, cache: OnceLock::new(), permits: Semaphore::new(AT_ONCE) }
+    /// `executable` is flexwasm itself; `candidates` are cache folders, best first; a compilation may use `memory` bytes.
+    pub fn new(executable: PathBuf, candidates: Vec<PathBuf>, memory: u64) -> Self {
+        let permits = Arc::new(Semaphore::new(AT_ONCE));
+        Self { executable, candidates, memory, cache: OnceLock::new(), permits, under_way: Mutex::default() }
     }
 
-    /// The code of `artifact`.
+    /// The code of `artifact`. Where another function's compilation of it is under way, it has the time that it was begun with.
     ///
     /// # Errors
     /// [`LoadError::Compile`]: nothing fitting was found, and it does not compile. [`LoadError::Keep`].
     pub async fn component(
         self: &Arc<Self>,
         engine: &Engine,
-        function: &str,
+        function: &Arc<str>,
         artifact: &Arc<Artifact>,
-        keep: Keep,
+        terms: Terms,
     ) -> Result<Component, LoadError> {
+        if artifact.compiled.is_some() {
+            let (engine, artifact) = (engine.clone(), Arc::clone(artifact));
+            if let Some(component) = blocking(move || find_beside(&engine, &artifact)).await {
+                return Ok(component);
+            }
+        }
+        loop {
+            match self.compilation(engine, function, artifact, terms.time).await {
+                Ok(Code { unkept: Some(why), .. }) if terms.keep == Keep::Always => return Err(LoadError::Keep(why)),
+                Ok(code) => return Ok(code.component),
+                // It was begun for another function, which gives it less time.
+                Err(NoCode::Time(other)) if other < terms.time => {}
+                Err(why) => return Err(why.into()),
+            }
+        }
+    }
+
+    /// The compilation of this guest that is under way, else a new one.
+    fn compilation(
+        self: &Arc<Self>,
+        engine: &Engine,
+        function: &Arc<str>,
+        artifact: &Arc<Artifact>,
+        time: Duration,
+    ) -> Shared<Compilation> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (artifact.digest, engine.wasi);
+        let running = under_way.get(&key).and_then(WeakShared::upgrade);
+        // One that has failed is not what is asked for now.
+        if let Some(running) = running.filter(|running| !matches!(running.peek(), Some(Err(_)))) {
+            return running;
+        }
+        under_way.retain(|_, compilation| compilation.upgrade().is_some());
+        let (engine, function, artifact) = (engine.clone(), Arc::clone(function), Arc::clone(artifact));
+        let compilation = Arc::clone(self).code(engine, function, artifact, time).boxed().shared();
+        under_way.insert(key, compilation.downgrade().expect("it has not ended yet"));
+        compilation
+    }
+
+    /// Looks in the cache folder, else compiles. Dropping the future ends the process that compiles.
+    async fn code(
+        self: Arc<Self>,
+        engine: Engine,
+        function: Arc<str>,
+        artifact: Arc<Artifact>,
+        time: Duration,
+    ) -> Result<Code, NoCode> {
         let found = {
-            let (this, engine, artifact) = (Arc::clone(self), engine.clone(), Arc::clone(artifact));
-            move || this.find(&engine, &artifact)
+            let (this, engine, artifact) = (Arc::clone(&self), engine.clone(), Arc::clone(&artifact));
+            move || this.find_kept(&engine, &artifact)
         };
         if let Some(component) = blocking(found).await {
-            return Ok(component);
+            return Ok(Code { component, unkept: None });
         }
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
-        let guest = &artifact.origin;
-        tracing::info!(function, ?guest, "compiling");
-        let begun = Instant::now();
-        let compilation = {
-            let (this, engine, artifact) = (Arc::clone(self), engine.clone(), Arc::clone(artifact));
-            tokio::task::spawn_blocking(move || this.make(&engine, &artifact, keep))
-        };
-        tokio::pin!(compilation);
+        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
+        let (wanted, _waiting) = io::pipe().map_err(|error| NoCode::Process(error.to_string()))?;
+        let guest = artifact.origin.clone();
+        tracing::info!(%function, ?guest, "compiling");
+        let (begun, bounds) = (Instant::now(), Bounds { time, memory: self.memory });
+        let mut making = tokio::task::spawn_blocking(move || {
+            // As long as the process, whoever has left.
+            let _permit = permit;
+            self.make(&engine, &artifact, bounds, &wanted)
+        });
         let mut progress = interval(PROGRESS);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         progress.tick().await;
-        let (component, kept) = loop {
+        let (code, kept) = loop {
             tokio::select! {
-                made = &mut compilation => break made.expect("compiling does not panic")?,
+                made = &mut making => break made.expect("compiling does not panic")?,
                 _ = progress.tick() => {
-                    tracing::info!(function, ?guest, seconds = begun.elapsed().as_secs(), "still compiling");
+                    tracing::info!(%function, ?guest, seconds = begun.elapsed().as_secs(), "still compiling");
                 }
             }
         };
         let kept = kept.map_or_else(|| "nowhere".to_owned(), |path| path.display().to_string());
-        tracing::info!(function, ?guest, seconds = begun.elapsed().as_secs_f64(), ?kept, "compiled");
-        Ok(component)
+        tracing::info!(%function, ?guest, seconds = begun.elapsed().as_secs_f64(), ?kept, "compiled");
+        Ok(code)
     }
 
-    /// Looks beside the guest, then in the cache folder.
-    fn find(&self, engine: &Engine, artifact: &Artifact) -> Option<Component> {
-        let Artifact { origin, digest, .. } = artifact;
-        let use_it = |from: &Path, file: Result<Option<File>, Unusable>| {
-            let component = file
-                .and_then(|file| file.map(|file| compiled::map(&file, digest, &engine.wasm, engine.wasi)).transpose());
-            match component {
-                Ok(Some(component)) => {
-                    tracing::info!(guest = ?origin, from = ?from.display().to_string(), "loaded");
-                    Some(component)
-                }
-                Ok(None) => None,
-                Err(why) => {
-                    tracing::warn!("{} {why}: not used", from.display());
-                    None
-                }
-            }
-        };
-        let beside = artifact.compiled.as_deref();
-        beside.and_then(|beside| use_it(beside, compiled::open(beside))).or_else(|| {
-            let cache = self.cache()?;
-            let name = Cache::code(digest, compiled::compatibility(&engine.wasm));
-            use_it(&cache.locate(&name), cache.find(&name))
-        })
+    /// Looks in the cache folder.
+    fn find_kept(&self, engine: &Engine, artifact: &Artifact) -> Option<Component> {
+        let cache = self.cache()?;
+        let name = Cache::code(&artifact.digest, compiled::compatibility(&engine.wasm));
+        use_it(engine, artifact, &cache.locate(&name), cache.find(&name))
     }
 
     /// Compiles, and keeps the result in the cache folder. Also answers where.
@@ -124,60 +197,34 @@ impl Compiler {
         &self,
         engine: &Engine,
         artifact: &Artifact,
-        keep: Keep,
-    ) -> Result<(Component, Option<PathBuf>), LoadError> {
+        bounds: Bounds,
+        wanted: &PipeReader,
+    ) -> Result<(Code, Option<PathBuf>), NoCode> {
         let guest = &artifact.digest;
-        let code = self.compile(&artifact.wasm)?;
-        let unusable = |why| LoadError::Compile(format!("its compiled file {why}"));
+        let code = process::run(&self.executable, &artifact.wasm, bounds, wanted)?;
+        let unusable = |why| NoCode::Process(format!("its compiled file {why}"));
         compiled::verify(&code, guest, &engine.wasm, engine.wasi).map_err(unusable)?;
+        let mut unkept = None;
         if let Some(cache) = self.cache() {
             let name = Cache::code(guest, compiled::compatibility(&engine.wasm));
+            let path = cache.locate(&name);
             // Mapped from the disk it costs less memory than what the compiler wrote.
             let mut content = &code;
             let kept = cache.keep(&name, |file| io::copy(&mut content, file).map(drop)).and_then(|()| {
                 cache.find(&name)?.map(|file| compiled::map(&file, guest, &engine.wasm, engine.wasi)).transpose()
             });
             match kept {
-                Ok(Some(component)) => return Ok((component, Some(cache.locate(&name)))),
-                Ok(None) => tracing::warn!("somebody removed {}", cache.locate(&name).display()),
-                Err(why) if keep == Keep::Always => {
-                    return Err(LoadError::Keep(format!("{} {why}", cache.locate(&name).display())));
+                Ok(Some(component)) => return Ok((Code { component, unkept }, Some(path))),
+                Ok(None) => tracing::warn!("somebody removed {}", path.display()),
+                Err(why) => {
+                    let why = format!("{} {why}", path.display());
+                    tracing::warn!("{why}: compiled again at the next start");
+                    unkept = Some(why);
                 }
-                Err(why) => tracing::warn!("{} {why}: compiled again at the next start", cache.locate(&name).display()),
             }
         }
-        compiled::map(&code, guest, &engine.wasm, engine.wasi).map(|component| (component, None)).map_err(unusable)
-    }
-
-    /// Lets another process compile, from and into memory that has no name.
-    fn compile(&self, wasm: &[u8]) -> Result<File, LoadError> {
-        let failed = |what: &str, error: io::Error| LoadError::Compile(format!("{what}: {error}"));
-        let input = unnamed().and_then(|mut file| {
-            file.write_all(wasm)?;
-            file.rewind()?;
-            Ok(file)
-        });
-        let input = input.map_err(|error| failed("no memory for the compiler's input", error))?;
-        let mut code = unnamed().map_err(|error| failed("no memory for the code", error))?;
-        let output = code.try_clone().map_err(|error| failed("no memory for the code", error))?;
-        let mut command = Command::new(&self.executable);
-        // The compiler needs no app setting, and so knows no secret.
-        command.arg0("flexwasm").arg(SUBCOMMAND).env_clear();
-        command.stdin(input).stdout(output).stderr(Stdio::piped());
-        let mut compiler = command.spawn().map_err(|error| failed("cannot start a process to compile it", error))?;
-        let mut complaint = Vec::new();
-        let stderr = compiler.stderr.take().expect("it was asked for just now");
-        let read = stderr.take(COMPLAINT).read_to_end(&mut complaint);
-        let status = compiler.wait().and_then(|status| read.map(|_| status));
-        let status = status.map_err(|error| failed("lost the process that compiles it", error))?;
-        if let Some(signal) = status.signal() {
-            return Err(LoadError::Compile(format!("its compiler was ended by signal {signal} (9: out of memory)")));
-        }
-        if !status.success() {
-            return Err(LoadError::Compile(String::from_utf8_lossy(&complaint).trim().to_owned()));
-        }
-        code.rewind().map_err(|error| failed("cannot read the code", error))?;
-        Ok(code)
+        let component = compiled::map(&code, guest, &engine.wasm, engine.wasi).map_err(unusable)?;
+        Ok((Code { component, unkept }, None))
     }
 
     /// The first folder that can be used.
@@ -196,24 +243,31 @@ impl Compiler {
     }
 }
 
-/// What the process that [`Compiler`] starts does: compiles the component on stdin for the engine that it needs, and writes
-/// the file to stdout.
-///
-/// # Errors
-/// In the words that [`LoadError::Compile`] wants.
-pub fn compile_for_host() -> Result<(), String> {
-    // The host waits in the thread that started us; without it nobody wants the code.
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
-    let mut wasm = Vec::new();
-    io::stdin().read_to_end(&mut wasm).map_err(|error| error.to_string())?;
-    let engine = code::compiler(Interfaces::of(&wasm).wasi, Processors::ThisKind);
-    let content = engine.and_then(|engine| compiled::compile(&engine, &wasm));
-    io::stdout().write_all(&content.map_err(|error| super::chain(&error))?).map_err(|error| error.to_string())
+/// Maps the compiled file beside the guest.
+fn find_beside(engine: &Engine, artifact: &Artifact) -> Option<Component> {
+    let beside = artifact.compiled.as_deref()?;
+    use_it(engine, artifact, beside, compiled::open(beside))
 }
 
-/// A file that is only memory.
-fn unnamed() -> io::Result<File> {
-    Ok(memfd_create("flexwasm", MemfdFlags::CLOEXEC)?.into())
+/// Maps a file that was found, and says why where it cannot be used.
+fn use_it(
+    engine: &Engine,
+    artifact: &Artifact,
+    from: &Path,
+    file: Result<Option<File>, Unusable>,
+) -> Option<Component> {
+    let map = |file| compiled::map(&file, &artifact.digest, &engine.wasm, engine.wasi);
+    match file.and_then(|file| file.map(map).transpose()) {
+        Ok(Some(component)) => {
+            tracing::info!(guest = ?artifact.origin, from = ?from.display().to_string(), "loaded");
+            Some(component)
+        }
+        Ok(None) => None,
+        Err(why) => {
+            tracing::warn!("{} {why}: not used", from.display());
+            None
+        }
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

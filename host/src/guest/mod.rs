@@ -16,7 +16,7 @@ use crate::observe::startup;
 use crate::sandbox::{Policy, Sandbox};
 use artifact::{Artifact, NoArtifact};
 use compiled::{Digest, Unusable};
-use compiler::Compiler;
+use compiler::{Compiler, NoCode, Terms};
 use experience::Experience;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -106,9 +106,12 @@ pub enum LoadError {
     /// There is no engine for it.
     #[error("{0}")]
     Engine(String),
-    /// wasmtime refused it.
-    #[error("is not a valid component, or uses what this host does not support: {0}")]
-    Compile(String),
+    /// Its code cannot be had.
+    #[error(transparent)]
+    Compile(#[from] NoCode),
+    /// Another decision came first.
+    #[error("was not published, because a rollback came first: publish it again if it is still wanted")]
+    Superseded,
     /// It wants what the host does not have, or does not export an HTTP handler.
     #[error(
         "does not fit the world of this host: {0}; it must export wasi:http/incoming-handler@0.2 and import only wasi 0.2 interfaces, or export wasi:http/handler@0.3 and import only wasi 0.3 and 0.2 interfaces, and in both cases flexwasm:host/diagnostics@0.1.0"
@@ -166,7 +169,7 @@ pub struct Loader {
 impl Loader {
     /// Maps or compiles the code of `artifact`, and checks that it fits. It has still to be tried out
     /// ([`Pool::try_out`](crate::pool::Pool::try_out)). Several guests may be loaded at the same time; no thread of the runtime
-    /// is held up. `keep` says whether code that is compiled has to be kept in the cache folder, if there is one.
+    /// is held up. `terms` are for a compilation, if it needs one.
     ///
     /// # Errors
     /// [`LoadError`], in the words of a person who starts the host.
@@ -175,12 +178,12 @@ impl Loader {
         artifact: &Arc<Artifact>,
         policy: Arc<Policy>,
         generation: u64,
-        keep: Keep,
+        terms: Terms,
     ) -> Result<Guest, LoadError> {
         let wasi = artifact.interfaces.wasi;
         let Linked { engine, linker } = self.engines.get(wasi).await.map_err(LoadError::Engine)?;
         let begun = Instant::now();
-        let component = self.compiler.component(engine, &policy.function, artifact, keep).await?;
+        let component = self.compiler.component(engine, &policy.function, artifact, terms).await?;
         let begun = startup::phase(format_args!("code of {}", policy.function), begun);
         let pre = linker.instantiate_pre(&component).and_then(|pre| match wasi {
             Wasi::P2 => ProxyPre::new(pre).map(Pre::P2),

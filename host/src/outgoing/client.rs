@@ -11,6 +11,8 @@ use super::tls::Trust;
 use super::upload::Upload;
 use crate::config::hosts::{Grant, Name, Target};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -28,6 +30,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
@@ -44,6 +47,10 @@ const IDLE_TIME: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_secs(1);
 /// Names that are looked up at the same time.
 const LOOK_UPS: usize = 8;
+/// How long an address has to itself before the next one is tried beside it (RFC 8305, section 5).
+const HEAD_START: Duration = Duration::from_millis(250);
+/// Addresses of a name that are tried.
+const ADDRESSES: usize = 8;
 /// For a connection, with everything that it takes: a place, the name's addresses, TCP, TLS.
 const CONNECT: Duration = Duration::from_secs(10);
 /// For the head of an answer, and between two pieces of its body.
@@ -65,8 +72,10 @@ pub struct Client {
 struct Idle {
     /// The one that has been idle for longest is the first.
     kept: Vec<Kept>,
-    /// A task closes those that have been idle for too long.
-    watched: bool,
+    /// Closes those that have been idle for too long, as long as there are any.
+    watch: Option<AbortOnDropHandle<()>>,
+    /// Those that are about to become idle, each in its place among those in use.
+    settling: JoinSet<()>,
 }
 
 #[derive(Debug)]
@@ -202,31 +211,21 @@ impl Client {
         }
     }
 
-    /// Connects to the first address that answers.
+    /// Connects to the address that answers first.
     async fn connect(&self, target: &Target, addresses: &[SocketAddr]) -> Result<(Key, Connection), Error> {
-        let mut last = Error::DestinationNotFound;
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    // A stream that is gone already fails below.
-                    let _ = stream.set_nodelay(true);
-                    let connection = if target.tls {
-                        let server = match &target.name {
-                            Name::Host(name) => {
-                                ServerName::try_from(name.clone()).map_err(|_| Error::HttpRequestUriInvalid)?
-                            }
-                            Name::Address(address) => ServerName::from(*address),
-                        };
-                        handshake(self.trust.connect(stream, server).await?).await?
-                    } else {
-                        handshake(stream).await?
-                    };
-                    return Ok(((target.clone(), *address), connection));
-                }
-                Err(error) => last = unreachable(&error),
-            }
-        }
-        Err(last)
+        let (address, stream) = reach(addresses).await?;
+        // A stream that is gone already fails below.
+        let _ = stream.set_nodelay(true);
+        let connection = if target.tls {
+            let server = match &target.name {
+                Name::Host(name) => ServerName::try_from(name.clone()).map_err(|_| Error::HttpRequestUriInvalid)?,
+                Name::Address(address) => ServerName::from(*address),
+            };
+            handshake(self.trust.connect(stream, server).await?).await?
+        } else {
+            handshake(stream).await?
+        };
+        Ok(((target.clone(), address), connection))
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
@@ -252,17 +251,35 @@ impl Client {
             idle.kept.remove(0);
         }
         idle.kept.push(Kept { key, connection, since: Instant::now() });
-        if !std::mem::replace(&mut idle.watched, true) {
-            tokio::spawn(watch(Arc::downgrade(self)));
-        }
+        let watching = watch(Arc::downgrade(self));
+        idle.watch.get_or_insert_with(|| AbortOnDropHandle::new(tokio::spawn(watching)));
+    }
+
+    /// Keeps a connection as soon as it is ready for another request; until then it keeps its place.
+    fn settle(self: &Arc<Self>, key: Key, mut connection: Connection, place: OwnedSemaphorePermit) {
+        let client = Arc::downgrade(self);
+        let mut idle = self.idle();
+        while idle.settling.try_join_next().is_some() {}
+        idle.settling.spawn(async move {
+            if matches!(timeout(SETTLE, connection.sender.ready()).await, Ok(Ok(())))
+                && let Some(client) = client.upgrade()
+            {
+                client.keep(key, connection);
+            }
+            drop(place);
+        });
     }
 
     /// Closes what has been idle for too long. Answers when to look again, if anything is left.
     fn sweep(&self) -> Option<Instant> {
         let mut idle = self.idle();
         idle.kept.retain(Kept::is_good);
-        idle.watched = !idle.kept.is_empty();
-        idle.kept.first().map(|kept| kept.since + IDLE_TIME)
+        let next = idle.kept.first().map(|kept| kept.since + IDLE_TIME);
+        if next.is_none() {
+            // The task that asks ends by itself.
+            idle.watch = None;
+        }
+        next
     }
 }
 
@@ -274,6 +291,30 @@ async fn watch(client: Weak<Client>) {
         match client.upgrade().and_then(|client| client.sweep()) {
             Some(again) => next = again,
             None => return,
+        }
+    }
+}
+
+/// Connects to the address that answers first. They are tried in the resolver's order, each with a head start.
+async fn reach(addresses: &[SocketAddr]) -> Result<(SocketAddr, TcpStream), Error> {
+    let mut untried = addresses.iter().copied().take(ADDRESSES);
+    let (mut tried, mut last) = (FuturesUnordered::new(), Error::DestinationNotFound);
+    loop {
+        if let Some(address) = untried.next() {
+            tried.push(async move { (address, TcpStream::connect(address).await) });
+        }
+        let answer = if untried.len() > 0 {
+            match timeout(HEAD_START, tried.next()).await {
+                Ok(answer) => answer,
+                Err(_) => continue,
+            }
+        } else {
+            tried.next().await
+        };
+        match answer {
+            Some((address, Ok(stream))) => return Ok((address, stream)),
+            Some((_, Err(error))) => last = unreachable(&error),
+            None => return Err(last),
         }
     }
 }
@@ -343,19 +384,14 @@ pub struct ResponseBody {
 impl ResponseBody {
     /// Leaves the connection to the next request, as soon as it is ready for one.
     fn end(&mut self) {
-        let (Some((key, mut connection, place)), Some(client)) = (self.open.take(), self.client.upgrade()) else {
+        let (Some((key, connection, place)), Some(client)) = (self.open.take(), self.client.upgrade()) else {
             return;
         };
         if connection.sender.is_ready() {
             return client.keep(key, connection);
         }
         // Its end has yet to be noted, or the server has answered before it had the whole request.
-        tokio::spawn(async move {
-            if matches!(timeout(SETTLE, connection.sender.ready()).await, Ok(Ok(()))) {
-                client.keep(key, connection);
-            }
-            drop(place);
-        });
+        client.settle(key, connection, place);
     }
 }
 
@@ -400,6 +436,29 @@ impl Drop for ResponseBody {
 mod tests {
     use super::*;
     use std::future::{pending, poll_fn};
+
+    #[tokio::test]
+    async fn an_address_that_answers_nobody_does_not_keep_the_next_one_from_being_tried() {
+        let listen = |backlog| {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind("127.0.0.1:0".parse().expect("an address")).expect("bound");
+            socket.listen(backlog).expect("listening")
+        };
+        let (mute, good, nobody) = (listen(0), listen(8), listen(8));
+        let [mute_at, good_at, nobody_at] =
+            [&mute, &good, &nobody].map(|listener| listener.local_addr().expect("an address"));
+        drop(nobody);
+        // Its backlog full, Linux drops what arrives, as a firewall would.
+        let mut full = Vec::new();
+        while let Ok(connected) = timeout(Duration::from_millis(300), TcpStream::connect(mute_at)).await {
+            full.push(connected.expect("it is queued"));
+        }
+        for addresses in [[mute_at, nobody_at, good_at], [nobody_at, mute_at, good_at]] {
+            let reached = timeout(CONNECT, reach(&addresses)).await.expect("in time").map_err(|_| "unreachable");
+            assert_eq!(reached.expect("it listens").0, good_at);
+        }
+        assert!(matches!(reach(&[nobody_at, nobody_at]).await, Err(Error::ConnectionRefused)));
+    }
 
     #[tokio::test]
     async fn patience_begins_anew_as_long_as_the_request_moves() {

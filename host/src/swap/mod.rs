@@ -13,6 +13,7 @@ mod watch;
 use crate::config::Function;
 use crate::describe;
 use crate::guest::artifact::Artifact;
+use crate::guest::compiler::Terms;
 use crate::guest::published::Published;
 use crate::guest::{Guest, Keep, LoadError, Loader, hexadecimal};
 use crate::observe::startup;
@@ -20,9 +21,8 @@ use crate::pool::Pool;
 use crate::sandbox::Policy;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
 
 /// See the module's documentation.
 pub struct Swap {
@@ -35,8 +35,10 @@ pub struct Swap {
     place: Arc<Published>,
     /// Why the first guest is not what its source has.
     undelivered: OnceLock<String>,
-    /// Held by who is about to replace the guest.
-    turn: Mutex<History>,
+    /// Held while a guest is checked, so that those of a function are published in the order in which they were found.
+    turn: tokio::sync::Mutex<()>,
+    /// Held for the moment in which the guest is replaced: a rollback does not wait for one that is still being checked.
+    history: Mutex<History>,
 }
 
 #[derive(Default)]
@@ -95,7 +97,8 @@ impl Swap {
         pool: Pool,
         place: Arc<Published>,
     ) -> Self {
-        Self { function, policy, loader, pool, place, undelivered: OnceLock::new(), turn: Mutex::default() }
+        let (undelivered, turn, history) = Default::default();
+        Self { function, policy, loader, pool, place, undelivered, turn, history }
     }
 
     /// Why no guest serves, if that is known.
@@ -122,35 +125,48 @@ impl Swap {
     /// # Errors
     /// [`LoadError`]; the old guest goes on serving.
     pub async fn publish(&self, artifact: Artifact, keep: Keep) -> Result<Outcome, LoadError> {
-        let mut history = self.turn.lock().await;
+        let _turn = self.turn.lock().await;
         let begun = Instant::now();
         if let Some(wanted) = self.function.guest.sha256.filter(|wanted| *wanted != artifact.digest) {
             return Err(LoadError::Digest(hexadecimal(&artifact.digest), hexadecimal(&wanted)));
         }
-        let old = self.place.guest();
+        let (old, generation) = {
+            let history = self.history();
+            (self.place.guest(), history.generations + 1)
+        };
         if let Some(same) = old.as_ref().filter(|old| *old.digest == *hexadecimal(&artifact.digest)) {
             return Ok(Outcome::Unchanged(Version::of(same)));
         }
-        let (policy, generation) = (Arc::clone(&self.policy), history.generations + 1);
-        let guest = Arc::new(self.loader.load(&Arc::new(artifact), policy, generation, keep).await?);
+        let terms = Terms { keep, time: self.function.guest.compile_timeout };
+        let guest = self.loader.load(&Arc::new(artifact), Arc::clone(&self.policy), generation, terms).await?;
+        let guest = Arc::new(guest);
         let linked = Instant::now();
         self.pool.try_out(&guest, self.function.guest.smoke.as_ref()).await?;
         startup::phase(format_args!("trial of {}", self.function.name), linked);
         let notes =
             old.map_or_else(Vec::new, |old| describe::not_granted(&self.function, &old.imports, &guest.imports));
+        let mut history = self.history();
+        if history.generations + 1 != generation {
+            return Err(LoadError::Superseded);
+        }
         Ok(self.replace(&mut history, guest, begun, notes))
     }
 
-    /// Lets the guest that served before the present one serve again, as another generation. It is not checked again.
+    /// Lets the guest that served before the present one serve again, as another generation. It is not checked again, and one
+    /// that is being checked meanwhile is not published any more.
     ///
     /// # Errors
     /// There was none.
-    pub async fn rollback(&self) -> Result<Outcome, &'static str> {
-        let mut history = self.turn.lock().await;
+    pub fn rollback(&self) -> Result<Outcome, &'static str> {
+        let mut history = self.history();
         let begun = Instant::now();
         let previous = history.previous.take().ok_or("has had no other guest since the host started")?;
         let guest = Arc::new(previous.again(history.generations + 1));
         Ok(self.replace(&mut history, guest, begun, Vec::new()))
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn replace(&self, history: &mut History, guest: Arc<Guest>, begun: Instant, notes: Vec<String>) -> Outcome {
@@ -173,16 +189,14 @@ impl Swap {
         Outcome::Swapped { old, new, took, notes }
     }
 
-    /// Takes what was found at the first look.
+    /// Takes what was found at the first look. Why it does not serve is for [`Swap::problem`] to tell.
     async fn begin(&self, origin: &str, found: Result<Artifact, LoadError>) {
         let published = match found {
             Ok(artifact) => self.publish(artifact, Keep::IfPossible).await.map(drop),
             Err(error) => Err(error),
         };
         if let Err(why) = published {
-            let why = format!("{origin} {why}");
-            tracing::error!("function {}: {why}", self.function.name);
-            self.place.fail(why);
+            self.place.fail(format!("{origin} {why}"));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Guests from a source elsewhere: fetched at the start, and asked for again and again.
 //!
-//! Where the source cannot be reached, or has nothing good, the last good guest serves, and before there was one the file of the
-//! app. An unreachable source is a line in the log and nothing else.
+//! Where the source cannot be reached, or has nothing good, the last good guest serves, and where there is none that loads the file
+//! of the app. An unreachable source is a line in the log and nothing else.
 
 use super::last_good::{Kept, LastGood};
 use super::{Outcome, Swap};
@@ -58,8 +58,9 @@ impl Following<'_> {
         let kept = self.kept(remote).await;
         self.version = kept.as_ref().and_then(|kept| kept.version.clone());
         let known = self.version.clone();
+        let mut unchanged = false;
         match timeout(FIRST, self.source.fetch(known.as_deref())).await {
-            Ok(Ok(Fetched::Unchanged)) => {}
+            Ok(Ok(Fetched::Unchanged)) => unchanged = true,
             Ok(Ok(Fetched::Guest { wasm, version })) => {
                 match self.take(remote, wasm, version, Keep::IfPossible).await {
                     Ok(()) => return,
@@ -76,18 +77,33 @@ impl Following<'_> {
                 self.undelivered(why);
             }
         }
-        let file = &self.swap.function.script_file;
-        let (origin, found, what) = match kept {
-            Some(Kept { wasm, .. }) => {
-                let artifact = Artifact::new(self.origin.clone(), wasm).map_err(LoadError::from);
-                (self.origin.clone(), artifact, "the last good guest")
+        if let Some(Kept { wasm, .. }) = kept {
+            let published = match Artifact::new(self.origin.clone(), wasm) {
+                Ok(artifact) => self.swap.publish(artifact, Keep::IfPossible).await.map(drop),
+                Err(why) => Err(why.into()),
+            };
+            match published {
+                Ok(()) if unchanged => return,
+                Ok(()) => return self.serves("the last good guest"),
+                Err(why) => {
+                    let why = format!("the last good guest of {} {why}", self.origin);
+                    tracing::error!(function = %self.swap.function.name, "{why}");
+                    if unchanged {
+                        // Asked for again in whole: it may be this file that has suffered.
+                        self.version = None;
+                        self.undelivered(why);
+                    }
+                }
             }
-            None => (file.display().to_string(), self.swap.read(file).await, "the guest of the app"),
-        };
-        self.swap.begin(&origin, found).await;
-        if self.swap.undelivered().is_some()
-            && let Some(guest) = self.swap.place.guest()
-        {
+        }
+        let file = &self.swap.function.script_file;
+        self.swap.begin(&file.display().to_string(), self.swap.read(file).await).await;
+        self.serves("the guest of the app");
+    }
+
+    /// Says what serves in place of what the source has.
+    fn serves(&self, what: &str) {
+        if let Some(guest) = self.swap.place.guest() {
             let function = &self.swap.function.name;
             tracing::warn!(%function, "serves {what} ({}) until {} delivers", &guest.digest[..12], self.origin);
         }

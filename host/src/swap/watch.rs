@@ -1,23 +1,28 @@
 //! Noticing that a guest's file is another, replaced by renaming or rewritten in place, with Linux's inotify.
 //!
+//! A path may lead through links, such as `current -> v2`, or `..data` in a volume of Kubernetes: every one of them is watched, and
+//! every folder on the way.
+//!
 //! A file that is being written is left alone until its writer closes it: what is published was never read half-written.
 
 use super::Swap;
 use crate::guest::Keep;
 use futures_util::{FutureExt as _, StreamExt as _};
-use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchMask, Watches};
+use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 /// How long a file that was rewritten in place has to be left alone: some programs close it and open it again.
 const QUIET: Duration = Duration::from_millis(20);
-/// How often a folder that is not there any more is looked for.
+/// How often a path that leads nowhere is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// Links on a path, as many as Linux follows (path_resolution(7)).
+const MOST_LINKS: usize = 40;
 
 /// Publishes the guest in the file `path`, and each that takes its place.
 pub async fn follow(swap: &Swap, path: &Path, loaded: impl Send) {
@@ -50,52 +55,54 @@ pub async fn follow(swap: &Swap, path: &Path, loaded: impl Send) {
     }
 }
 
-/// A file's name in a folder, whatever file it stands for.
+/// What a path leads to, and every link on the way there.
 struct Watch {
+    /// As it was named, from the root on.
+    path: PathBuf,
     events: EventStream<[u8; 4096]>,
-    watches: Watches,
-    folder: PathBuf,
-    name: OsString,
+    /// The folder and the name of the file itself.
+    file: (WatchDescriptor, OsString),
+    /// Where that is.
+    place: PathBuf,
+    /// The same of each link.
+    links: Vec<(WatchDescriptor, OsString)>,
     /// It is another since [`Watch::changed`] last said so.
     changed: bool,
     /// Somebody writes to it and has not closed it yet.
     written: bool,
     /// It was written to in place.
     in_place: bool,
-    /// The folder of this name is another, or gone.
+    /// The path may lead elsewhere, or nowhere.
     lost: bool,
 }
 
 impl Watch {
     fn new(path: &Path) -> io::Result<Self> {
-        let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let path = std::path::absolute(path)?;
+        let Way { folders, links, file } = Way::along(&path)?;
         let inotify = Inotify::init()?;
-        let watches = inotify.watches();
+        let mut watches = inotify.watches();
+        for folder in &folders {
+            // One that may only be passed through cannot be watched. It holds no link, or that is told below.
+            let _ = watches.add(folder, WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR);
+        }
+        let mut watch = |(folder, name): (PathBuf, OsString)| {
+            let what = WatchMask::MODIFY | WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO | WatchMask::CREATE;
+            let more = WatchMask::MASK_ADD | WatchMask::ONLYDIR;
+            io::Result::Ok((watches.add(&folder, what | more)?, name))
+        };
+        let links = links.into_iter().map(&mut watch).collect::<io::Result<_>>()?;
+        let place = file.0.join(&file.1);
+        let file = watch(file)?;
         let events = inotify.into_event_stream([0; 4096])?;
-        let folder = folder.to_owned();
-        let mut watch =
-            Self { events, watches, folder, name, changed: false, written: false, in_place: false, lost: false };
-        watch.add()?;
-        Ok(watch)
-    }
-
-    fn add(&mut self) -> io::Result<()> {
-        let what = WatchMask::MODIFY
-            | WatchMask::CLOSE_WRITE
-            | WatchMask::MOVED_TO
-            | WatchMask::CREATE
-            | WatchMask::DELETE_SELF
-            | WatchMask::MOVE_SELF
-            | WatchMask::ONLYDIR;
-        self.watches.add(&self.folder, what).map(drop)
+        Ok(Self { path, events, file, place, links, changed: false, written: false, in_place: false, lost: false })
     }
 
     /// Waits until the file is another, and nobody is writing to it.
     async fn changed(&mut self) {
         loop {
             if self.lost {
-                self.find_folder().await;
+                self.find_again().await;
             }
             let event = if self.changed && !self.written {
                 let quiet = if self.in_place { QUIET } else { Duration::ZERO };
@@ -121,35 +128,101 @@ impl Watch {
         while let Some(Some(Ok(event))) = self.events.next().now_or_never() {
             self.take(&event);
         }
-        self.changed || self.written
+        self.changed || self.written || self.lost
     }
 
     fn take(&mut self, event: &EventOwned) {
         let what = event.mask;
-        self.lost |= what.intersects(EventMask::DELETE_SELF | EventMask::MOVE_SELF);
         self.changed |= what.contains(EventMask::Q_OVERFLOW);
-        if event.name.as_ref() != Some(&self.name) {
+        self.lost |= what.intersects(EventMask::DELETE_SELF | EventMask::MOVE_SELF);
+        let is =
+            |(folder, name): &(WatchDescriptor, OsString)| event.wd == *folder && event.name.as_ref() == Some(name);
+        self.lost |= self.links.iter().any(is) && what.intersects(EventMask::CREATE | EventMask::MOVED_TO);
+        if !is(&self.file) {
             return;
         }
         self.written |= what.contains(EventMask::MODIFY);
         self.in_place |= what.contains(EventMask::CLOSE_WRITE);
+        let appeared = what.intersects(EventMask::CREATE | EventMask::MOVED_TO);
+        let metadata = appeared.then(|| fs::symlink_metadata(&self.place).ok()).flatten();
+        // A link has taken the place of the file.
+        self.lost |= metadata.as_ref().is_some_and(fs::Metadata::is_symlink);
         // A new name of a file, as cargo makes them, has no writer; a new file has one who will close it.
-        let named = what.contains(EventMask::CREATE) && is_other_name(&self.folder.join(&self.name));
+        let named = metadata.is_some_and(|metadata| metadata.nlink() > 1);
         if named || what.intersects(EventMask::CLOSE_WRITE | EventMask::MOVED_TO) {
             (self.changed, self.written) = (true, false);
         }
     }
 
-    /// Waits until there is a folder of this name again, and watches that.
-    async fn find_folder(&mut self) {
-        while !self.folder.join(&self.name).exists() || self.add().is_err() {
-            sleep(LOOK).await;
+    /// Waits until the path leads somewhere again, and watches that.
+    async fn find_again(&mut self) {
+        loop {
+            match Self::new(&self.path) {
+                Ok(watch) if self.path.exists() => {
+                    *self = Self { changed: true, ..watch };
+                    return;
+                }
+                _ => sleep(LOOK).await,
+            }
         }
-        (self.lost, self.changed) = (false, true);
     }
 }
 
-/// Whether a path is a link, or one of several names.
-fn is_other_name(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink() || metadata.nlink() > 1)
+/// How a path is found: what the kernel walks through.
+struct Way {
+    /// Every folder that is passed.
+    folders: Vec<PathBuf>,
+    /// Folder and name of each link that is followed.
+    links: Vec<(PathBuf, OsString)>,
+    /// Folder and name of what is found in the end. It may not be there.
+    file: (PathBuf, OsString),
+}
+
+impl Way {
+    /// Follows an absolute path.
+    fn along(path: &Path) -> io::Result<Self> {
+        let mut rest: Vec<OsString> = names(path);
+        let (mut at, mut folders, mut links) = (PathBuf::from("/"), Vec::new(), Vec::new());
+        while let Some(name) = rest.pop() {
+            if name == ".." {
+                at.pop();
+                continue;
+            }
+            let found = at.join(&name);
+            match fs::symlink_metadata(&found) {
+                Ok(metadata) if metadata.is_symlink() => {
+                    let target = fs::read_link(&found)?;
+                    folders.push(at.clone());
+                    if links.len() == MOST_LINKS {
+                        return Err(rustix::io::Errno::LOOP.into());
+                    }
+                    links.push((at.clone(), name));
+                    if target.is_absolute() {
+                        at = PathBuf::from("/");
+                    }
+                    rest.extend(names(&target));
+                }
+                _ if rest.is_empty() => {
+                    folders.push(at.clone());
+                    return Ok(Self { folders, links, file: (at, name) });
+                }
+                Ok(_) => {
+                    folders.push(at);
+                    at = found;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::IsADirectory.into())
+    }
+}
+
+/// The names in a path, the first one last.
+fn names(path: &Path) -> Vec<OsString> {
+    let named = |part: Component<'_>| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    };
+    path.components().rev().filter_map(named).collect()
 }
