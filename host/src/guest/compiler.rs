@@ -162,7 +162,7 @@ impl Compiler {
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         let (wanted, _waiting) = io::pipe().map_err(|error| NoCode::Process(error.to_string()))?;
         let guest = artifact.origin.clone();
-        tracing::info!(%function, ?guest, "compiling");
+        tracing::info!(function = &*function, ?guest, "compiling");
         let (begun, bounds) = (Instant::now(), Bounds { time, memory: self.memory });
         let mut making = tokio::task::spawn_blocking(move || {
             // As long as the process, whoever has left.
@@ -176,12 +176,12 @@ impl Compiler {
             tokio::select! {
                 made = &mut making => break made.expect("compiling does not panic")?,
                 _ = progress.tick() => {
-                    tracing::info!(%function, ?guest, seconds = begun.elapsed().as_secs(), "still compiling");
+                    tracing::info!(function = &*function, ?guest, seconds = begun.elapsed().as_secs(), "still compiling");
                 }
             }
         };
         let kept = kept.map_or_else(|| "nowhere".to_owned(), |path| path.display().to_string());
-        tracing::info!(%function, ?guest, seconds = begun.elapsed().as_secs_f64(), ?kept, "compiled");
+        tracing::info!(function = &*function, ?guest, seconds = begun.elapsed().as_secs_f64(), ?kept, "compiled");
         Ok(code)
     }
 

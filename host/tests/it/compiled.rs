@@ -105,6 +105,19 @@ fn what_is_compiled_at_a_start_is_mapped_at_the_next() {
 }
 
 #[test]
+fn a_guest_that_several_functions_have_is_compiled_once() {
+    let names = ["a", "b", "c", "d", "e"];
+    let app = names.iter().fold(App::new("{}"), |app, name| app.function(name, guests::COUNTER));
+    let cache = tempfile::tempdir().unwrap();
+    let host = app.start_with(&[("XDG_CACHE_HOME", cache.path().to_str().unwrap())]);
+    for name in names {
+        assert_eq!(host.get(&format!("/api/{name}")).text(), "1");
+    }
+    let compiled = host.stdout().into_iter().filter(|line| line.contains("compiled function=")).count();
+    assert_eq!(compiled, 1);
+}
+
+#[test]
 fn a_file_that_does_not_fit_is_not_used_and_not_fatal() {
     let (app, cache) = (app(), tempfile::tempdir().unwrap());
     let path = compile(&app, &[]);

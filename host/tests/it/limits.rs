@@ -1,13 +1,13 @@
 //! Each limit at its value and one beyond, and that its neighbours do not notice.
 
-use crate::support::{App, Host, component, flexwasm, get, guests, output};
+use crate::support::{App, Host, PATIENCE, component, flexwasm, get, guests, output};
 use bytes::Bytes;
 use flexwasm::config::Grants;
 use flexwasm::config::settings::{Limits, Reuse, Share};
 use flexwasm::engine::Size;
 use flexwasm::engines::Engines;
 use flexwasm::guest::artifact::Artifact;
-use flexwasm::guest::compiler::Compiler;
+use flexwasm::guest::compiler::{Compiler, Terms};
 use flexwasm::guest::{Guest, Keep, Loader};
 use flexwasm::observe::machine::{Machine, Scan};
 use flexwasm::observe::rate::Rate;
@@ -80,7 +80,7 @@ fn a_0_3_guest_that_computes_too_long_is_ended_before_and_in_its_answer() {
 async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
     let scan = Scan::detect();
     let size = Size { slots: 1, core_instances: 2, table_elements: 20_000, scan, keep_resident: 1 << 20 };
-    let compiler = Arc::new(Compiler::new(env!("CARGO_BIN_EXE_flexwasm").into(), Vec::new()));
+    let compiler = Arc::new(Compiler::new(env!("CARGO_BIN_EXE_flexwasm").into(), Vec::new(), 1 << 30));
     let loader = Loader { engines: Engines::new(size), compiler, total_memory: 1 << 30 };
     let artifact = Arc::new(Artifact::new("start".to_owned(), component("start", start)).unwrap());
     let policy = Policy {
@@ -94,7 +94,8 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
         machine: Arc::new(Machine::read(None)),
         made: std::time::Instant::now(),
     };
-    Arc::new(loader.load(&artifact, Arc::new(policy), 1, Keep::IfPossible).await.unwrap())
+    let terms = Terms { keep: Keep::IfPossible, time: PATIENCE };
+    Arc::new(loader.load(&artifact, Arc::new(policy), 1, terms).await.unwrap())
 }
 
 /// Lets a request run into a start function, for no longer than `most`; the slot is free afterwards.

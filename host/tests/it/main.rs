@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod compiled;
+mod compiler;
 mod containment;
 mod demonstration;
 mod doctor;

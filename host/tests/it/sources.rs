@@ -8,9 +8,11 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::fs;
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 
 /// What the host may not tell anybody.
 const PASSWORD: &str = "PLANTED-PASSWORD";
@@ -198,6 +200,40 @@ fn a_blob_behind_a_shared_access_signature() {
     host.line(&["WARN", "answered 403", "or the signature in guest.source, which may have expired"]);
     assert_eq!(host.get("/api/only").text(), answer(9));
     is_discreet(&host);
+}
+
+#[test]
+fn a_last_good_guest_that_no_longer_loads_does_not_hide_the_app_s_own() {
+    // A server that has number 1 for ever, and does not send it twice to who has it.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let source = format!("http://{}/guest.wasm", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut head = String::new();
+            let mut lines = BufReader::new(stream.try_clone().unwrap());
+            while !head.ends_with("\r\n\r\n") && lines.read_line(&mut head).is_ok_and(|read| read > 0) {}
+            let known = head.to_lowercase().contains("if-none-match: \"one\"");
+            let (status, body) = if known { ("304 Not Modified", Vec::new()) } else { ("200 OK", marked(1)) };
+            let length = if known { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+            let head = format!("HTTP/1.1 {status}\r\netag: \"one\"\r\nconnection: close\r\n{length}\r\n");
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+        }
+    });
+    let first = app(&json!({ "source": source, "poll": "1s" }));
+    let host = start(&first, &[]);
+    assert_eq!(host.get("/api/only").text(), answer(1));
+    drop(host);
+    // From now on only the guest that came with the app is allowed.
+    let digest = sha256(&marked(9)).replace("sha256:", "");
+    let settings = json!({ "guest": { "source": source, "poll": "1s", "sha256": digest } }).to_string();
+    let pinned = first.routed("only", guests::MARKER, r#""authLevel": "anonymous""#, &settings);
+    let pinned = pinned.file("only/guest.wasm", &marked(9));
+    let host = start(&pinned, &[]);
+    assert_eq!(host.get("/api/only").text(), answer(9));
+    host.line(&["ERROR", "the last good guest of ", &source, "has the SHA-256"]);
+    host.line(&["WARN", "serves the guest of the app"]);
+    // It is asked for again in whole, and refused again.
+    host.line(&["ERROR", &source, "guest.sha256 allows only", "goes on serving"]);
 }
 
 #[test]

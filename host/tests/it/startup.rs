@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The app's configuration, without a cache folder.
-fn config(app: &App) -> Config {
+pub fn config(app: &App) -> Config {
     let listen = Some("127.0.0.1:0".parse().unwrap());
     let given =
         Circumstances { machine_memory: 1 << 30, listen, cache_folders: Vec::new(), control_sockets: Vec::new() };
@@ -51,11 +51,15 @@ fn the_process_ends_when_the_last_guest_turns_out_to_be_broken() {
     let app = app.file("only/guest.wasm", &component("start", "(loop (br 0))"));
     let mut config = config(&app);
     config.ready_within = Duration::ZERO;
+    let socket = app.path().join("run/control.sock");
+    config.control_sockets = vec![socket.clone()];
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let ended = runtime.block_on(async {
         let host = app::App::build(config, Arc::new(Machine::read(None))).await.unwrap();
+        assert!(socket.exists());
         tokio::time::timeout(PATIENCE, host.run()).await.unwrap()
     });
+    assert!(!socket.exists(), "nobody answers there any more");
     let why = ended.unwrap_err();
     assert!(
         why.contains("function only: ") && why.contains("its start functions did not end, limits.timeout"),
@@ -82,6 +86,23 @@ fn a_compiler_that_dies_costs_its_function_only() {
         };
         assert!(why.contains(words), "{words:?} is not in {why}");
     }
+}
+
+#[test]
+fn a_broken_guest_is_told_in_one_line() {
+    let told = |host: &Host| {
+        let lines = [host.stdout(), host.stderr()].concat();
+        lines.into_iter().filter(|line| line.contains("guest.wasm is not a WebAssembly component")).collect::<Vec<_>>()
+    };
+    let app = App::new("{}").function("broken", guests::COUNTER).file("broken/guest.wasm", b"rubbish");
+    let mut host = app.spawn(crate::support::free_port(), &[]);
+    assert_eq!(host.exit_code(), 1);
+    assert_eq!(told(&host).len(), 1, "{:?}", told(&host));
+    let app = app.function("counter", guests::COUNTER);
+    let host = app.start();
+    host.line(&["ERROR", "function broken: "]);
+    assert_eq!(host.get("/api/broken").reason(), "guest-not-loaded");
+    assert_eq!(told(&host).len(), 1, "{:?}", told(&host));
 }
 
 #[test]

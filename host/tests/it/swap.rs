@@ -3,7 +3,7 @@
 use crate::support::{App, Host, component, eventually, flexwasm, guests, output};
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -168,6 +168,50 @@ fn a_file_that_is_replaced_or_rewritten_is_published_whole() {
     assert_eq!(served(&host), (answer(5), "5".to_owned()));
     fs::write(&path, marked(6)).unwrap();
     becomes(6);
+}
+
+#[test]
+fn a_file_behind_links_is_another_when_a_link_moves() {
+    let volume = app("{}");
+    let (function, path) = (volume.path().join("only"), volume.path().join("only/guest.wasm"));
+    let link = |target: &str, name: &str| {
+        symlink(target, function.join("staged")).unwrap();
+        fs::rename(function.join("staged"), function.join(name)).unwrap();
+    };
+    let put = |version: &str, number: u32| {
+        fs::create_dir(function.join(version)).unwrap();
+        fs::write(function.join(version).join("guest.wasm"), marked(number)).unwrap();
+    };
+    // As Kubernetes does: the file leads through `..data`, which is replaced, and then the old folder goes.
+    fs::remove_file(&path).unwrap();
+    put("..1", 1);
+    link("..1", "..data");
+    link("..data/guest.wasm", "guest.wasm");
+    let host = volume.start();
+    let becomes = |number: u32| eventually("the new guest serves", || host.get("/api/only").text() == answer(number));
+    becomes(1);
+    for number in [2, 3] {
+        put(&format!("..{number}"), number);
+        link(&format!("..{number}"), "..data");
+        fs::remove_dir_all(function.join(format!("..{}", number - 1))).unwrap();
+        becomes(number);
+    }
+    // What it leads to is still watched, and so is a link that takes the place of another kind of file.
+    fs::write(function.join("..3/guest.wasm"), marked(4)).unwrap();
+    becomes(4);
+    fs::write(function.join("other.wasm"), marked(5)).unwrap();
+    link("other.wasm", "guest.wasm");
+    becomes(5);
+
+    // As people do: `current -> v2` on the way, made anew.
+    put("v6", 6);
+    put("v7", 7);
+    link("v6", "current");
+    link("current/guest.wasm", "guest.wasm");
+    becomes(6);
+    fs::remove_file(function.join("current")).unwrap();
+    symlink("v7", function.join("current")).unwrap();
+    becomes(7);
 }
 
 #[test]
