@@ -273,3 +273,44 @@ fn use_it(
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("looking for code does not panic")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Size;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[tokio::test]
+    async fn a_waiter_that_leaves_does_not_stop_the_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (hang, runs) = (folder.path().join("hang"), folder.path().join("runs"));
+        fs::write(&hang, "").expect("written");
+        // It ends well, but has compiled nothing.
+        let script =
+            format!("echo run >> {}; while [ -e {} ]; do /bin/sleep 0.02; done", runs.display(), hang.display());
+        let executable = folder.path().join("compiler");
+        fs::write(&executable, format!("#!/bin/sh\n{script}\n")).expect("written");
+        fs::set_permissions(&executable, fs::Permissions::from_mode(0o700)).expect("ours");
+        let size = Size { slots: 1, core_instances: 32, table_elements: 100, total_memory: 1 << 30 };
+        let engine = Engine::new(size, Wasi::P2).expect("an engine");
+        let wasm = wat::parse_str("(component)").expect("a component");
+        let artifact = Arc::new(Artifact::new("test".to_owned(), wasm).expect("a component"));
+        let compiler = Arc::new(Compiler::new(executable, Vec::new(), 1 << 30));
+        let terms = Terms { keep: Keep::IfPossible, time: Duration::from_secs(60) };
+        let function = Arc::from("f");
+
+        let mut first = Box::pin(compiler.component(&engine, &function, &artifact, terms));
+        let mut second = Box::pin(compiler.component(&engine, &function, &artifact, terms));
+        // Both have asked before the one leaves.
+        assert!(futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending());
+        drop(first);
+        fs::remove_file(&hang).expect("there");
+        let why = second.await.err().expect("nothing was compiled").to_string();
+        assert!(why.contains("its compiled file is not a compiled guest, or is cut off"), "{why}");
+        assert_eq!(fs::read_to_string(&runs).expect("written"), "run\n");
+        // Asked again, it is tried again.
+        assert!(compiler.component(&engine, &function, &artifact, terms).await.is_err());
+        assert_eq!(fs::read_to_string(&runs).expect("written"), "run\nrun\n");
+    }
+}
