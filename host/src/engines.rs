@@ -58,11 +58,13 @@ impl Engines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::machine::Scan;
 
     #[tokio::test]
     async fn an_engine_that_could_not_be_made_is_tried_again() {
         // Tables that no address space holds.
-        let size = Size { slots: 1000, core_instances: 32, table_elements: u32::MAX, total_memory: 1 << 30 };
+        let (scan, table_elements) = (Scan::detect(), u32::MAX);
+        let size = Size { slots: 1000, core_instances: 32, table_elements, scan, keep_resident: 1 << 20 };
         let mut engines = Engines::new(size);
         let why = engines.get(Wasi::P2).await.err().expect("no room");
         assert!(why.contains("cannot reserve memory for 1000 instances") && why.contains("lower pool.size"), "{why}");

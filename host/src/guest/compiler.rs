@@ -278,6 +278,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 mod tests {
     use super::*;
     use crate::engine::Size;
+    use crate::observe::machine::Scan;
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -292,7 +293,8 @@ mod tests {
         let executable = folder.path().join("compiler");
         fs::write(&executable, format!("#!/bin/sh\n{script}\n")).expect("written");
         fs::set_permissions(&executable, fs::Permissions::from_mode(0o700)).expect("ours");
-        let size = Size { slots: 1, core_instances: 32, table_elements: 100, total_memory: 1 << 30 };
+        let scan = Scan::detect();
+        let size = Size { slots: 1, core_instances: 32, table_elements: 100, scan, keep_resident: 1 << 20 };
         let engine = Engine::new(size, Wasi::P2).expect("an engine");
         let wasm = wat::parse_str("(component)").expect("a component");
         let artifact = Arc::new(Artifact::new("test".to_owned(), wasm).expect("a component"));
