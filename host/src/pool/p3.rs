@@ -99,7 +99,7 @@ impl Asked {
             // An answer without a body may tell the length that it would have; WASI would miss the bytes.
             let bodiless = to_head || response.status == StatusCode::NOT_MODIFIED;
             let lengths: Vec<_> =
-                response.headers.get_all(CONTENT_LENGTH).iter().cloned().filter(|_| bodiless).collect();
+                response.headers.get_all(CONTENT_LENGTH).iter().filter(|_| bodiless).cloned().collect();
             if !lengths.is_empty() {
                 let mut headers = HeaderMap::from(response.headers);
                 headers.remove(CONTENT_LENGTH);
