@@ -305,10 +305,10 @@ mod tests {
         let mut first = Box::pin(compiler.component(&engine, &function, &artifact, terms));
         let mut second = Box::pin(compiler.component(&engine, &function, &artifact, terms));
         // Both have asked before the one leaves.
-        assert!(futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending());
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
         drop(first);
         fs::remove_file(&hang).expect("there");
-        let why = second.await.err().expect("nothing was compiled").to_string();
+        let why = second.await.expect_err("nothing was compiled").to_string();
         assert!(why.contains("its compiled file is not a compiled guest, or is cut off"), "{why}");
         assert_eq!(fs::read_to_string(&runs).expect("written"), "run\n");
         // Asked again, it is tried again.

@@ -92,7 +92,10 @@ fn a_compiler_that_dies_costs_its_function_only() {
 fn a_broken_guest_is_told_in_one_line() {
     let told = |host: &Host| {
         let lines = [host.stdout(), host.stderr()].concat();
-        lines.into_iter().filter(|line| line.contains("guest.wasm is not a WebAssembly component")).collect::<Vec<_>>()
+        // The closing line of a request that finds no guest says why too.
+        let of_start =
+            |line: &String| line.contains("function broken: ") && line.contains("is not a WebAssembly component");
+        lines.into_iter().filter(of_start).collect::<Vec<_>>()
     };
     let app = App::new("{}").function("broken", guests::COUNTER).file("broken/guest.wasm", b"rubbish");
     let mut host = app.spawn(crate::support::free_port(), &[]);
