@@ -165,7 +165,7 @@ impl Template {
             _ => false,
         };
         self.segments.iter().skip(length).all(missing)
-            && (length <= self.segments.len() || self.segments.last().is_some_and(|last| is_rest(last)))
+            && (length <= self.segments.len() || self.segments.last().is_some_and(is_rest))
     }
 
     /// What the path's segment at this place has to fit; none if anything does.

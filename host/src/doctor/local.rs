@@ -148,7 +148,7 @@ fn bodies(config: &Config, limit: Option<&str>, instance: u64) -> Vec<Finding> {
     };
     let free = instance.saturating_sub(config.total_memory).saturating_sub(FUNCTIONS_HOST_MEMORY);
     let fitting = free / COPIES_OF_A_BODY.saturating_mul(taken).max(1);
-    let most = spell_size(free / COPIES_OF_A_BODY >> 20 << 20);
+    let most = spell_size((free / COPIES_OF_A_BODY) >> 20 << 20);
     findings.push(if fitting == 0 {
         Finding::Note(format!(
             "bodies: the Functions host holds one of {} four times, which does not fit beside limits.totalMemory: send large ones chunked, \

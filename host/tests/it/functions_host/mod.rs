@@ -35,7 +35,7 @@ pub enum Mode {
 pub enum Telemetry {
     None,
     ApplicationInsights,
-    OpenTelemetry,
+    Otlp,
 }
 
 /// What the Functions host makes of exit codes changed over time.

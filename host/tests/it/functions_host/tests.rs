@@ -106,7 +106,7 @@ fn traceparent_has_three_forms() {
     for telemetry in [Telemetry::None, Telemetry::ApplicationInsights] {
         assert_eq!(sent(telemetry, with.clone()), [Some(CLIENT.to_owned()), Some(CLIENT.to_owned())]);
     }
-    for (telemetry, flags) in [(Telemetry::ApplicationInsights, "-00"), (Telemetry::OpenTelemetry, "-01")] {
+    for (telemetry, flags) in [(Telemetry::ApplicationInsights, "-00"), (Telemetry::Otlp, "-01")] {
         for value in sent(telemetry, without.clone()) {
             assert!(
                 value.as_ref().is_some_and(|value| value.len() == CLIENT.len() && value.ends_with(flags)),
@@ -114,7 +114,7 @@ fn traceparent_has_three_forms() {
             );
         }
     }
-    for value in sent(Telemetry::OpenTelemetry, with) {
+    for value in sent(Telemetry::Otlp, with) {
         let value = value.unwrap();
         assert!(value[..36] == CLIENT[..36] && value[36..52] != CLIENT[36..52], "{value}");
     }
@@ -447,7 +447,8 @@ fn the_answer_to_an_http_caller() {
 #[test]
 fn outputs_to_queues_and_blobs() {
     let long = "x ".repeat(40_000);
-    let table: [(Value, Option<&[&str]>, Option<&[&str]>); 13] = [
+    type Row = (Value, Option<&'static [&'static str]>, Option<&'static [&'static str]>);
+    let table: [Row; 13] = [
         (json!("no base64"), Some(&["no base64"]), Some(&["no base64"])),
         (json!("aGVsbG8="), Some(&["hello"]), Some(&["aGVsbG8="])),
         (json!("2026-04-20T00:00:00.000Z"), Some(&["04/20/2026 00:00:00"]), Some(&["04/20/2026 00:00:00"])),

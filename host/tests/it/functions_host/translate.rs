@@ -190,8 +190,8 @@ fn trace(telemetry: Telemetry, request: &mut Request) {
     let value = match (telemetry, client) {
         (Telemetry::None, _) | (Telemetry::ApplicationInsights, Some(_)) => return,
         (Telemetry::ApplicationInsights, None) => format!("00-{}-{}-00", random(32), random(16)),
-        (Telemetry::OpenTelemetry, None) => format!("00-{}-{}-01", random(32), random(16)),
-        (Telemetry::OpenTelemetry, Some(client)) => {
+        (Telemetry::Otlp, None) => format!("00-{}-{}-01", random(32), random(16)),
+        (Telemetry::Otlp, Some(client)) => {
             let parts: Vec<&str> = client.split('-').collect();
             format!("{}-{}-{}-{}", parts[0], parts[1], random(16), parts[3])
         }
