@@ -41,7 +41,7 @@ fn nothing_is_left(environment: &[(&str, &str)], kernel: &[&str]) {
     let told = answer.header("x-flexwasm-host").unwrap();
     assert!(kernel.iter().any(|words| told.contains(words)), "{told}");
     drop(host.closing_line("answered"));
-    let lines = host.stdout();
+    let lines = host.log();
     let ended = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
     assert_eq!(ended("returned without setting a response"), 4 * 20 + PATTERNS.len() * 4, "{lines:#?}");
 }

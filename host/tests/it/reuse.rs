@@ -154,7 +154,7 @@ fn what_may_not_outlive_its_request_keeps_an_instance_from_being_used_again() {
         "pool.reuse is without effect: of 100 instances none",
         "a body that it has not finished",
     ]);
-    assert_eq!(host.stdout().iter().filter(|line| line.contains("pool.reuse is without effect")).count(), 1);
+    assert_eq!(host.log().iter().filter(|line| line.contains("pool.reuse is without effect")).count(), 1);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_guest_that_fails_its_second_request_is_given_no_third() {
     let statuses: Vec<_> = (0..6).map(|_| host.get("/api/once").status).collect();
     assert_eq!(statuses, [200, 500, 200, 200, 200, 200]);
     host.line(&["WARN", "once", "pool.reuse is without effect", "from now on each request gets a fresh instance"]);
-    assert_eq!(host.stdout().iter().filter(|line| line.contains("pool.reuse is without effect")).count(), 1);
+    assert_eq!(host.log().iter().filter(|line| line.contains("pool.reuse is without effect")).count(), 1);
 }
 
 #[test]
