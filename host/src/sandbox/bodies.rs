@@ -18,13 +18,14 @@ use std::task::{Context, Poll};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
-use wasmtime_wasi_http::p2::bindings::http::types;
+use wasmtime_wasi_http::p2::bindings::http::{outgoing_handler, types};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, HyperOutgoingBody, StreamContext};
-use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
+use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{Error, WasiHttpHooks as _, WasiHttpView as _};
 
 /// As wasmtime-wasi-http links it; a version that does not fit is linked in vain, which the tests notice.
 const TYPES: &str = "wasi:http/types@0.2.12";
+const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
 
 /// What is known of the bodies that a guest is about to write.
 #[derive(Default)]
@@ -72,12 +73,31 @@ pub fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
         |mut store: StoreContextMut<'_, Sandbox>, (body,): (Resource<HostOutgoingBody>,)| {
             Ok((store.data_mut().body_stream(body)?,))
         },
+    )?;
+    linker.instance(HANDLER)?.func_wrap(
+        "handle",
+        |mut store: StoreContextMut<'_, Sandbox>, (request, options): (Resource<HostOutgoingRequest>, Options)| {
+            Ok((store.data_mut().send(request, options)?,))
+        },
     )
 }
+
+type Options = Option<Resource<types::RequestOptions>>;
+type Sent = wasmtime::Result<Result<Resource<HostFutureIncomingResponse>, types::ErrorCode>>;
 
 type Made = wasmtime::Result<Result<Resource<HostOutgoingBody>, ()>>;
 
 impl Sandbox {
+    /// One without a path asks for `/`, as RFC 9112 §3.2.1 has it; wasmtime's would refuse it.
+    fn send(&mut self, request: Resource<HostOutgoingRequest>, options: Options) -> Sent {
+        self.table.get_mut(&request)?.path_with_query.get_or_insert_with(|| "/".to_owned());
+        let mut http = self.http();
+        match outgoing_handler::Host::handle(&mut http, request, options) {
+            Ok(sent) => Ok(Ok(sent)),
+            Err(error) => types::Host::convert_error_code(&mut http, error).map(Err),
+        }
+    }
+
     fn response_body(&mut self, id: Resource<HostOutgoingResponse>) -> Made {
         let place = Resource::<HostOutgoingResponse>::new_borrow(id.rep());
         let response = self.table.get(&place)?;

@@ -129,6 +129,7 @@ fn answer(head: &[String], reader: &mut impl std::io::BufRead, writer: &mut impl
                     thread::sleep(Duration::from_millis(100));
                     say("fine");
                 }
+                "/" => say(&whole("the root")),
                 "/length" => say("HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n"),
                 "/redirect" => say("HTTP/1.1 302 Found\r\nlocation: /ok\r\ncontent-length: 0\r\n\r\n"),
                 "/host" => say(&whole(head.iter().find(|line| line.to_lowercase().starts_with("host:")).unwrap())),
@@ -180,6 +181,8 @@ fn a_granted_server_is_reached_and_its_connection_kept() {
     // A function has its own.
     assert_eq!(upstream.connections(), 2);
     assert_eq!(ask(&host, "fetch", &upstream.url("/host"), "").text(), format!("host: {}", upstream.address));
+    // Without a path it is asked for its root.
+    assert_eq!(ask(&host, "fetch", &upstream.url(""), "").text(), "the root");
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn prepare(request: &IncomingRequest, url: &str) -> (OutgoingRequest, OutgoingBo
     out.set_method(&request.method()).expect("a valid method");
     out.set_scheme(Some(&scheme)).expect("a valid scheme");
     out.set_authority(Some(authority)).expect("a valid authority");
-    out.set_path_with_query(Some(if path.is_empty() { "/" } else { path })).expect("a valid path");
+    out.set_path_with_query((!path.is_empty()).then_some(path)).expect("a valid path");
     let body = out.body().expect("taken once");
     (out, body)
 }
