@@ -1,14 +1,12 @@
 // The demonstration guest in JavaScript once more, with the same answers as `app.js`, written against the interfaces of
-// `wasi:http` themselves in place of the engine's `fetch`. It costs twice as much for each request (docs/guests.md), but one
-// instance can serve several requests, which a `fetch` listener of this engine cannot. `cargo xtask guest js-direct` builds it.
+// `wasi:http` themselves in place of the engine's `fetch`. It costs more for each request, but one instance
+// can serve several (docs/guests.md), which a `fetch` listener of this engine cannot. `cargo xtask guest js-direct` builds it.
 
 import { currentThread, describe } from 'flexwasm:host/diagnostics@0.1.0';
 import { now as instant, subscribeDuration } from 'wasi:clocks/monotonic-clock@0.2.10';
 import { now as wallClock } from 'wasi:clocks/wall-clock@0.2.10';
 import { Fields, OutgoingBody, OutgoingResponse, ResponseOutparam } from 'wasi:http/types@0.2.10';
-
-// A JSON body that carries only a name is never longer; what follows is not read.
-const BODY_LIMIT = 64 * 1024;
+import { BODY_LIMIT, BadRequest, delayIn, gigabytes, nameIn, round } from './request.js';
 
 export const incomingHandler = {
   handle(request, responseOut) {
@@ -75,50 +73,6 @@ function receipt(request) {
   };
 }
 
-// Why a request is refused: which parameter, what it said, and what would be right.
-class BadRequest extends Error {
-  constructor(parameter, value, expected) {
-    super(`${parameter}: ${JSON.stringify(value)} is not accepted; expected ${expected}`);
-    Object.assign(this, { parameter, value, expected });
-  }
-
-  static body(problem) {
-    return new BadRequest('body', problem, 'a JSON object such as {"name": "Ada"}, at most 64 KiB');
-  }
-
-  answer() {
-    const { message, parameter, value, expected } = this;
-    return { error: { message, parameter, value, expected } };
-  }
-}
-
-// Seconds to sleep; absent means none. The deadline itself is out of range: a guest that slept for all of it could not answer.
-function delayIn(query, deadline) {
-  const text = query.get('delay');
-  if (text === null) return 0;
-  const delay = /^[0-9]+(\.[0-9]*)?$/.test(text) ? Number(text) : NaN;
-  if (delay < deadline) return delay;
-  throw new BadRequest(
-    'delay',
-    text,
-    `a number of seconds from 0 up to, but not including, ${deadline} (the function's deadline)`,
-  );
-}
-
-// The name in a JSON body; a body that is empty, or has no name, asks for none.
-function nameIn(body) {
-  if (body.length === 0) return null;
-  let value;
-  try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
-  } catch (problem) {
-    throw BadRequest.body(problem.message);
-  }
-  const name = value?.name ?? null;
-  if (name !== null && typeof name !== 'string') throw BadRequest.body('has a name that is not a string');
-  return name;
-}
-
 // The request body, up to the limit.
 function read(request) {
   const stream = request.consume().stream();
@@ -154,6 +108,3 @@ function respond(responseOut, status, text) {
 }
 
 const milliseconds = ({ seconds, nanoseconds }) => Number(seconds) * 1000 + nanoseconds / 1e6;
-const round = (number) => Math.round(number * 100) / 100;
-// 2^30 bytes, as the original demonstration counted.
-const gigabytes = (bytes) => round(Number(bytes) / 2 ** 30);
