@@ -390,7 +390,6 @@ fn the_package_runs_as_on_the_plan() {
     assert_eq!(receipt["message"], "Hello, Ada!");
     assert_eq!(receipt["host"]["azure_instance"], "0--container");
     assert_eq!(receipt["guest"]["pool_size"], 32);
-    host.closing_line("answered");
     host.line(&["loaded", "http_trigger/guest.cwasm"]);
 
     let written: Vec<_> = fs::read_dir(format!("/proc/{}/root/tmp", host.id())).unwrap().collect();
