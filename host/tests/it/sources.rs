@@ -42,7 +42,7 @@ impl Server {
     /// Azurite, with its blobs in `folder`.
     fn azurite(folder: &Path) -> Self {
         let installed = repository().join("target/azurite");
-        let pinned = repository().join("host/tests/azurite/package.json");
+        let pinned = repository().join("host/tests/azurite/package-lock.json");
         let is_current = fs::read(installed.join("installed")).ok() == Some(fs::read(&pinned).unwrap());
         assert!(is_current, "Azurite is not installed: `cargo xtask test` does it before the tests");
         let port = free_port();
