@@ -53,6 +53,13 @@ impl Engines {
         });
         made.await
     }
+
+    /// Gives back the memory that free slots keep. An instance that is made meanwhile may find no slot.
+    pub fn release_idle_memory(&self) {
+        for linked in self.made.iter().filter_map(OnceCell::get) {
+            linked.engine.release_idle_memory();
+        }
+    }
 }
 
 #[cfg(test)]

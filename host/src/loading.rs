@@ -31,6 +31,7 @@ pub type Guests = Arc<[Arc<Published>]>;
 /// Guests on their way. Dropping it ends the watch for others.
 pub struct Loading {
     guests: Guests,
+    engines: Arc<Engines>,
     swaps: Arc<[Arc<Swap>]>,
     /// Each has one sender, until its first guest is loaded or known to be broken.
     unloaded: mpsc::Receiver<()>,
@@ -47,6 +48,7 @@ impl Loading {
     pub fn start(config: &Config, machine: &Arc<Machine>, pool: &Pool) -> Result<Self, String> {
         room::check(config.pool_size, &[Wasi::P2])?;
         let (loader, trust) = (Arc::new(loader(config, machine)), Arc::<Trust>::default());
+        let engines = Arc::clone(&loader.engines);
         let guests: Guests = config.functions.iter().map(|_| Arc::default()).collect();
         let swap = |(function, place): (&Function, &Arc<Published>)| {
             let policy = Arc::new(policy(function, machine, &trust));
@@ -66,12 +68,17 @@ impl Loading {
             let (swap, loaded) = (Arc::clone(swap), loaded.clone());
             following.spawn(async move { swap.follow(loaded).await });
         }
-        Ok(Self { guests, swaps, unloaded, told: Vec::new(), _following: following })
+        Ok(Self { guests, engines, swaps, unloaded, told: Vec::new(), _following: following })
     }
 
     /// The places of the guests.
     pub fn guests(&self) -> Guests {
         Arc::clone(&self.guests)
+    }
+
+    /// What the guests run in.
+    pub fn engines(&self) -> Arc<Engines> {
+        Arc::clone(&self.engines)
     }
 
     /// What replaces the guests, for each function that has one.
@@ -126,7 +133,7 @@ fn loader(config: &Config, machine: &Machine) -> Loader {
     if size.scan != Scan::On {
         tracing::info!("{}", describe::residency(&size, &machine.kernel));
     }
-    let engines = Engines::new(size);
+    let engines = Arc::new(Engines::new(size));
     let compiler = Compiler::new(config.compiler.clone(), config.cache_folders.clone(), config.compiler_memory);
     Loader { engines, compiler: Arc::new(compiler), total_memory: config.total_memory }
 }

@@ -127,6 +127,14 @@ impl Engine {
         Image::new(self.slots.clone(), initial_memory)
     }
 
+    /// Gives back the memory that free slots keep. An instance that is made meanwhile may find no slot.
+    pub fn release_idle_memory(&self) {
+        self.wasm.release_idle_pool_memory();
+        if let Some(slots) = &self.slots {
+            slots.forget();
+        }
+    }
+
     /// Keeps the epoch ticking while a guest runs.
     pub fn ticking(&self) -> Ticking {
         self.ticker.ticking()

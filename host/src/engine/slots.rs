@@ -97,6 +97,15 @@ impl Slots {
         }
         changed
     }
+
+    /// Free slots have given their memory back: no page of them is mapped.
+    pub(super) fn forget(&self) {
+        self.mapped.lock().unwrap_or_else(PoisonError::into_inner).fill(0);
+        for image in self.images.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade) {
+            // The next instance, whatever slot it is given, looks.
+            image.known.store(0, Ordering::Release);
+        }
+    }
 }
 
 /// The memory of one component, as it is when an instance begins.
@@ -312,6 +321,18 @@ mod tests {
                 running.write();
             }
             assert!(!running.into_iter().any(Running::end), "round {round}");
+        }
+    }
+
+    #[test]
+    fn slots_that_gave_their_memory_back_are_mapped_again() {
+        let engine = engine(3);
+        let (module, image) = guest(&engine, GUEST);
+        for round in 0..10 {
+            let mut running: Vec<_> = (0..4).map(|_| Running::new(&module, &image)).collect();
+            running.iter_mut().for_each(Running::write);
+            assert!(!running.into_iter().any(Running::end), "round {round}");
+            engine.release_idle_memory();
         }
     }
 

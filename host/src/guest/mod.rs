@@ -159,7 +159,7 @@ pub enum Keep {
 /// What loading needs beside the guest itself. Shared by all guests.
 pub struct Loader {
     /// Where guests will run, and what they may import.
-    pub engines: Engines,
+    pub engines: Arc<Engines>,
     /// Where their code comes from.
     pub compiler: Arc<Compiler>,
     /// `limits.totalMemory`.

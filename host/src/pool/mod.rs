@@ -11,6 +11,7 @@
 //! been parked longest.
 
 mod fault;
+mod idle;
 mod p3;
 mod parked;
 mod queue;
@@ -24,6 +25,7 @@ use crate::config::settings::Share;
 use crate::guest::Guest;
 use crate::sandbox::leftovers::NotParked;
 use crate::sandbox::limits::{Budget, Reservation};
+use idle::Idle;
 use parked::Parked;
 use queue::Queue;
 use run::Instance;
@@ -153,8 +155,8 @@ struct Shared<G: Tenant, I> {
     /// Instantiations so far.
     instances: AtomicU64,
     state: Mutex<State<G, I>>,
-    /// Tells [`Pool::retire_idle`] of an instance that expires before it would look again.
-    parked_sooner: Notify,
+    /// Tells [`Pool::retire_idle`] that there is something to do before it would look again.
+    sooner: Notify,
     /// Who has it may use the slot that each engine has beside those of the pool.
     spare: Arc<tokio::sync::Mutex<()>>,
 }
@@ -165,6 +167,7 @@ struct State<G: Tenant, I> {
     parked: Parked<G, I>,
     /// When [`Pool::retire_idle`] looks again.
     look_again: Option<Instant>,
+    idle: Idle,
     queue: Queue<G, oneshot::Sender<Lease<G, I>>>,
     closed: bool,
 }
@@ -176,6 +179,7 @@ impl<G: Tenant, I> Pool<G, I> {
             free: (0..size.slots).rev().collect(),
             parked: Parked::new(),
             look_again: None,
+            idle: Idle::default(),
             queue: Queue::new(size.slots, size.queue_length),
             closed: false,
         };
@@ -184,7 +188,7 @@ impl<G: Tenant, I> Pool<G, I> {
             memory: Budget::new(size.total_memory),
             instances: AtomicU64::new(0),
             state: Mutex::new(state),
-            parked_sooner: Notify::new(),
+            sooner: Notify::new(),
             spare: Arc::default(),
         }))
     }
@@ -235,8 +239,9 @@ impl<G: Tenant, I> Pool<G, I> {
         while state.evict() {}
     }
 
-    /// Ends parked instances whose idle time is over, for as long as it is polled.
-    pub async fn retire_idle(&self) {
+    /// Ends parked instances whose idle time is over, and calls `give_back` when free slots are to give up the memory that they
+    /// keep, for as long as it is polled. While that runs no instance is made, so it must not take long.
+    pub async fn retire_idle(&self, give_back: impl Fn()) {
         loop {
             let next = {
                 let mut state = self.0.state();
@@ -245,10 +250,20 @@ impl<G: Tenant, I> Pool<G, I> {
                     drop(instance);
                     state.free.push(slot);
                 }
-                state.look_again = state.parked.next_expiry();
+                let taken = self.0.taken(&state);
+                state.idle.look(now, taken);
+                // A trial takes a slot, too; the next look comes.
+                if state.idle.is_due()
+                    && self.0.busy(&state) == 0
+                    && let Ok(_spare) = self.0.spare.try_lock()
+                {
+                    give_back();
+                    state.idle.given_back(taken);
+                }
+                state.look_again = state.parked.next_expiry().into_iter().chain(state.idle.next_look()).min();
                 state.look_again
             };
-            let sooner = self.0.parked_sooner.notified();
+            let sooner = self.0.sooner.notified();
             match next {
                 Some(next) => tokio::select! { () = sooner => {}, () = sleep_until(next) => {} },
                 None => sooner.await,
@@ -271,13 +286,31 @@ impl<G: Tenant, I> Pool<G, I> {
     /// Counts slots and queue.
     pub fn occupancy(&self) -> Occupancy {
         let state = self.0.state();
-        let count = |length| u32::try_from(length).expect("bounded by the configuration");
-        let (slots, parked) = (self.0.size.slots, count(state.parked.len()));
-        Occupancy { slots, busy: slots - count(state.free.len()) - parked, parked, waiting: count(state.queue.len()) }
+        Occupancy {
+            slots: self.0.size.slots,
+            busy: self.0.busy(&state),
+            parked: count(state.parked.len()),
+            waiting: count(state.queue.len()),
+        }
     }
 }
 
+/// A count of slots or of those that wait.
+fn count(length: usize) -> u32 {
+    u32::try_from(length).expect("bounded by the configuration")
+}
+
 impl<G: Tenant, I> Shared<G, I> {
+    /// Slots with a lease or a parked instance.
+    fn taken(&self, state: &State<G, I>) -> u32 {
+        self.size.slots - count(state.free.len())
+    }
+
+    /// Slots with a lease.
+    fn busy(&self, state: &State<G, I>) -> u32 {
+        self.taken(state) - count(state.parked.len())
+    }
+
     fn state(&self) -> MutexGuard<'_, State<G, I>> {
         // Every change under the lock is complete before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -310,6 +343,10 @@ impl<G: Tenant, I> Shared<G, I> {
             }
         };
         let slot = state.free.pop()?;
+        let taken = self.taken(state);
+        if state.idle.took(taken, guest.idle_timeout()) {
+            self.sooner.notify_one();
+        }
         state.queue.hold(guest);
         Some(lease(slot, None, Some(reservation)))
     }
@@ -324,7 +361,7 @@ impl<G: Tenant, I> Shared<G, I> {
                 state.parked.park(guest, slot, instance, now, until);
                 if state.look_again.is_none_or(|look| until < look) {
                     state.look_again = Some(until);
-                    self.parked_sooner.notify_one();
+                    self.sooner.notify_one();
                 }
             }
             unwanted => {
@@ -333,6 +370,9 @@ impl<G: Tenant, I> Shared<G, I> {
             }
         }
         state.queue.release(guest);
+        if state.idle.is_due() && self.busy(&state) == 0 {
+            self.sooner.notify_one();
+        }
         self.admit_waiting(state);
     }
 
@@ -738,7 +778,7 @@ mod tests {
         let pool = pool(1, 0);
         let retiring = tokio::spawn({
             let pool = pool.clone();
-            async move { pool.retire_idle().await }
+            async move { pool.retire_idle(|| ()).await }
         });
         let begun = Instant::now();
         park(pool.admit(&guest, far()).await.expect("free"), "warm");
@@ -752,5 +792,26 @@ mod tests {
         pool.close();
         park(lease, "late");
         assert_eq!(pool.occupancy(), Occupancy { slots: 1, busy: 0, parked: 0, waiting: 0 });
+    }
+    #[tokio::test]
+    async fn free_slots_give_memory_back_when_nothing_runs() {
+        let guest = Arc::new(0);
+        let pool = pool(2, 0);
+        let (told, mut given_back) = tokio::sync::mpsc::unbounded_channel();
+        let looking = pool.clone();
+        let retiring = tokio::spawn(async move { looking.retire_idle(|| told.send(()).expect("it is read")).await });
+        let two = [pool.admit(&guest, far()).await.expect("free"), pool.admit(&guest, far()).await.expect("free")];
+        drop(two);
+        given_back.recv().await.expect("it looks");
+
+        let one = [pool.admit(&guest, far()).await.expect("free"), pool.admit(&guest, far()).await.expect("free")];
+        let [first, second] = one;
+        drop(first);
+        // Two looks without a second one.
+        tokio::time::sleep(3 * guest.idle_timeout()).await;
+        assert!(given_back.try_recv().is_err(), "one runs");
+        drop(second);
+        given_back.recv().await.expect("nothing runs any more");
+        retiring.abort();
     }
 }

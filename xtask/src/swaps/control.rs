@@ -2,9 +2,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The host's answer to one swap takes no longer, compiling included.
@@ -72,4 +73,11 @@ pub fn wait(socket: &Path, guest: &[u8]) -> Result<()> {
         }
         ensure!(begun.elapsed() < PATIENCE, "a swap has no end");
     }
+}
+
+/// The host's control socket: the only one in its folder.
+pub fn socket(folder: &Path) -> Result<PathBuf> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.find(|path| path.extension().is_some_and(|end| end == "sock")).context("the host has no control socket")
 }

@@ -4,7 +4,7 @@
 //! The host runs on one processor, all callers and who swaps on another, from one thread that never sleeps. Every guest says in
 //! its answer which one it is, at both ends, and every answer is held to what its head says.
 
-mod control;
+pub mod control;
 
 use crate::caller::{Call, Caller, Got};
 use crate::machine::Machine;
@@ -18,7 +18,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -111,7 +111,7 @@ fn measure(mode: &Mode, cores: Cores, plan: Plan, smoke: bool) -> Result<Seen> {
     command.current_dir(folder.path()).args(["--listen", &address.to_string()]);
     command.env("XDG_CACHE_HOME", folder.path()).env("XDG_RUNTIME_DIR", folder.path());
     let mut host = Running::start(command, address, "/api/swapped", &[cores.server])?;
-    let socket = socket(&folder.path().join("flexwasm"))?;
+    let socket = control::socket(&folder.path().join("flexwasm"))?;
     let process = host.process();
     // A thread of its own, because the processor that it is bound to stays bound.
     let client = thread::spawn(move || {
@@ -138,13 +138,6 @@ fn guests() -> Result<Vec<Vec<u8>>> {
         wasm
     };
     Ok((0..GUESTS).map(named).collect())
-}
-
-/// The host's control socket: the only one in its folder.
-fn socket(folder: &Path) -> Result<PathBuf> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    paths.find(|path| path.extension().is_some_and(|end| end == "sock")).context("the host has no control socket")
 }
 
 /// Full load, and swaps at even intervals.

@@ -3,6 +3,8 @@
 //! Unlike in the other benchmark, servers run one after the other: two that may use the same cores would disturb each other. What
 //! is compared is taken within the same round.
 
+mod slots;
+
 use super::{load, servers};
 use crate::languages;
 use crate::machine::Machine;
@@ -30,9 +32,10 @@ const REUSE: &str = "1000000";
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Rounds; the figures are their medians
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// A checkout of an older commit, whose host is built there and measured too
+    /// A checkout of an older commit, whose host is built there and measured too. One that does not know FLEXWASM_PAGEMAP_SCAN has to be
+    /// taught it, or its rows without the scan are wrong
     #[arg(long, value_name = "FOLDER")]
     beside: Option<PathBuf>,
     /// Some seconds with the development build and guests in Rust, without wasmtime serve and without writing docs/
@@ -120,7 +123,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (lead, length) = if smoke {
         (Duration::from_millis(50), Duration::from_millis(150))
     } else {
-        (Duration::from_secs(1), Duration::from_secs(2))
+        (Duration::from_millis(500), Duration::from_millis(1500))
     };
     super::build(smoke, beside.as_deref())?;
     let hosts: &[Host] = match (smoke, beside) {
@@ -156,14 +159,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         tables.push((guest, rows));
     }
-    let mut pages = vec![summary(&tables)];
+    let (server, client) = (used(2), Cores { server: first, client: last });
+    let mut pages =
+        vec![summary(&tables), slots::memory(&server, client, smoke)?, slots::swapped(&server, client, smoke)?];
     pages.extend(tables.iter().map(|(guest, rows)| table(guest, rows)));
     let tables: String = pages.iter().map(|table| format!("\n{table}")).collect();
     println!("{tables}");
     if smoke { Ok(()) } else { write(&tables, rounds) }
 }
 
-/// Servers in the order in which they take turns. Only ours can leave the scan out.
+/// Servers in the order in which they take turns. What does without the scan matters for fresh instances; the peer's defaults have none.
 fn combinations(hosts: &[Host]) -> Vec<(Host, bool, bool, usize)> {
     let mut all = Vec::new();
     for &host in hosts {
@@ -175,7 +180,11 @@ fn combinations(hosts: &[Host]) -> Vec<(Host, bool, bool, usize)> {
             }
         }
     }
-    all.retain(|(host, _, scan, _)| *scan || *host == Host::Ours);
+    all.retain(|(host, reused, scan, _)| match host {
+        Host::Ours => true,
+        Host::Beside | Host::PeerBest => *scan || !*reused,
+        Host::PeerDefaults => *scan,
+    });
     all
 }
 
@@ -217,7 +226,7 @@ impl Guest {
             };
             command
                 .arg("compile")
-                .args(self.options(host))
+                .args(self.options(host, true))
                 .arg(&guest)
                 .arg("--output")
                 .arg(guest.with_extension("cwasm"));
@@ -239,20 +248,22 @@ impl Guest {
         root().join(FOLDER).join(host.folder()).join(self.file).with_extension("wasm")
     }
 
-    /// What the host is told when it compiles and when it serves.
-    fn options(&self, host: Host) -> Vec<String> {
-        let best = format!(
-            "-Opooling-allocator=y,pooling-memory-keep-resident={},pooling-table-keep-resident=65536,pooling-pagemap-scan=y",
-            self.keep_resident
-        );
-        if host == Host::PeerBest { vec![best] } else { Vec::new() }
+    /// What the host is told when it compiles and when it serves. Without the scan the peer, like ours before, keeps nothing.
+    fn options(&self, host: Host, scan: bool) -> Vec<String> {
+        if host != Host::PeerBest {
+            return Vec::new();
+        }
+        let (keep, scan) = if scan { (self.keep_resident, "y") } else { (0, "n") };
+        vec![format!(
+            "-Opooling-allocator=y,pooling-memory-keep-resident={keep},pooling-table-keep-resident=65536,pooling-pagemap-scan={scan}"
+        )]
     }
 
     fn command(&self, host: Host, reused: bool, scan: bool, address: &str, smoke: bool) -> Command {
         let guest = self.path(host);
         if matches!(host, Host::PeerDefaults | Host::PeerBest) {
             let mut command = Program::Peer.command(smoke);
-            command.args(["serve", "--addr", address, "-Scli", "--allow-precompiled"]).args(self.options(host));
+            command.args(["serve", "--addr", address, "-Scli", "--allow-precompiled"]).args(self.options(host, scan));
             let count = if reused { REUSE } else { "1" };
             command.args(["--max-instance-reuse-count", count]);
             if !reused {
@@ -352,26 +363,31 @@ fn summary(tables: &[(&Guest, Vec<Row>)]) -> Table {
                 guest.name.to_owned(),
                 if scan { "on" } else { "off" }.to_owned(),
                 rate(one),
-                rate(fresh(Host::Beside, true, 2)),
-                rate(fresh(Host::PeerBest, true, 2)),
+                ratio(rows, one, fresh(Host::Beside, scan, 1), |figures| figures.rate),
+                rate(fresh(Host::Beside, scan, 2)),
+                rate(fresh(Host::PeerBest, scan, 2)),
                 rate(fresh(Host::PeerDefaults, true, 2)),
-                ratio(rows, one, fresh(Host::Beside, true, 1), Figures::cpu_us),
-                ratio(rows, ours, fresh(Host::Beside, true, 2), Figures::cpu_us),
+                rate(fresh(Host::Ours, true, 2)),
+                ratio(rows, one, fresh(Host::Beside, scan, 1), Figures::cpu_us),
+                ratio(rows, ours, fresh(Host::Beside, scan, 2), Figures::cpu_us),
             ]);
         }
     }
     Table {
         title: "Fresh instances, four callers",
-        note: "Ratios within a round, medians of the rounds. Requests/s on two cores, divided by ours on one core, and by each \
-               other server on two, all of which scan; and CPU for each request, divided by that of flexwasm before."
+        note: "Ratios within a round, medians of the rounds. Requests/s on two cores, divided by ours on one core, by those of flexwasm \
+               before (also with each on one core), by the peer's at its best settings, both with or without the scan, by the peer's at its \
+               defaults, and by ours with the scan; and CPU for each request, divided by that of flexwasm before."
             .to_owned(),
         columns: vec![
             "guest",
             "scan",
             "÷ one core",
+            "÷ before, one core",
             "÷ before",
             "÷ peer, best",
             "÷ peer",
+            "÷ scan on",
             "CPU × before, one core",
             "CPU × before, two cores",
         ],
@@ -420,9 +436,9 @@ mod tests {
     }
 
     #[test]
-    fn only_ours_runs_without_the_scan() {
-        let all = combinations(&[Host::Ours, Host::PeerBest]);
-        assert_eq!(all.len(), 12);
-        assert!(all.iter().all(|(host, _, scan, _)| *scan || *host == Host::Ours));
+    fn others_run_without_the_scan_where_it_matters() {
+        let all = combinations(&[Host::Ours, Host::PeerBest, Host::PeerDefaults]);
+        assert_eq!(all.len(), 8 + 6 + 4);
+        assert!(all.iter().all(|(host, reused, scan, _)| *scan || *host == Host::Ours || !*reused));
     }
 }
