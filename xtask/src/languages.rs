@@ -22,11 +22,13 @@ pub enum Language {
     JsRouter,
     /// The demonstration in Python: examples/guest-python, with componentize-py
     Python,
+    /// An echo that writes while it reads: examples/guest-python/echo.py
+    PythonEcho,
 }
 
 impl Language {
     /// All of them: what the tests need.
-    pub const ALL: [Self; 4] = [Self::Js, Self::JsDirect, Self::JsRouter, Self::Python];
+    pub const ALL: [Self; 5] = [Self::Js, Self::JsDirect, Self::JsRouter, Self::Python, Self::PythonEcho];
 
     /// The name of its component in [`FOLDER`].
     fn name(self) -> &'static str {
@@ -35,6 +37,7 @@ impl Language {
             Self::JsDirect => "guest-js-direct",
             Self::JsRouter => "guest-js-router",
             Self::Python => "guest-python",
+            Self::PythonEcho => "guest-python-echo",
         }
     }
 
@@ -45,6 +48,7 @@ impl Language {
             Self::JsDirect => ("guest-js", "direct.js"),
             Self::JsRouter => ("guest-js", "router.js"),
             Self::Python => ("guest-python", "app.py"),
+            Self::PythonEcho => ("guest-python", "echo.py"),
         }
     }
 }

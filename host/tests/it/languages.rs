@@ -125,3 +125,16 @@ fn a_guest_with_a_router_routes_and_streams() {
     assert_eq!(client.chunk().as_deref(), Some(&b"2\n"[..]));
     assert_eq!(client.last_chunk_and_trailers(), Vec::<String>::new());
 }
+
+#[test]
+fn a_guest_in_python_answers_while_it_reads() {
+    let app = App::new("{}").function("only", guests::DEMONSTRATION);
+    let host = app.start();
+    let (status, said, stderr) = tell(app.path(), &["swap", "only", built("python-echo").to_str().unwrap()]);
+    assert!(status.success(), "{said}{stderr}");
+    // From a client that reads nothing before it has sent everything, more than the sockets hold.
+    let (mut client, body) = (host.connect(), (0..24 << 20).map(|at| (at / 7) as u8).collect::<Vec<_>>());
+    client.write(format!("POST /api/only HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
+    client.write(&body);
+    assert!(client.response(false).body == body, "the bytes are others");
+}
