@@ -70,12 +70,24 @@ impl Caller {
 
     /// Sends a request, on the connection of the one before if that is still open.
     pub fn ask(&mut self, target: &str) -> Result<()> {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        self.send("GET", target, "", 0)
+    }
+
+    /// Posts so many bytes, and reads nothing before all of them have left.
+    pub fn post(&mut self, target: &str, length: usize) -> Result<()> {
+        self.send("POST", target, &format!("Content-Length: {length}\r\n"), length)
+    }
+
+    fn send(&mut self, method: &str, target: &str, headers: &str, length: usize) -> Result<()> {
+        let request = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address);
         let client = match self.client.take() {
             Some(client) => client,
             None => Client::connect(self.address)?,
         };
-        self.client.insert(client).send(&request)
+        let client = self.client.insert(client);
+        client.send(&request)?;
+        client.send_body(length);
+        Ok(())
     }
 
     /// Looks once; answers a call when it is over.

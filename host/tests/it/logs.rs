@@ -1,5 +1,6 @@
 //! What an operator reads: which requests leave a line, where it goes, and what it costs.
 
+use crate::functions_host::{FunctionsHost, Mode, Request};
 use crate::support::{App, Host, flexwasm, get, guests, post};
 
 /// A host as the Functions host starts it, with nothing said about the log.
@@ -39,6 +40,24 @@ fn a_plain_run_under_the_functions_host_leaves_no_line_for_a_request() {
     assert_eq!(closings(&host.stdout()), Vec::<&String>::new());
     assert_eq!(host.stderr(), Vec::<String>::new());
     assert!(host.stdout().iter().all(|line| line.starts_with(" INFO ")), "{:?}", host.stdout());
+}
+
+#[test]
+fn a_burst_through_the_functions_host_leaves_no_line() {
+    let app = app(r#"{"pool": {"size": 8}}"#).function("counter", guests::COUNTER);
+    for mode in [Mode::Forwarding, Mode::Proxying] {
+        let host = FunctionsHost::start(&app, mode);
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    (0..125).for_each(|_| assert_eq!(host.request(Request::get("/api/counter")).text(), "1"))
+                });
+            }
+        });
+        let handler = host.handler();
+        assert_eq!(closings(&handler.log()), Vec::<&String>::new());
+        assert_eq!(handler.stderr(), Vec::<String>::new());
+    }
 }
 
 #[test]

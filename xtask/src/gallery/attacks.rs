@@ -19,6 +19,8 @@ pub struct Attack {
     pub endless: bool,
     /// What a guest that tells what it reached has to say.
     pub says: Option<&'static str>,
+    /// Bytes that the attacker posts before it reads anything; 0 is a GET.
+    pub posts: usize,
 }
 
 /// In the order of the table.
@@ -53,11 +55,19 @@ pub const ALL: &[Attack] = &[
     endless("polls_clock", "polls 450 timers at once, for ever", &[Whole(504)]),
     attack("hoards_timers", "starts timers and lets go of none", &[Whole(500)]),
     attack("wants_random", "wants 16 EiB of random bytes", &[Whole(500)]),
+    Attack {
+        posts: 12 << 20,
+        ..attack(
+            "echoes",
+            "answers while it reads, for clients that read nothing before they have sent 12 MiB",
+            &[Whole(200)],
+        )
+    },
     endless("floods_random", "wants 64 KiB of random bytes, for ever", &[Whole(504)]),
 ];
 
 const fn attack(name: &'static str, does: &'static str, expected: &'static [Got]) -> Attack {
-    Attack { name, does, expected, endless: false, says: None }
+    Attack { name, does, expected, endless: false, says: None, posts: 0 }
 }
 
 const fn endless(name: &'static str, does: &'static str, expected: &'static [Got]) -> Attack {

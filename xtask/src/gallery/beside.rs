@@ -61,7 +61,8 @@ fn run(address: SocketAddr, attack: Option<&Attack>, window: Window) -> Result<S
         for attacker in &mut attackers {
             let Some(attack) = attack else { continue };
             if attacker.is_idle() && time_left {
-                attacker.ask(&format!("/api/{}?n={calls}&port={}", attack.name, address.port()))?;
+                let target = format!("/api/{}?n={calls}&port={}", attack.name, address.port());
+                if attack.posts > 0 { attacker.post(&target, attack.posts) } else { attacker.ask(&target) }?;
                 calls += 1;
             }
             if let Some(call) = attacker.look() {

@@ -126,8 +126,14 @@ fn app_root(settings: &Value, smoke: bool) -> Result<tempfile::TempDir> {
     }
     // A smoke run does not wait long for what only a deadline ends.
     let hurried = json!({ "limits": { "timeout": "300ms" } });
+    // The development build may take its time over many bytes.
+    let patient = json!({ "limits": { "timeout": "30s" } });
     for attack in attacks::ALL {
-        let settings = if smoke && attack.endless { &hurried } else { &none };
+        let settings = match attack {
+            Attack { endless: true, .. } if smoke => &hurried,
+            Attack { posts: 1.., .. } => &patient,
+            _ => &none,
+        };
         app::add_function(app.path(), attack.name, attack.name, &attack.guest()?, settings)?;
     }
     Ok(app)
