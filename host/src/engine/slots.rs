@@ -11,16 +11,23 @@
 //! before has been given another slot.
 //!
 //! A release of wasmtime that asks for pages that are written *and* present or swapped makes all of this superfluous: then
-//! `survey` finds nothing to do on any kernel, and this module and `pages` can go (docs/upstream.md).
+//! [`survey`] finds nothing to do on any kernel, and this module and `pages` can go (docs/upstream.md).
 
 use super::pages::{Pages, map_for_reading};
+use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, Instance, Module, Result, Store, StoreLimitsBuilder};
+use wasmtime::{Engine, Instance, Memory, Module, Result, Store, StoreLimitsBuilder};
 
 /// A module with an empty memory, exported as `m`.
 const MEMORY_ONLY: &[u8] = b"\0asm\x01\0\0\0\x05\x03\x01\0\0\x07\x05\x01\x01m\x02\0";
+
+/// From so many slots on wasmtime 50.0.1 divides them into parts, one for each processor and [`MOST_PARTS`] at the most
+/// (`ShardLayout` and `default_shard_count`).
+const DIVIDED: u32 = 128;
+const MOST_PARTS: usize = 16;
 
 /// How many ends of instances look for more after a find. A slot can be new where the count does not show it: a memory grows in
 /// one slot after the other, and from 128 slots on wasmtime divides them among the threads (`ShardLayout`).
@@ -40,42 +47,92 @@ pub struct Slots {
     mixed: AtomicBool,
 }
 
-/// The slots of `engine`, of which there are `count`, if they have to be mapped. It has to be new: all of them are taken once.
+/// The slots of `engine`, of which there are `count`, if they have to be mapped. It has to be new: nobody has taken one yet.
 ///
 /// # Errors
 /// The kernel calls untouched pages written, but cannot map them; or wasmtime's, which no input can cause.
 pub fn survey(engine: &Engine, count: u32) -> Result<Option<Arc<Slots>>> {
-    let module = Module::new(engine, MEMORY_ONLY)?;
-    let instances = count as usize;
-    let limits = StoreLimitsBuilder::new().instances(instances).memories(instances).build();
-    let mut store = Store::new(engine, limits);
-    store.limiter(|limits| limits);
-    let mut addresses = Vec::with_capacity(instances);
-    let mut probe = None;
-    for _ in 0..count {
-        let memory = Instance::new(&mut store, &module, &[])?.get_memory(&mut store, "m");
-        let memory = memory.context("the module exports its memory")?;
-        addresses.push(memory.data_ptr(&store).expose_provenance());
-        probe.get_or_insert(memory);
+    let (module, pages) = (Module::new(engine, MEMORY_ONLY)?, Pages::open()?);
+    if !calls_untouched_written(engine, &module, &pages)? {
+        return Ok(None);
     }
-    let Some(probe) = probe else { return Ok(None) };
+    let (first, distance) = match few(engine, &module, count)? {
+        Some(found) => found,
+        None => {
+            let all = addresses(engine, &module, count)?;
+            (all[0], all.get(1).map_or(0, |second| second - all[0]))
+        }
+    };
+    let mapped = Mutex::new(vec![0; count as usize].into());
+    Ok(Some(Arc::new(Slots {
+        first,
+        distance,
+        pages,
+        mapped,
+        images: Mutex::default(),
+        mixed: AtomicBool::new(false),
+    })))
+}
+
+/// Asks the kernel as wasmtime does, and whether a page that is mapped for reading is told apart.
+fn calls_untouched_written(engine: &Engine, module: &Module, pages: &Pages) -> Result<bool> {
+    let mut store = Store::new(engine, ());
+    let probe = memory(&mut store, module)?;
     // A WebAssembly page is 16 of the kernel's, at least on this architecture: one of them is touched.
     probe.grow(&mut store, 1)?;
     probe.data_mut(&mut store)[0] = 1;
-    let start = probe.data_ptr(&store).addr();
+    let start = probe.data_ptr(&store).expose_provenance();
     let page = start..start + probe.data_size(&store);
-    let pages = Pages::open()?;
     if !pages.has_untouched(page.clone())? {
-        return Ok(None);
+        return Ok(false);
     }
     map_for_reading(page.clone()).context("MADV_POPULATE_READ (Linux 5.14)")?;
     if pages.has_untouched(page)? {
         return Err(wasmtime::Error::msg("pages that are mapped for reading still count as written"));
     }
+    Ok(true)
+}
+
+fn memory<T: 'static>(store: &mut Store<T>, module: &Module) -> Result<Memory> {
+    let memory = Instance::new(&mut *store, module, &[])?.get_memory(&mut *store, "m");
+    memory.context("the module exports its memory")
+}
+
+/// The addresses of so many slots, taken at the same time, in order.
+fn addresses(engine: &Engine, module: &Module, count: u32) -> Result<Vec<usize>> {
+    let instances = count as usize;
+    let mut store = Store::new(engine, StoreLimitsBuilder::new().instances(instances).memories(instances).build());
+    store.limiter(|limits| limits);
+    let mut addresses = Vec::with_capacity(instances);
+    for _ in 0..count {
+        let memory = memory(&mut store, module)?;
+        addresses.push(memory.data_ptr(&store).expose_provenance());
+    }
     addresses.sort_unstable();
-    let distance = addresses.get(1).map_or(0, |second| second - addresses[0]);
-    let (mapped, images, mixed) = (Mutex::new(vec![0; instances].into()), Mutex::default(), AtomicBool::new(false));
-    Ok(Some(Arc::new(Slots { first: addresses[0], distance, pages, mapped, images, mixed })))
+    Ok(addresses)
+}
+
+/// The first of many slots and the distance, found by two slots of each of the parts that wasmtime divides a large pool into: taking
+/// all 1,000 would double the time in which an engine is made. None if there are few, or if they do not lie as expected.
+fn few(engine: &Engine, module: &Module, count: u32) -> Result<Option<(usize, usize)>> {
+    if count < DIVIDED {
+        return Ok(None);
+    }
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_PARTS);
+    let part = count.div_ceil(u32::try_from(processors)?);
+    let (mut firsts, mut distances) = (Vec::new(), Vec::new());
+    for _ in 0..count.div_ceil(part) {
+        // A thread has a part for life, and the next one has the next.
+        let pair = thread::scope(|scope| scope.spawn(|| addresses(engine, module, 2)).join());
+        let pair = pair.map_err(|_| wasmtime::Error::msg("taking a slot panicked"))??;
+        firsts.push(pair[0]);
+        distances.push(pair[1] - pair[0]);
+    }
+    firsts.sort_unstable();
+    let distance = distances[0];
+    let is_even = distances.iter().all(|other| *other == distance)
+        && firsts.windows(2).all(|two| two[1] - two[0] == part as usize * distance);
+    Ok(is_even.then_some((firsts[0], distance)))
 }
 
 impl Slots {
@@ -223,7 +280,6 @@ mod tests {
     use crate::engine::pages::page_out;
     use crate::engine::{Size, Wasi};
     use crate::observe::machine::Scan;
-    use wasmtime::Memory;
 
     /// 32 pages of memory, of which the last but one has data. What it exports is all of it.
     const GUEST: &str = r#"(module (memory (export "m") 32) (data (i32.const 1966080) "data"))"#;
@@ -293,6 +349,18 @@ mod tests {
             assert_eq!(running[round - 1].has_untouched(), engine.slots.is_some());
             assert!(!running.into_iter().any(Running::end), "round {round}");
         }
+    }
+
+    #[test]
+    fn the_slots_of_a_large_pool_are_found_by_a_few_of_them() {
+        let engine = engine(999);
+        let Some(slots) = &engine.slots else { return };
+        let module = Module::new(&engine.wasm, MEMORY_ONLY).expect("a module");
+        let all = addresses(&engine.wasm, &module, 1000).expect("nobody has taken one");
+        let expected = (0..1000).map(|slot| slots.first + slot * slots.distance);
+        assert!(all.into_iter().eq(expected));
+        // Another thread of these tests may be given a part in between.
+        assert!((0..100).any(|_| few(&engine.wasm, &module, 1000).expect("slots").is_some()));
     }
 
     #[test]
