@@ -135,6 +135,15 @@ fn root() -> PathBuf {
 fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
+    // What `cargo run` tells of this package. Build scripts of others would run again for it, and with them half of the host.
+    let told = std::env::vars_os().map(|(name, _)| name);
+    let of_package = |name: &std::ffi::OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for name in told.filter(of_package) {
+        command.env_remove(name);
+    }
     command
 }
 
