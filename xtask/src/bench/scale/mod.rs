@@ -123,7 +123,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (lead, length) = if smoke {
         (Duration::from_millis(50), Duration::from_millis(150))
     } else {
-        (Duration::from_millis(500), Duration::from_millis(1500))
+        (Duration::from_millis(300), Duration::from_secs(1))
     };
     super::build(smoke, beside.as_deref())?;
     let hosts: &[Host] = match (smoke, beside) {
