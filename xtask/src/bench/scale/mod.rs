@@ -59,6 +59,18 @@ enum Made {
     P3,
     /// Of this script in benches/.
     Script(&'static str),
+    /// Of a script that listens for fetch.
+    Listener(&'static str),
+}
+
+impl Made {
+    fn answers_once(&self) -> bool {
+        matches!(self, Self::Listener(_))
+    }
+
+    fn is_slow_to_build(&self) -> bool {
+        matches!(self, Self::Script(_) | Self::Listener(_))
+    }
 }
 
 const GUESTS: &[Guest] = &[
@@ -69,7 +81,7 @@ const GUESTS: &[Guest] = &[
     Guest {
         name: "JavaScript, fetch",
         file: "js-fetch",
-        made: Made::Script("guest-js/fetch.js"),
+        made: Made::Listener("guest-js/fetch.js"),
         keep_resident: 16 << 20,
     },
     Guest { name: "Python", file: "python", made: Made::Script("guest-python/app.py"), keep_resident: 64 << 20 },
@@ -132,12 +144,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (false, Some(_)) => &[Host::Ours, Host::Beside, Host::PeerDefaults, Host::PeerBest],
     };
     let mut tables = Vec::new();
-    for guest in GUESTS.iter().filter(|guest| !smoke || !matches!(guest.made, Made::Script(_))) {
+    for guest in GUESTS.iter().filter(|guest| !smoke || !guest.made.is_slow_to_build()) {
         guest.prepare(hosts, smoke)?;
         let mut rows: Vec<Row> = Vec::new();
         for round in 1..=rounds {
             println!("{}: round {round} of {rounds}", guest.name);
             for (host, reused, scan, cores) in combinations(hosts) {
+                // The engine answers once in each instance (docs/guests.md).
+                if reused && guest.made.answers_once() {
+                    continue;
+                }
                 let address = server::free_address()?;
                 let command = guest.command(host, reused, scan, &address.to_string(), smoke);
                 let running = Running::start(command, address, "/", &used(cores))?;
@@ -157,6 +173,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 running.stop()?;
             }
         }
+        println!("\n{}", table(guest, &rows));
         tables.push((guest, rows));
     }
     let (server, client) = (used(2), Cores { server: first, client: last });
@@ -216,7 +233,7 @@ impl Guest {
         for &host in hosts {
             let guest = self.path(host);
             fs::create_dir_all(guest.parent().unwrap_or(Path::new(".")))?;
-            let own = host == Host::Beside && !matches!(self.made, Made::Script(_));
+            let own = host == Host::Beside && !self.made.is_slow_to_build();
             let source = if own { self.build(&root().join(BESIDE))? } else { built.clone() };
             fs::copy(&source, &guest).with_context(|| format!("cannot copy {}", source.display()))?;
             let mut command = match host {
@@ -238,7 +255,7 @@ impl Guest {
     /// Its file, from the sources in a checkout.
     fn build(&self, checkout: &Path) -> Result<PathBuf> {
         match self.made {
-            Made::Script(script) => languages::build_benchmark(script),
+            Made::Script(script) | Made::Listener(script) => languages::build_benchmark(script),
             Made::P3 => Ok(checkout.join(servers::GUEST_P3)),
             Made::Rust(stack) => build_rust(checkout, stack),
         }
