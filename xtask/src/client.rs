@@ -5,9 +5,11 @@
 //! than it is. Whoever measures reads its sockets in turn until an answer is there.
 
 use anyhow::{Context as _, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// See the module's documentation.
 pub struct Client {
@@ -67,5 +69,16 @@ impl Client {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Arrived::Nothing),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Sleeps until an answer, or a part of one, arrives for any of those that have asked, and no longer than `most`.
+pub fn sleep_until_one_arrives(clients: &[Client], most: Duration) -> io::Result<()> {
+    let asking = clients.iter().filter(|client| client.asked.is_some());
+    let mut sockets: Vec<PollFd<'_>> = asking.map(|client| PollFd::new(&client.stream, PollFlags::IN)).collect();
+    let most = Timespec::try_from(most).map_err(io::Error::other)?;
+    match poll(&mut sockets, Some(&most)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

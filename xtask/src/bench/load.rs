@@ -1,6 +1,6 @@
-//! Load: a closed loop on each connection, from one thread that never sleeps.
+//! Load: a closed loop on each connection, from one thread.
 
-use crate::client::{Arrived, Client};
+use crate::client::{self, Arrived, Client};
 use crate::process;
 use crate::server::{BODY, Cores, Running};
 use crate::stats::percentile;
@@ -12,6 +12,15 @@ use std::time::{Duration, Instant};
 
 /// No answer takes longer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the client does while it has nothing to read.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Meanwhile {
+    /// Looks again: it has its processor for itself, and nobody has to wake it (`client`).
+    Looks,
+    /// Sleeps until something arrives: the server may use that processor, too.
+    Sleeps,
+}
 
 /// What one server did in one window.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -30,13 +39,13 @@ pub struct Window {
 ///
 /// # Errors
 /// When an answer was not 200 with the body that every server gives, or a socket failed: such a window is void.
-pub fn run(server: &Running, cores: Cores, connections: u32, length: Duration) -> Result<Window> {
+pub fn run(server: &Running, cores: Cores, connections: u32, length: Duration, meanwhile: Meanwhile) -> Result<Window> {
     let address = server.address();
     let before = process::cpu_time(server.process())?;
     // A thread of its own, because the processor that it is bound to stays bound.
     let client = thread::spawn(move || {
         process::bind_to(cores.client)?;
-        ask(address, connections, length)
+        ask(address, connections, length, meanwhile)
     });
     let (mut latencies, took) = client.join().expect("the client does not panic")?;
     let spent = process::cpu_time(server.process())? - before;
@@ -53,7 +62,12 @@ pub fn run(server: &Running, cores: Cores, connections: u32, length: Duration) -
 }
 
 /// The latency of every request, and how long all of them took.
-fn ask(address: SocketAddr, connections: u32, length: Duration) -> Result<(Vec<Duration>, Duration)> {
+fn ask(
+    address: SocketAddr,
+    connections: u32,
+    length: Duration,
+    meanwhile: Meanwhile,
+) -> Result<(Vec<Duration>, Duration)> {
     let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n");
     let mut clients = (0..connections).map(|_| Client::connect(address)).collect::<Result<Vec<_>>>()?;
     let mut latencies = Vec::new();
@@ -63,6 +77,9 @@ fn ask(address: SocketAddr, connections: u32, length: Duration) -> Result<(Vec<D
     }
     let mut open = clients.len();
     while open > 0 {
+        if meanwhile == Meanwhile::Sleeps {
+            client::sleep_until_one_arrives(&clients, PATIENCE)?;
+        }
         for client in clients.iter_mut().filter(|client| client.asked.is_some()) {
             let Some(latency) = answered(client)? else { continue };
             latencies.push(latency);

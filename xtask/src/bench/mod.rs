@@ -19,7 +19,7 @@ use crate::server::{self, BESIDE, Cores, PEER, Program, Running};
 use crate::stats::Spread;
 use crate::{cargo, execute, process, setup};
 use anyhow::{Context as _, Result, bail};
-use load::Window;
+use load::{Meanwhile, Window};
 use serde::Serialize;
 use servers::Server;
 use std::fs;
@@ -158,8 +158,8 @@ impl Row {
 
     fn take_turn(&mut self, running: &Running, cores: Cores) {
         for (connections, windows) in CONNECTIONS.into_iter().zip(&mut self.windows) {
-            let led = load::run(running, cores, connections, LEAD);
-            let window = led.and_then(|_| load::run(running, cores, connections, WINDOW));
+            let led = load::run(running, cores, connections, LEAD, Meanwhile::Looks);
+            let window = led.and_then(|_| load::run(running, cores, connections, WINDOW, Meanwhile::Looks));
             if let Err(error) = &window {
                 println!("  void: {}, {connections} connections: {error:#}", self.server.name);
             }

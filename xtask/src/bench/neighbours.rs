@@ -1,6 +1,6 @@
 //! A short request while other guests compute: does it have to wait for them?
 
-use super::load::{self, Window};
+use super::load::{self, Meanwhile, Window};
 use crate::server::{self, Cores, GUEST, Program, Running};
 use crate::{app, process};
 use anyhow::{Context as _, Result, ensure};
@@ -39,7 +39,8 @@ pub fn measure(cores: Cores, smoke: bool) -> Result<Neighbours> {
     let running = Running::start(command, address, "/", &[cores.server])?;
     let spinners: Vec<TcpStream> = (0..SPINNERS).map(|_| spin(address)).collect::<Result<_>>()?;
     await_spinning(&running)?;
-    let windows = (0..WINDOWS).map(|_| load::run(&running, cores, 1, LENGTH)).collect::<Result<_>>()?;
+    let windows =
+        (0..WINDOWS).map(|_| load::run(&running, cores, 1, LENGTH, Meanwhile::Looks)).collect::<Result<_>>()?;
     for spinner in spinners {
         ensure!(is_unanswered(spinner)?, "a guest that should spin has answered");
     }

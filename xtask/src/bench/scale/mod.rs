@@ -5,7 +5,8 @@
 
 mod slots;
 
-use super::{load, servers};
+use super::load::{self, Meanwhile};
+use super::servers;
 use crate::languages;
 use crate::machine::Machine;
 use crate::process::{self, Counted};
@@ -160,9 +161,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 running.check().with_context(|| guest.name)?;
                 let sides = Cores { server: first, client: last };
                 for callers in if smoke { &CALLERS[1..2] } else { &CALLERS[..] } {
-                    load::run(&running, sides, *callers, lead)?;
+                    load::run(&running, sides, *callers, lead, Meanwhile::Sleeps)?;
                     let before = process::counted(running.process())?;
-                    let window = load::run(&running, sides, *callers, length)?;
+                    let window = load::run(&running, sides, *callers, length, Meanwhile::Sleeps)?;
                     let figures = Figures::of(&window, &process::counted(running.process())?.since(&before));
                     let setting = Setting { host, reused, scan, cores, callers: *callers };
                     match rows.iter_mut().find(|(known, _)| *known == setting) {
@@ -423,8 +424,8 @@ fn write(tables: &str, rounds: u32) -> Result<()> {
     let page = format!(
         "# Guests on more than one core\n\n\
          Written by `cargo xtask bench scale --rounds {rounds}`. [speed.md](speed.md) says how to read it. Servers run one after the \
-         other, on the first core or on the first two. The caller never sleeps and is on the last core, so on a machine with two cores \
-         it takes its share of the server's second one. `scan off` stands for kernels without PAGEMAP_SCAN, which are older than Linux \
+         other, on the first core or on the first two. The caller is on the last core, where it sleeps until an answer arrives: on a machine \
+         with two cores it takes its share of the server's second one. `scan off` stands for kernels without PAGEMAP_SCAN, which are older than Linux \
          6.7.\n\n{}\n{}",
         Machine::read(),
         tables.trim_start(),

@@ -1,6 +1,7 @@
 //! What slots hold when nobody calls any more, and whether swaps leave them slow.
 
-use super::{CALLERS, GUESTS, Guest, Host, POOL, load};
+use super::{CALLERS, GUESTS, Guest, Host, POOL};
+use crate::bench::load::{self, Meanwhile};
 use crate::server::{self, Cores, Program, Running};
 use crate::stats::Spread;
 use crate::swaps::control;
@@ -41,7 +42,7 @@ pub fn memory(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table> 
         )?;
         let rss = || process::status(running.process(), "VmRSS") as f64 / 1024.0;
         let idle = rss();
-        load::run(&running, cores, EVERY_SLOT, Duration::from_secs(2))?;
+        load::run(&running, cores, EVERY_SLOT, Duration::from_secs(2), Meanwhile::Sleeps)?;
         let loaded = rss();
         let own = process::status(running.process(), "RssAnon") as f64 / 1024.0;
         hosts.push((guest, running, [idle, loaded, own]));
@@ -88,9 +89,10 @@ pub fn swapped(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table>
             .iter()
             .map(|guest| {
                 control::wait(&socket, guest)?;
-                load::run(&host, cores, CALLERS[1], length / 3)?;
-                let windows: Vec<load::Window> =
-                    (0..WINDOWS).map(|_| load::run(&host, cores, CALLERS[1], length)).collect::<Result<_>>()?;
+                load::run(&host, cores, CALLERS[1], length / 3, Meanwhile::Sleeps)?;
+                let windows: Vec<load::Window> = (0..WINDOWS)
+                    .map(|_| load::run(&host, cores, CALLERS[1], length, Meanwhile::Sleeps))
+                    .collect::<Result<_>>()?;
                 let rates = windows.iter().map(|window| window.requests_per_second);
                 Ok(Spread::of(rates).context("there are windows")?.median)
             })
@@ -101,7 +103,7 @@ pub fn swapped(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table>
         let swapping =
             scope.spawn(|| (0..SWAPS).try_for_each(|turn| control::wait(&socket, &bytes[turn % bytes.len()])));
         while !swapping.is_finished() {
-            load::run(&host, cores, CALLERS[2], length / 3)?;
+            load::run(&host, cores, CALLERS[2], length / 3, Meanwhile::Sleeps)?;
         }
         swapping.join().expect("swapping does not panic")
     })?;
