@@ -8,6 +8,7 @@ mod caller;
 mod client;
 mod gallery;
 mod javascript;
+mod kernel;
 mod languages;
 mod machine;
 mod package;

@@ -14,15 +14,15 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
 /// Cargo's profile, and where the package is written, below the project's folder.
-struct Form {
+pub struct Form {
     profile: &'static str,
-    package: &'static str,
+    pub package: &'static str,
 }
 
 /// What deploy.sh publishes.
 const SHIPS: Form = Form { profile: "release", package: "dist/flexwasm.zip" };
 /// What the tests take. It is not where deploy.sh looks.
-const FOR_TESTS: Form = Form { profile: "package-test", package: "target/package-test/flexwasm.zip" };
+pub const FOR_TESTS: Form = Form { profile: "package-test", package: "target/package-test/flexwasm.zip" };
 
 /// Bytes. An instance that starts has to fetch and unpack it.
 const LARGEST: u64 = 25_000_000;

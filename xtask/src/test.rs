@@ -1,14 +1,14 @@
 //! Everything that has to hold before a change lands, in steps that can be asked for one by one.
 
 use crate::languages::{self, Language};
-use crate::{cargo, execute, root, setup};
+use crate::{cargo, execute, kernel, root, setup};
 use anyhow::Result;
 use clap::ValueEnum as _;
 use std::process::Command;
 use std::time::Instant;
 
 /// Shell scripts of the project.
-const SCRIPTS: [&str; 3] = ["test_concurrency.sh", "deploy.sh", ".ci/run"];
+const SCRIPTS: [&str; 4] = ["test_concurrency.sh", "deploy.sh", ".ci/run", "xtask/src/kernel/init.sh"];
 
 /// What GitHub runs: a pattern of the lint.
 const WORKFLOWS: &str = ".github/workflows/*.yml";
@@ -30,8 +30,10 @@ enum Step {
     Workflows,
     /// clippy
     Lints,
-    /// The package for Azure, built faster than what ships; host and deployment test it
+    /// The package for Azure, built faster than what ships; kernel, host and deployment test it
     Package,
+    /// The package on an older kernel, which qemu emulates where it is installed
+    Kernel,
     /// The host's tests; they need the package
     Host,
     /// Tests of these commands
@@ -86,6 +88,7 @@ impl Step {
             Self::Deployment => &["curl", "python3"],
             Self::Format
             | Self::Lints
+            | Self::Kernel
             | Self::Xtask
             | Self::Gallery
             | Self::Swaps
@@ -113,6 +116,7 @@ impl Step {
                 execute(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
             }
             Self::Package => execute(&mut cargo(&["xtask", "package", "--for-tests"])),
+            Self::Kernel => kernel::run(),
             Self::Host => {
                 setup::node(&root.join("host/tests/azurite"), &target.join("azurite"))?;
                 for language in Language::ALL {
