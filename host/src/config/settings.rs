@@ -1,7 +1,7 @@
 //! Our own settings: what a source may say ([`HostPatch`], [`FunctionPatch`]) and what the program uses ([`Limits`]).
 //!
 //! With [`super::source`], which has the keys that stand only in a `function.json`, this file is the complete list of keys,
-//! defaults and ranges; the README's table is checked against both by a test.
+//! defaults and ranges; a test compares the table in docs/settings.md with it.
 
 use super::hosts::Grant;
 use super::section::Section;

@@ -212,12 +212,11 @@ fn x1_x2_the_files_are_what_the_functions_host_wants() {
 }
 
 #[test]
-fn the_readme_lists_every_setting() {
+fn the_settings_page_lists_every_setting() {
     use flexwasm::config::settings::{FUNCTION_KEYS, HOST_KEYS};
     use flexwasm::config::source::GUEST_KEYS;
-    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    let section = readme.split("\n## ").find(|section| section.starts_with("Settings\n")).unwrap();
-    let mut listed: Vec<_> = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let page = fs::read_to_string(repository().join("docs/settings.md")).unwrap();
+    let mut listed: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let mut keys = [&HOST_KEYS[..], &FUNCTION_KEYS[..], &GUEST_KEYS[..]].concat();
     keys.sort_unstable();
     listed.sort_unstable();
