@@ -268,7 +268,7 @@ show "${making[@]}"
 concurrency=POOL_SIZE request_body=LARGEST_REQUEST_BODY
 if ! "$dry_run"; then
   "${making[@]}" | tee "$work/package" ||
-    fail "step $step of $steps ($title) failed: nothing in Azure is changed; mend what is said there"
+    fail "step $step of $steps ($title) failed: nothing in Azure is changed; correct what is reported there"
   # One number for the pool and for the platform, as the host itself reads it: what is sent to an instance is what it can run.
   concurrency=$(sed -n 's/^pool\.size *//p' "$work/package")
   whole "host.json: the pool size" "$concurrency" 1 1000

@@ -1,5 +1,5 @@
 // What ./deploy.sh makes, as one declaration: a Flex Consumption function app for flexwasm, with its storage and its logs.
-// infra/README.md tells when to use which, and how the package gets there.
+// infra/README.md says when to use which, and how the package gets there.
 
 @description('The function app, unique in all of Azure: lower-case letters, digits and dashes, a letter first')
 @minLength(3)

@@ -110,7 +110,7 @@ class BadRequest(Exception):
 
 
 def delay_in(asked: dict, deadline: float) -> float:
-    """Seconds to sleep; absent means none. The deadline is out of range: who slept for all of it could not answer."""
+    """Seconds to sleep; absent means none. The deadline is out of range: a guest that slept for all of it could not answer."""
     text = asked.get("delay")
     if text is None:
         return 0.0

@@ -87,7 +87,7 @@ fn respond(outparam: ResponseOutparam, status: u16, body: &str) {
     let outgoing = response.body().expect("the body is taken once");
     ResponseOutparam::set(outparam, Ok(response));
 
-    // A failed write means that the caller has gone: nobody is left to tell.
+    // A failed write means that the caller has gone, so there is nothing left to report.
     let stream = outgoing.write().expect("the stream is taken once");
     let _ = stream.blocking_write_and_flush(body.as_bytes());
     drop(stream);

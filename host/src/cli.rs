@@ -43,17 +43,17 @@ folder with a function.json for each function. The Functions host starts it this
 FUNCTIONS_CUSTOMHANDLER_PORT; without that variable it runs stand-alone on 127.0.0.1:7071 and reads local.settings.json.
 
 Every setting of ours stands in the \"flexwasm\" section of host.json or function.json, or in an app setting such as \
-flexwasm__pool__size=64. `flexwasm check` tells what is set.";
+flexwasm__pool__size=64. `flexwasm check` shows what is set.";
 
 const DOCTOR_HELP: &str = "\
 Without a URL it looks at the app in FUNCTIONS_APP_ROOT_PATH, or in the working directory, and at its dist/flexwasm.zip: \
 configuration, package, deadlines, and whether the pool fits into an instance.
 
-With a URL it asks the deployed app instead, four times, and then twice as often as its pool has slots, at once, each for two \
-seconds: instance, cold start, and whether the platform sends an instance as many requests as its pool has slots. A function \
-key is read from the variable FUNCTION_KEY.
+With a URL it sends the deployed app four requests, and then twice as many at once as its pool has slots, of two seconds each. \
+It reports the instance, the cold start, and whether the platform sends an instance as many requests as its pool has slots. A \
+function key is read from the variable FUNCTION_KEY.
 
-The exit status is 1 where something has to change.";
+The exit status is 1 if something has to change.";
 
 /// Serves WebAssembly components as Azure Functions: every concurrent request in a pooled instance of its own.
 #[derive(Debug, Parser)]
@@ -111,7 +111,7 @@ enum Command {
         #[arg(long, value_name = "ZIP", conflicts_with = "root")]
         package: Option<PathBuf>,
     },
-    /// Tell what guests ask for, what they get, and what their limits are, without running them
+    /// Show what guests ask for, what they get, and what their limits are, without running them
     #[command(after_help = "\
 The app is that of FUNCTIONS_APP_ROOT_PATH, else of the working directory. What a guest asks for stands in its file; what it \
 gets is decided by the grants of its function.")]
@@ -119,7 +119,7 @@ gets is decided by the grants of its function.")]
         /// The function, which is the name of its folder [default: all of them]
         function: Option<String>,
     },
-    /// Tell what stands between this app, or one that is deployed, and the Flex Consumption plan, and what to change
+    /// Diagnose this app, or a deployed one, for the Flex Consumption plan, and say what to change
     #[command(after_help = DOCTOR_HELP)]
     Doctor {
         /// The demonstration's function where it is deployed, as deploy.sh printed it
@@ -163,7 +163,7 @@ Example:
     },
     /// Let a running host serve the guest that it served before the present one
     #[command(
-        after_help = "A second rollback takes the first one back. A source that is watched is heard again when it changes."
+        after_help = "A second rollback undoes the first one. A source that is watched takes effect again when it changes."
     )]
     Rollback {
         /// The function, which is the name of its folder; `serve` for `flexwasm serve`
@@ -181,7 +181,7 @@ Example:
     },
 }
 
-/// Which running host is meant.
+/// Which running host to speak to.
 #[derive(Debug, clap::Args)]
 struct Running {
     /// The app root of the running host; for `flexwasm serve` the folder that it was started in [default:
@@ -271,7 +271,7 @@ fn configure(command: Option<Command>, listen: Option<SocketAddr>) -> Result<Exi
     };
     let (config, purpose) = configured.map_err(|problems| listed(&problems))?;
     let phases = [("machine", machine_read), ("configuration", begun.elapsed())];
-    // A runtime by hand, because its settings are measured (performance.md).
+    // A runtime by hand, because its settings are measured (docs/speed.md).
     let runtime = runtime().map_err(|error| format!("cannot start threads: {error}"))?;
     let outcome = runtime.block_on(async {
         match purpose {

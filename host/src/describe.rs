@@ -96,7 +96,7 @@ fn footprint(found: Footprint) -> [(&'static str, String); 3] {
         spell_size(memory)
     };
     let stack = match stack {
-        0 => "not told by the component".to_owned(),
+        0 => "not stated in the component".to_owned(),
         stack if stack > LARGE_STACK => {
             let cost = "kernels without PAGEMAP_SCAN (Linux 6.7) clear all of it for every fresh instance";
             format!("{}: {cost}; `rustc -C link-arg=-zstack-size=65536` links a smaller one", spell_size(stack))

@@ -92,7 +92,7 @@ impl Package {
         let mut config = config::load_as_deployed(root, settings, given)?;
         let mut problems = Problems::default();
         if config.pool_size_by_memory {
-            let remedy = "is not set: set it, so that deploy.sh can tell the platform the same number as the pool has";
+            let remedy = "is not set: set it, so that deploy.sh can give the platform the same number as the pool has";
             problems.add(host_json::FILE, "extensions.http.maxConcurrentRequests", None, remedy);
         }
         for function in &mut config.functions {
@@ -185,7 +185,7 @@ fn extract(archive: &mut ZipArchive<File>, folder: &Path) -> Result<BTreeMap<Str
         let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
         // Linux takes a backslash for a part of the name, Windows for a folder.
         if name.contains('\\') || name.starts_with('/') {
-            return Err(format!("has a file whose name is no path with slashes below the package ({name})"));
+            return Err(format!("has a file whose name is not a path with slashes below the package ({name})"));
         }
         let mode = entry.unix_mode().filter(|_| entry.system() == System::Unix);
         let Some(path) = entry.enclosed_name().filter(|_| entry.is_file()) else {

@@ -1,6 +1,6 @@
 """A small Azure on the loopback interface: sign-in, resource manager, deployment endpoint and function app in one listener.
 
-It answers what `deploy.sh` makes the real `az` ask, keeps what it is told, and records every request. It refuses what Azure is known
+It answers the requests that `deploy.sh` makes the real `az` send, keeps what it is sent, and records every request. It refuses what Azure is known
 to refuse where a test depends on that, and nothing else: that a request is accepted here says what az sends, not that Azure
 takes it. Shapes of answers were read off azure-cli 2.91's source and its recorded tests.
 """

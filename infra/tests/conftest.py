@@ -57,7 +57,7 @@ class World:
         assert PACKAGE.exists(), "there is no package to deploy: make it with `cargo xtask package --for-tests`"
         self.bin = folder / "bin"
         self.bin.mkdir()
-        # deploy.sh's pauses cost nothing, but for the one that only tells the time.
+        # deploy.sh's pauses cost nothing, except the one that only counts the seconds.
         self.program("sleep", 'case $1 in 15) exec /bin/sleep 15 ;; *) exec /bin/sleep 0.01 ;; esac')
         # What `cargo xtask package` does, without building anything.
         self.program("cargo", CARGO.format(log=folder / "cargo.log", package=PACKAGE, host=folder / "flexwasm"))
@@ -108,7 +108,7 @@ class World:
         self.az("login", "--service-principal", "-u", azure.CLIENT, "-p", "any", "--tenant", azure.TENANT)
 
     def deploy(self, *arguments, answer="", **changes):
-        """Runs deploy.sh, and answers the finished process, with what it asked Azure and what was there afterwards."""
+        """Runs deploy.sh, and returns the finished process, with what it asked Azure and what was there afterwards."""
         begin = len(self.azure.requests)
         done = subprocess.run(
             ["./deploy.sh", *arguments], cwd=self.app, env=self.environment | changes, input=answer, capture_output=True, text=True

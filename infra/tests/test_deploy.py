@@ -39,7 +39,7 @@ def assert_stopped(done, *words, status=1):
 
 
 def assert_failed(done, step, error, advice):
-    """A step of the run failed, and stderr tells which, why and what to do."""
+    """A step of the run failed, and stderr says which, why and what to do."""
     assert done.returncode == 1, done.stdout + done.stderr
     first, *middle, last = done.stderr.strip().splitlines()
     assert re.fullmatch(r"deploy.sh: step \d of \d \(%s.*\) failed:" % step, first), first

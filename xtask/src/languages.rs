@@ -60,13 +60,13 @@ pub fn run(language: Language) -> Result<()> {
     Ok(())
 }
 
-/// Builds the guest, if it has not been built from these very sources, and answers its file.
+/// Builds the guest, if it has not been built from these very sources, and returns its file.
 pub fn build(language: Language) -> Result<PathBuf> {
     let (place, script) = language.source();
     make(language.name(), place, &root().join("examples").join(place).join(script), "guest")
 }
 
-/// The same for the benchmark guest of this script in benches/, such as `guest-js/direct.js`; the tools are the demonstration's.
+/// The same for the benchmark guest of this script below `benches/`; the tools are the demonstration's.
 pub fn build_benchmark(script: &str) -> Result<PathBuf> {
     let place = script.split('/').next().unwrap_or_default();
     let name = format!("bench-{}", script.replace(['/', '.'], "-"));

@@ -47,24 +47,24 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Formatting, lints, tests, documentation and shell scripts: everything that CI runs
+    /// Check formatting, lints, tests, documentation and shell scripts: everything that CI runs
     Test(test::Arguments),
     /// Build and check dist/flexwasm.zip, which deploy.sh publishes
     Package(package::Arguments),
-    /// Like test_concurrency.sh, from one process, for any number of requests
+    /// Do what test_concurrency.sh does, from one process, for any number of requests
     Burst(burst::Arguments),
     /// Build the demonstration guest in another language
     Guest {
         /// Which one
         language: languages::Language,
     },
-    /// How long a 12 MB JavaScript guest takes to be ready: compiled, and from the cache
+    /// Measure how long a 12 MB JavaScript guest takes to be ready: compiled, and from the cache
     Javascript,
-    /// Hostile guests, each against a host that others use at the same time, into docs/
+    /// Run hostile guests, each against a host that others use at the same time, and write docs/gallery.md
     Gallery(gallery::Arguments),
-    /// Guests that are replaced under full load, into docs/
+    /// Replace guests under full load, and write docs/swaps.md
     Swaps(swaps::Arguments),
-    /// Speed and memory beside raw hyper and beside wasmtime serve, into docs/
+    /// Measure speed and memory beside raw hyper and wasmtime serve, and write docs/benchmarks.md
     Bench(bench::Arguments),
     /// What `run --watch` starts beside the host
     #[command(name = watch::SUBCOMMAND, hide = true)]

@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     execute(Command::new(&host).args(["check", "--package"]).arg(package))
 }
 
-/// Builds the host for the plan, and answers its file.
+/// Builds the host for the plan, and returns its file.
 fn build_host(profile: &str) -> Result<PathBuf> {
     ensure!(std::env::consts::ARCH == "x86_64", "the plan runs on x86-64: make the package on such a machine");
     setup::tools(&["musl-gcc"])?;
@@ -75,7 +75,7 @@ fn build_host(profile: &str) -> Result<PathBuf> {
     let renamed = [(root(), "flexwasm"), (downloads, "cargo")];
     let flags = renamed.map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()));
     build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
-    // And whenever it is built: mimalloc tells the time of its compilation, which C's compilers take from here.
+    // And whenever it is built: mimalloc contains the time of its compilation, which C compilers take from here.
     execute(build.env("SOURCE_DATE_EPOCH", "0"))?;
     Ok(root().join("target").join(TARGET).join(profile).join("flexwasm"))
 }

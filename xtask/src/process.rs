@@ -25,7 +25,7 @@ pub fn cpu_time(process: u32) -> Result<u64> {
         let spent: Option<u64> = text.split_whitespace().next().and_then(|number| number.parse().ok());
         total += spent.with_context(|| format!("{tasks}/*/schedstat has no number"))?;
     }
-    ensure!(total > 0, "{tasks}/*/schedstat tells no time: the kernel was built without CONFIG_SCHED_INFO");
+    ensure!(total > 0, "{tasks}/*/schedstat shows no time: the kernel was built without CONFIG_SCHED_INFO");
     Ok(total)
 }
 

@@ -70,7 +70,7 @@ pub fn node(sources: &Path, folder: &Path) -> Result<()> {
     })
 }
 
-/// Installs what the requirements file names into an environment of Python's in `folder`, and answers that.
+/// Installs what the requirements file names into an environment of Python's in `folder`, and returns that folder.
 pub fn python(requirements: &Path, folder: &Path) -> Result<PathBuf> {
     tools(&["python3"])?;
     fs::create_dir_all(folder)?;

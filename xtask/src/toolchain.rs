@@ -1,6 +1,6 @@
 //! The Rust toolchain that everything but these commands is built with.
 //!
-//! These commands build with an older Rust than the host, because whoever starts them may have no newer one, and rustup installs
+//! These commands build with an older Rust than the host, because the user may have no newer one, and rustup installs
 //! none by itself where that is switched off. A `rust-toolchain.toml` would not do: cargo itself fails where the toolchain that such
 //! a file names is missing.
 

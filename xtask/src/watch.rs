@@ -38,7 +38,7 @@ pub fn run() -> Result<()> {
         built = seen;
         // The compiler has said what is wrong; the old guest goes on serving.
         if let Err(error) = crate::build_guest() {
-            eprintln!("xtask: {error:#}; save again when it is mended");
+            eprintln!("xtask: {error:#}; save again when it is fixed");
         }
     }
 }

@@ -25,7 +25,7 @@ impl Guest for Benchmark {
         let (response, _sent) = Response::new(headers, Some(contents), no_trailers);
         // The body flows only once the host has the response.
         wit_bindgen::spawn_local(async move {
-            // What is left over means that the caller has gone: nobody is left to tell.
+            // What is left over means that the caller has gone, so there is nothing left to report.
             let _ = body.write_all(BODY.to_vec()).await;
             drop(body);
             // Dropped without a word of its own, it resolves to what was given above: none.

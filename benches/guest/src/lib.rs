@@ -30,7 +30,7 @@ impl Guest for Benchmark {
         // A fresh stream takes far more than this at once, so nothing has to be waited for. The host asks for
         // `check-write` before a `write`.
         if stream.check_write().is_ok_and(|room| room >= BODY.len() as u64) {
-            // A failed write means that the caller has gone: nobody is left to tell.
+            // A failed write means that the caller has gone, so there is nothing left to report.
             let _ = stream.write(BODY);
         }
         drop(stream);

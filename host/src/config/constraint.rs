@@ -180,7 +180,7 @@ impl Constraint {
     }
 }
 
-/// Whether no value can satisfy all of these. Where that is not certain the answer is no.
+/// Whether no value can satisfy all of these. False where that is not certain.
 pub fn exclude_each_other(constraints: &[&Constraint]) -> bool {
     let kinds = constraints.iter().fold(kind::ANY, |kinds, constraint| kinds & constraint.kinds());
     let (mut numbers, mut lengths) = (i64::MIN..=i64::MAX, 0..=usize::MAX);
@@ -198,7 +198,7 @@ pub fn exclude_each_other(constraints: &[&Constraint]) -> bool {
     kinds == 0 || numbers.is_empty() || lengths.is_empty()
 }
 
-/// Whether values that satisfy all of these never hold `text`. Where that is not certain the answer is no.
+/// Whether values that satisfy all of these never hold `text`. False where that is not certain.
 pub fn exclude_text(constraints: &[Constraint], text: &str) -> bool {
     let kinds = constraints.iter().fold(kind::ANY, |kinds, constraint| kinds & constraint.kinds());
     let within = |kinds_of_all: u8, fits: fn(char) -> bool| kinds & !kinds_of_all == 0 && !text.chars().all(fits);

@@ -69,7 +69,7 @@ impl Template {
         Self::parse("{*path}").expect("a valid template")
     }
 
-    /// The paths that a template which is wrong was probably meant for, so that who asks for them can be told.
+    /// A template for the paths that a wrong template was probably meant for, so that a request for them gets a clear answer.
     pub fn meant(text: &str) -> Self {
         let segment = |part: &str| match part.strip_prefix('{') {
             Some(name) if name.starts_with('*') => "{*rest}".to_owned(),
@@ -240,7 +240,7 @@ fn segment_of(text: &str) -> Result<Segment, String> {
     segment(text).map(|(segment, _)| segment)
 }
 
-/// Reads one segment; answers what follows its slash, too.
+/// Reads one segment. Returns it and what follows its slash.
 fn segment(text: &str) -> Result<(Segment, &str), String> {
     let (mut parts, mut literal, mut left) = (Vec::new(), String::new(), text);
     let finish = |literal: &mut String, parts: &mut Vec<Part>| {

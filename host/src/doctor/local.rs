@@ -49,7 +49,7 @@ pub async fn examine(root: &Path, settings: AppSettings, given: &Circumstances, 
     findings.extend(changes(config.objections.clone()));
     findings.extend(config.notes.iter().cloned().map(Finding::Note));
     let scan = crate::describe::residency(&engine_size(&config, &machine), &machine.kernel);
-    findings.push(Finding::Note(format!("{scan}; `headers: full` tells kernel and scan of the plan's instances")));
+    findings.push(Finding::Note(format!("{scan}; `headers: full` shows kernel and scan of the plan's instances")));
     findings.extend(bodies(&config, body_limit.as_deref(), given.machine_memory));
     match App::check(config.clone(), machine).await {
         Err(why) => findings.push(Finding::Change(why)),
@@ -100,10 +100,10 @@ fn concurrency(config: &Config) -> Finding {
     let size = config.pool_size;
     if config.pool_size_by_memory {
         let key = "extensions.http.maxConcurrentRequests";
-        Finding::Change(format!("host.json: {key} is not set: set it, so that deploy.sh can tell the platform"))
+        Finding::Change(format!("host.json: {key} is not set: set it, so that deploy.sh can pass it to the platform"))
     } else if size > MAX_PER_INSTANCE {
         let remedy = format!("set it to at most {MAX_PER_INSTANCE}, and let the platform start more instances");
-        Finding::Change(format!("pool.size {size} is more than the platform is told to send to one instance: {remedy}"))
+        Finding::Change(format!("pool.size {size} is more than deploy.sh lets the platform send to one instance: {remedy}"))
     } else {
         Finding::Fine(format!("concurrency: deploy.sh sets perInstanceConcurrency to {size}, as many as the pool has"))
     }
@@ -144,7 +144,7 @@ fn bodies(config: &Config, limit: Option<&str>, instance: u64) -> Vec<Finding> {
             )));
             limit
         }
-        Some(Err(_)) => return vec![Finding::Change(format!("{BODY_LIMIT} is no number of bytes: {remedy}"))],
+        Some(Err(_)) => return vec![Finding::Change(format!("{BODY_LIMIT} is not a number of bytes: {remedy}"))],
     };
     let free = instance.saturating_sub(config.total_memory).saturating_sub(FUNCTIONS_HOST_MEMORY);
     let fitting = free / COPIES_OF_A_BODY.saturating_mul(taken).max(1);
@@ -190,7 +190,7 @@ fn memory(config: &Config, checked: &Checked, instance: u64) -> Vec<Finding> {
     let greedy = total.checked_div(largest).unwrap_or(pool);
     if greedy < pool {
         findings.push(Finding::Note(format!(
-            "memory: guests that take all of limits.memory ({}) leave room for {greedy} of them: lower it where strangers run",
+            "memory: guests that take all of limits.memory ({}) leave room for {greedy} of them: lower it for functions that you do not trust",
             spell_size(largest)
         )));
     }

@@ -131,7 +131,7 @@ fn instance(Receipt { on_azure, pool_size, memory, processors, .. }: &Receipt) -
     let text = format!("instance: {memory:.2} GB of memory, {processors} processors, {pool_size} slots");
     match on_azure {
         true => Finding::Fine(text),
-        false => Finding::Note(format!("{text}; it is no instance of the plan, which would have a name")),
+        false => Finding::Note(format!("{text}; it is not an instance of the plan, which would have a name")),
     }
 }
 

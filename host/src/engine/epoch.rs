@@ -8,7 +8,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 /// Measured: neighbours of spinning guests wait 0.6 to 1.8 ms with this tick, 600 ms with one of 10 ms
-/// (performance.md).
+/// (docs/speed.md).
 pub const TICK: Duration = Duration::from_millis(1);
 /// Ticks until a guest yields for the first time in a call. The next tick can come at any moment: with 1, one in twenty answers of
 /// 50 µs would be taken for one that waits, and leave in chunks. After that a guest that computes yields at every tick.

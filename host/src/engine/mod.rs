@@ -31,7 +31,7 @@ const TABLE_KEEP_RESIDENT: usize = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wasi {
     /// `wasi:http/incoming-handler@0.2`. Its engine goes without component-model concurrency, which costs 24 % more CPU
-    /// (performance.md).
+    /// (docs/speed.md).
     P2,
     /// `wasi:http/handler@0.3`, which is built on component-model concurrency.
     P3,

@@ -1,11 +1,11 @@
 //! Where a guest's code comes from: the compiled file beside it, else the one in the cache folder, else a compilation.
 //!
 //! A compilation runs in a [`process`] of its own. Measured with the demonstration guest, the compiler leaves 45 MB behind in
-//! the process that ran it, whatever the allocator is told. And a component that makes the compiler crash or use up the memory
+//! the process that ran it, whatever the allocator's settings. And a component that makes the compiler crash or use up the memory
 //! costs its own function, not the host.
 //!
 //! A guest that several functions have, or that is asked for again while it is compiled, is compiled once for each kind of
-//! engine: whoever comes later waits for the same code, or is told the same error.
+//! engine: a later request for it waits for the same code, or gets the same error.
 
 pub mod process;
 
@@ -34,9 +34,9 @@ const AT_ONCE: usize = 2;
 /// How often the log says that a compilation still runs.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// Finds code, or makes it. One for the process.
+/// Finds code, or makes it. The process has one.
 pub struct Compiler {
-    /// What to start.
+    /// The executable that compiles: flexwasm itself.
     executable: PathBuf,
     candidates: Vec<PathBuf>,
     /// Bytes that one compilation may use.
@@ -47,10 +47,10 @@ pub struct Compiler {
     under_way: Mutex<HashMap<(Digest, Wasi), WeakShared<Compilation>>>,
 }
 
-/// Code on its way. It is abandoned when nobody waits for it any more.
+/// Code on its way. It is abandoned when nothing waits for it any more.
 type Compilation = BoxFuture<'static, Result<Code, NoCode>>;
 
-/// Code, for everybody who waits for it.
+/// Code, shared by all that wait for it.
 #[derive(Clone)]
 struct Code {
     component: Component,
@@ -58,7 +58,7 @@ struct Code {
     unkept: Option<String>,
 }
 
-/// Why there is no code, for everybody who waits for it.
+/// Why there is no code, shared by all that wait for it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NoCode {
     /// wasmtime refused it.
@@ -70,10 +70,10 @@ pub enum NoCode {
         spell_duration(*.0)
     )]
     Time(Duration),
-    /// It takes too much, or the compiler failed.
+    /// It takes too much memory, or the compiler failed.
     #[error("was not compiled: {0}")]
     Process(String),
-    /// Nobody waits for it any more.
+    /// Nothing waits for it any more.
     #[error("was not compiled, because nobody waited for it")]
     Unwanted,
 }
@@ -94,7 +94,7 @@ impl Compiler {
         Self { executable, candidates, memory, cache: OnceLock::new(), permits, under_way: Mutex::default() }
     }
 
-    /// The code of `artifact`. Where another function's compilation of it is under way, it has the time that it was begun with.
+    /// Returns the code of `artifact`. If another function's compilation of it is under way, that one's time limit holds.
     ///
     /// # Errors
     /// [`LoadError::Compile`]: nothing fitting was found, and it does not compile. [`LoadError::Keep`].
@@ -133,7 +133,7 @@ impl Compiler {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (artifact.digest, engine.wasi);
         let running = under_way.get(&key).and_then(WeakShared::upgrade);
-        // One that has failed is not what is asked for now.
+        // A compilation that has failed is begun anew.
         if let Some(running) = running.filter(|running| !matches!(running.peek(), Some(Err(_)))) {
             return running;
         }
@@ -165,7 +165,7 @@ impl Compiler {
         tracing::info!(function = &*function, ?guest, "compiling");
         let (begun, bounds) = (Instant::now(), Bounds { time, memory: self.memory });
         let mut making = tokio::task::spawn_blocking(move || {
-            // As long as the process, whoever has left.
+            // Held as long as the process lives, even if nothing waits for it.
             let _permit = permit;
             self.make(&engine, &artifact, bounds, &wanted)
         });
@@ -192,7 +192,7 @@ impl Compiler {
         use_it(engine, artifact, &cache.locate(&name), cache.find(&name))
     }
 
-    /// Compiles, and keeps the result in the cache folder. Also answers where.
+    /// Compiles, and keeps the result in the cache folder. Returns the code and the path at which it was kept.
     fn make(
         &self,
         engine: &Engine,
@@ -208,7 +208,7 @@ impl Compiler {
         if let Some(cache) = self.cache() {
             let name = Cache::code(guest, compiled::compatibility(&engine.wasm));
             let path = cache.locate(&name);
-            // Mapped from the disk it costs less memory than what the compiler wrote.
+            // Mapped from the disk it takes less memory than in the file that the compiler wrote, which is memory itself.
             let mut content = &code;
             let kept = cache.keep(&name, |file| io::copy(&mut content, file).map(drop)).and_then(|()| {
                 cache.find(&name)?.map(|file| compiled::map(&file, guest, &engine.wasm, engine.wasi)).transpose()
@@ -249,7 +249,7 @@ fn find_beside(engine: &Engine, artifact: &Artifact) -> Option<Component> {
     use_it(engine, artifact, beside, compiled::open(beside))
 }
 
-/// Maps a file that was found, and says why where it cannot be used.
+/// Maps a file that was found; if it cannot be used, logs why.
 fn use_it(
     engine: &Engine,
     artifact: &Artifact,

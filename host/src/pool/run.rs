@@ -4,7 +4,7 @@
 //! the first byte of it is sent.
 //!
 //! The guest is not a task of its own: whoever waits for the [`Reply`] or polls its [`ReplyBody`] drives it. Measured,
-//! a task per request costs 15 to 40 % of throughput (performance.md), and a caller that goes away takes the guest with
+//! a task per request costs 15 to 40 % of throughput (docs/speed.md), and a caller that goes away takes the guest with
 //! it by dropping the future.
 
 use super::fault::Fault;

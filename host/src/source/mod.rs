@@ -1,7 +1,7 @@
 //! Guests that are not files of the app: fetched from a web server, or from an OCI registry.
 //!
-//! Whoever answers is not trusted with more than the guest: what is read has a bound, all of it has a deadline, a redirect is
-//! followed only where it cannot give anything away, and no error repeats a URL's query.
+//! A server is trusted with nothing beyond the guest that it delivers: what is read has a bound, each fetch has a deadline, a redirect
+//! is followed only where it cannot give anything away, and no error repeats a URL's query.
 
 mod http;
 mod oci;
@@ -17,10 +17,10 @@ use std::error::Error;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// For a connection, encryption included.
+/// How long a connection may take, encryption included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For everything that one fetch takes.
+/// How long one fetch may take in all.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The most redirects of one request.
@@ -35,16 +35,16 @@ pub struct Source {
     client: Client,
 }
 
-/// What a source has.
+/// The result of asking a source.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// The version that the caller knows.
+    /// The source still has the version that the caller knows.
     Unchanged,
-    /// A guest, not looked into.
+    /// A guest, which has not been looked into.
     Guest {
         /// The file.
         wasm: Vec<u8>,
-        /// What to ask with next time: an entity tag, or the digest of a manifest. None if the server tells none.
+        /// What to ask with next time: an entity tag, or the digest of a manifest. None if the server sends none.
         version: Option<String>,
     },
 }
@@ -95,7 +95,7 @@ impl Source {
         let client = Client::builder()
             .user_agent(concat!("flexwasm/", env!("CARGO_PKG_VERSION")))
             .tls_backend_preconfigured(tls)
-            // Whatever a resolver thinks of it: what goes to this name is not encrypted.
+            // Whatever a resolver says, because requests to this name are not encrypted.
             .resolve_to_addrs("localhost", &[(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()])
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -109,11 +109,11 @@ impl Source {
         Ok(Self { remote: remote.clone(), max_size, timeout: TIMEOUT, client })
     }
 
-    /// Asks for the guest. `known` is the version that the caller has: if the source still has that one, the answer is
-    /// [`Fetched::Unchanged`] and no guest is read.
+    /// Asks for the guest. `known` is the version that the caller has: if the source still has that one, this returns
+    /// [`Fetched::Unchanged`] and reads no guest.
     ///
     /// # Errors
-    /// When there is no guest, or none within the bounds. Asking again may help.
+    /// The source has no guest, or none within the bounds. Asking again may help.
     pub async fn fetch(&self, known: Option<&str>) -> Result<Fetched, FetchError> {
         let fetching = async {
             match &self.remote.place {
@@ -126,7 +126,7 @@ impl Source {
         fetched.map_err(|why| FetchError { asked: self.remote.to_string(), why })
     }
 
-    /// Whether asking again can ever give another guest: the digest of an artifact is for ever the same one's.
+    /// Whether asking again can ever give another guest. It cannot if the source names an artifact by its digest.
     pub fn can_change(&self) -> bool {
         !matches!(&self.remote.place, Place::Oci(artifact) if artifact.is_pinned())
     }
@@ -140,7 +140,7 @@ impl Source {
     }
 }
 
-/// Where a redirect may lead: on where it comes from, or to an encrypted server, which gets no credentials (reqwest drops
+/// Where a redirect may lead: to the server that it comes from, or to an encrypted one, which gets no credentials (reqwest drops
 /// them where scheme, host or port change).
 fn check_redirect(attempt: &Attempt<'_>) -> Result<(), String> {
     if attempt.previous().len() > MAX_REDIRECTS {
@@ -165,7 +165,7 @@ async fn send(request: RequestBuilder) -> Result<Response, Failure> {
     })
 }
 
-/// The answer, if it is one.
+/// The response, if its status is 200.
 fn successful(response: Response) -> Result<Response, Failure> {
     let remedy = match response.status() {
         StatusCode::OK => return Ok(response),

@@ -1,4 +1,4 @@
-//! A guest that is an artifact of an OCI registry, as the CNCF's Wasm working group lays it out and `wkg` and `wash` push it: a
+//! A guest that is an artifact of an OCI registry, in the layout of the CNCF's Wasm working group that `wkg` and `wash` push: a
 //! manifest with a config of its own media type and one layer, the component. Its version is the manifest's digest.
 //!
 //! Manifest and layer are verified by their digests. `oci-client` is not used: it follows redirects anywhere, sends the
@@ -17,12 +17,12 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const LAYER: &str = "application/wasm";
 
-/// What is asked for: the manifest that is expected, and what else there may be, so that the error can say what it is.
+/// The media types that are asked for: the expected manifest, and the others that there may be, so that the error can name what was found.
 const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
                         application/vnd.docker.distribution.manifest.v2+json, \
                         application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// The most bytes of a manifest; one with a single layer takes less than a thousandth of it.
+/// The most bytes of a manifest; a manifest with a single layer takes less than a thousandth of that.
 const MAX_MANIFEST: u64 = 1 << 20;
 /// The most bytes of a token service's answer.
 const MAX_TOKEN: u64 = 64 << 10;
@@ -39,7 +39,7 @@ pub(super) async fn fetch(source: &Source, artifact: &Artifact, known: Option<&s
     let mut session = Session { source, artifact, authorization: None };
     let manifest = format!("manifests/{reference}");
     if known.is_some() && !artifact.is_pinned() {
-        // Registries count what is got, not what is only asked for.
+        // Registries count GET requests as downloads, and HEAD requests not.
         let head = session.ask(Method::HEAD, &manifest).await?;
         let digest = head.headers().get(CONTENT_DIGEST).and_then(|digest| digest.to_str().ok());
         if head.status() == StatusCode::OK && digest == known {
@@ -92,7 +92,7 @@ struct Layer {
 /// Reads a manifest.
 ///
 /// # Errors
-/// What it is, if it is not a guest's.
+/// Says what the manifest is, if it is not a guest's.
 fn layer(manifest: &[u8]) -> Result<Layer, String> {
     let manifest: Value = serde_json::from_slice(manifest).map_err(|_| "no manifest".to_owned())?;
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -124,7 +124,7 @@ fn layer(manifest: &[u8]) -> Result<Layer, String> {
     Ok(Layer { digest, size })
 }
 
-/// The requests of one fetch, which share what the registry wants as a proof.
+/// The requests of one fetch, which share the proof that the registry wants.
 struct Session<'a> {
     source: &'a Source,
     artifact: &'a Artifact,
@@ -134,7 +134,7 @@ struct Session<'a> {
 enum Authorization {
     /// The user's own credentials.
     Basic,
-    /// What the token service gave for them, or for nothing.
+    /// The token that the token service gave, with or without credentials.
     Bearer(String),
 }
 
@@ -142,7 +142,7 @@ impl Session<'_> {
     /// Sends a request for a part of the repository, a second time if the registry wants a proof.
     async fn ask(&mut self, method: Method, part: &str) -> Result<Response, Failure> {
         let response = self.ask_once(method.clone(), part).await?;
-        // A server that a redirect has led to has nothing to ask for.
+        // A server to which a redirect led gets no proof.
         let own = response.url().origin() == self.artifact.registry.origin();
         if response.status() != StatusCode::UNAUTHORIZED || !own {
             return Ok(response);
@@ -163,7 +163,7 @@ impl Session<'_> {
         .await
     }
 
-    /// Finds out what the registry wants, and gets it.
+    /// Finds out which proof the registry wants, and obtains it.
     async fn authorize(&self, headers: &HeaderMap) -> Result<Authorization, Failure> {
         let lines = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|line| line.to_str().ok());
         let challenges: Vec<_> = lines.filter_map(|line| parse_challenges(line).ok()).flatten().collect();

@@ -1,4 +1,4 @@
-//! The last guest that a source delivered and that served, on disk: so that a start without the source still serves.
+//! The last guest that a source delivered and that served. It is kept on disk, so that a start without the source still serves.
 
 use crate::config::source::Remote;
 use crate::guest::artifact::Artifact;
@@ -8,10 +8,10 @@ use crate::guest::hexadecimal;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 
-/// The place of one function's last good guest from one source.
+/// Where the last good guest of one function, from one source, is kept.
 pub struct LastGood<'a> {
     cache: &'a Cache,
-    /// Two functions, or two apps, with the same source may keep different guests.
+    /// The name of the note. It follows from function and source, because two functions with one source may keep different guests.
     name: String,
 }
 
@@ -24,13 +24,13 @@ pub struct Kept {
 }
 
 impl<'a> LastGood<'a> {
-    /// Of this function and source.
+    /// The place that belongs to this function and source. Nothing is read or written yet.
     pub fn new(cache: &'a Cache, function: &str, source: &Remote) -> Self {
         let key = digest(format!("{function} {source}").as_bytes());
         Self { cache, name: format!("{}.last-good", &hexadecimal(&key)[..32]) }
     }
 
-    /// Reads it, if there is one and it is what was kept.
+    /// Reads the guest. Returns none if none was noted, or if its file is not what was kept.
     pub fn read(&self) -> Option<Kept> {
         let read = |name: &str| {
             let mut content = Vec::new();
@@ -44,17 +44,17 @@ impl<'a> LastGood<'a> {
         (hexadecimal(&digest(&wasm)) == sha256).then_some(Kept { wasm, version })
     }
 
-    /// Keeps the component, before it is published.
+    /// Writes the component, before it is published. Until [`LastGood::note`], a start does not use it.
     ///
     /// # Errors
-    /// For a person: the disk is full, say.
+    /// Names the file and what is wrong with it, for a person: the disk is full, say.
     pub fn keep(&self, artifact: &Artifact) -> Result<(), String> {
         let name = component(&hexadecimal(&artifact.digest));
         let kept = self.cache.keep(&name, |file| file.write_all(&artifact.wasm));
         kept.map_err(|why| format!("{} {why}", self.cache.locate(&name).display()))
     }
 
-    /// Notes that it serves.
+    /// Notes that the component with this digest serves, under the version that its source gave.
     ///
     /// # Errors
     /// As [`LastGood::keep`].

@@ -1,10 +1,10 @@
 //! One function's guests over time: build beside, check, publish one pointer.
 //!
-//! A new guest is read, compiled or mapped, linked, instantiated in the spare slot and asked the smoke request, all while the
-//! old one serves. Then one pointer is replaced: requests that arrive from now on get the new generation, those that have
-//! arrived end on theirs. Whatever fails before that leaves everything as it was.
+//! A new guest is read, compiled or mapped, linked, instantiated in the spare slot and sent the smoke request, all while the
+//! old one serves. Then one pointer is replaced: requests that arrive from then on get the new generation, and those that had
+//! arrived end on theirs. A failure before that leaves everything as it was.
 //!
-//! [`watch`] and [`remote`] notice that there is something new, [`control`](crate::control) is told.
+//! [`watch`] and [`remote`] notice a new guest by themselves; [`control`](crate::control) is given one by a person.
 
 mod last_good;
 mod remote;
@@ -24,9 +24,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// See the module's documentation.
+/// The guests of one function, of which one serves.
 pub struct Swap {
-    /// Whose guests.
+    /// The function whose guests these are.
     pub function: Function,
     policy: Arc<Policy>,
     loader: Arc<Loader>,
@@ -45,11 +45,11 @@ pub struct Swap {
 struct History {
     /// Guests published so far.
     generations: u64,
-    /// What a rollback publishes.
+    /// The guest that a rollback publishes.
     previous: Option<Arc<Guest>>,
 }
 
-/// Which guest.
+/// Names one guest of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     /// Counts the guests of the function, from 1.
@@ -70,21 +70,21 @@ impl fmt::Display for Version {
     }
 }
 
-/// What came of it.
+/// The result of publishing a guest.
 #[derive(Debug)]
 pub enum Outcome {
     /// Another guest serves.
     Swapped {
-        /// Which served before, if any.
+        /// The guest that served before, if any.
         old: Option<Version>,
-        /// Which serves now.
+        /// The guest that serves now.
         new: Version,
         /// From the beginning of the check to the publication.
         took: Duration,
-        /// What the new one asks for and does not get, though the old one did not ask for it.
+        /// What the new guest asks for and does not get, and the old one did not ask for.
         notes: Vec<String>,
     },
-    /// This very guest serves already.
+    /// The same guest serves already.
     Unchanged(Version),
 }
 
@@ -106,13 +106,13 @@ impl Swap {
         self.place.problem().filter(|_| self.place.guest().is_none())
     }
 
-    /// Why the first guest is not what its source has, if that is so.
+    /// Why the first guest is not the one that its source has. None if it is.
     pub fn undelivered(&self) -> Option<&str> {
         self.undelivered.get().map(String::as_str)
     }
 
-    /// Loads the first guest and then every other that its source has, for as long as it is polled. `loaded` is dropped when the
-    /// first one serves, or is known not to.
+    /// Loads the first guest, and then every other guest that its source has, for as long as the future is polled. Drops `loaded` when
+    /// the first guest serves, or is known not to.
     pub async fn follow(&self, loaded: impl Send) {
         match &self.function.guest.source {
             Some(remote) => remote::follow(self, remote, loaded).await,
@@ -120,7 +120,7 @@ impl Swap {
         }
     }
 
-    /// Checks `artifact` and lets it answer from now on. Dropping the future leaves everything as it was.
+    /// Checks `artifact`, and publishes it: it serves requests from now on. Dropping the future leaves everything as it was.
     ///
     /// # Errors
     /// [`LoadError`]; the old guest goes on serving.
@@ -152,11 +152,11 @@ impl Swap {
         Ok(self.replace(&mut history, guest, begun, notes))
     }
 
-    /// Lets the guest that served before the present one serve again, as another generation. It is not checked again, and one
-    /// that is being checked meanwhile is not published any more.
+    /// Publishes the guest that served before the present one again, as another generation. It is not checked again, and a guest
+    /// that is being checked meanwhile is no longer published.
     ///
     /// # Errors
-    /// There was none.
+    /// No guest served before the present one.
     pub fn rollback(&self) -> Result<Outcome, &'static str> {
         let mut history = self.history();
         let begun = Instant::now();
@@ -189,7 +189,7 @@ impl Swap {
         Outcome::Swapped { old, new, took, notes }
     }
 
-    /// Takes what was found at the first look. Why it does not serve is for [`Swap::problem`] to tell.
+    /// Publishes what was found at the first look. If that fails, [`Swap::problem`] says why.
     async fn begin(&self, origin: &str, found: Result<Artifact, LoadError>) {
         let published = match found {
             Ok(artifact) => self.publish(artifact, Keep::IfPossible).await.map(drop),
@@ -200,7 +200,7 @@ impl Swap {
         }
     }
 
-    /// Notes why a guest was not published.
+    /// Logs why a guest was not published.
     pub fn refuse(&self, origin: &str, why: &LoadError) {
         let function = &self.function.name;
         match self.place.guest() {

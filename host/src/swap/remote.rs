@@ -1,7 +1,7 @@
-//! Guests from a source elsewhere: fetched at the start, and asked for again and again.
+//! Guests from a source elsewhere, which is asked at the start and then again and again.
 //!
-//! Where the source cannot be reached, or has nothing good, the last good guest serves, and where there is none that loads the file
-//! of the app. An unreachable source is a line in the log and nothing else.
+//! If the source cannot be reached, or has no guest that loads, the last good guest serves; if there is none that loads, the app's own
+//! file does. An unreachable source costs a line in the log and nothing else.
 
 use super::last_good::{Kept, LastGood};
 use super::{Outcome, Swap};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// How long the first guest may take to come while another is at hand. Whoever starts the host waits for it.
+/// How long the source may take to deliver the first guest. The start of the host waits for it.
 const FIRST: Duration = Duration::from_secs(5);
 /// The longest pause between two attempts to reach a source, unless `guest.poll` is longer.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -46,7 +46,7 @@ struct Following<'a> {
     source: Source,
     /// The source without its secrets.
     origin: String,
-    /// What the source calls the guest that it delivered last, good or not.
+    /// The version that the source gave to the guest that it delivered last, published or not.
     version: Option<String>,
     /// Attempts in a row that failed.
     failures: u32,
@@ -89,7 +89,7 @@ impl Following<'_> {
                     let why = format!("the last good guest of {} {why}", self.origin);
                     tracing::error!(function = %self.swap.function.name, "{why}");
                     if unchanged {
-                        // Asked for again in whole: it may be this file that has suffered.
+                        // Fetched again in whole: it may be the kept file that is damaged.
                         self.version = None;
                         self.undelivered(why);
                     }
@@ -101,7 +101,7 @@ impl Following<'_> {
         self.serves("the guest of the app");
     }
 
-    /// Says what serves in place of what the source has.
+    /// Logs which guest serves in place of the one that the source has.
     fn serves(&self, what: &str) {
         if let Some(guest) = self.swap.place.guest() {
             let function = &self.swap.function.name;
@@ -127,7 +127,7 @@ impl Following<'_> {
             Ok(Fetched::Unchanged) => self.failures = 0,
             Ok(Fetched::Guest { wasm, version }) => {
                 self.failures = 0;
-                // What was refused is in the log, and asked for again when it changes.
+                // A refusal is in the log already; the source is asked again when its version changes.
                 let _ = self.take(remote, wasm, version, Keep::Always).await;
             }
             Err(why) => {
@@ -160,7 +160,7 @@ impl Following<'_> {
             Err(why) => {
                 self.swap.refuse(&self.origin, &why);
                 match why {
-                    // Of this machine, not of the guest: it may be better next time.
+                    // The machine's fault and not the guest's: the next attempt may succeed.
                     LoadError::Keep(_) | LoadError::Engine(_) => self.failures += 1,
                     _ => self.version = version,
                 }
@@ -196,7 +196,7 @@ impl Following<'_> {
         }
     }
 
-    /// Does `work`, which reads or writes files, on a blocking thread. There is nothing where there is no cache folder.
+    /// Does `work`, which reads or writes files, on a blocking thread. It gets none if there is no cache folder.
     async fn with_last_good<T: Send + 'static>(
         &self,
         remote: &Remote,

@@ -1,4 +1,4 @@
-//! Noticing that a guest's file is another, replaced by renaming or rewritten in place, with Linux's inotify.
+//! Notices with Linux's inotify that a guest's file has been replaced by renaming, or rewritten in place.
 //!
 //! A path may lead through links, such as `current -> v2`, or `..data` in a volume of Kubernetes: every one of them is watched, and
 //! every folder on the way.
@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Links on a path, as many as Linux follows (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
-/// Publishes the guest in the file `path`, and each that takes its place.
+/// Publishes the guest in the file `path`, and each guest that takes its place.
 pub async fn follow(swap: &Swap, path: &Path, loaded: impl Send) {
     let origin = path.display().to_string();
     // Before the first look, so that nothing is missed between the two.
@@ -57,20 +57,20 @@ pub async fn follow(swap: &Swap, path: &Path, loaded: impl Send) {
 
 /// What a path leads to, and every link on the way there.
 struct Watch {
-    /// As it was named, from the root on.
+    /// The path as it was named, made absolute.
     path: PathBuf,
     events: EventStream<[u8; 4096]>,
     /// The folder and the name of the file itself.
     file: (WatchDescriptor, OsString),
-    /// Where that is.
+    /// The path of that file, with all links followed.
     place: PathBuf,
-    /// The same of each link.
+    /// The folder and the name of each link.
     links: Vec<(WatchDescriptor, OsString)>,
-    /// It is another since [`Watch::changed`] last said so.
+    /// The file has been replaced or rewritten since [`Watch::changed`] last returned.
     changed: bool,
-    /// Somebody writes to it and has not closed it yet.
+    /// A writer has not closed the file yet.
     written: bool,
-    /// It was written to in place.
+    /// The file was rewritten in place.
     in_place: bool,
     /// The path may lead elsewhere, or nowhere.
     lost: bool,
@@ -83,7 +83,7 @@ impl Watch {
         let inotify = Inotify::init()?;
         let mut watches = inotify.watches();
         for folder in &folders {
-            // One that may only be passed through cannot be watched. It holds no link, or that is told below.
+            // A folder that may only be passed through cannot be watched. If it holds a link, watching that fails below.
             let _ = watches.add(folder, WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR);
         }
         let mut watch = |(folder, name): (PathBuf, OsString)| {
@@ -98,7 +98,7 @@ impl Watch {
         Ok(Self { path, events, file, place, links, changed: false, written: false, in_place: false, lost: false })
     }
 
-    /// Waits until the file is another, and nobody is writing to it.
+    /// Waits until the file has been replaced or rewritten, and nothing writes to it.
     async fn changed(&mut self) {
         loop {
             if self.lost {
@@ -123,7 +123,7 @@ impl Watch {
         self.in_place = false;
     }
 
-    /// Whether something has happened to it since [`Watch::changed`] said that it is another.
+    /// Whether something has happened to the file since [`Watch::changed`] returned.
     fn is_changing(&mut self) -> bool {
         while let Some(Some(Ok(event))) = self.events.next().now_or_never() {
             self.take(&event);
@@ -147,7 +147,7 @@ impl Watch {
         let metadata = appeared.then(|| fs::symlink_metadata(&self.place).ok()).flatten();
         // A link has taken the place of the file.
         self.lost |= metadata.as_ref().is_some_and(fs::Metadata::is_symlink);
-        // A new name of a file, as cargo makes them, has no writer; a new file has one who will close it.
+        // A new name of an existing file, as cargo makes them, has no writer; a new file has one that will close it.
         let named = metadata.is_some_and(|metadata| metadata.nlink() > 1);
         if named || what.intersects(EventMask::CLOSE_WRITE | EventMask::MOVED_TO) {
             (self.changed, self.written) = (true, false);

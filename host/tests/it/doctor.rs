@@ -25,7 +25,7 @@ fn an_app_that_fits_the_plan_is_well() {
         "ok      deadline of quick: 220s, below functionTimeout and Azure's 230 s",
         "ok      bodies: 1 of 100MiB at once fit into the Functions host, which holds each four times",
         "ok      memory: 20 instances start within limits.totalMemory, 1228MiB of an instance's 2GiB",
-        "note    memory: guests that take all of limits.memory (128MiB) leave room for 9 of them: lower it where strangers run",
+        "note    memory: guests that take all of limits.memory (128MiB) leave room for 9 of them: lower it for functions that you do not trust",
         "ok      address space: the pool fits into a process of Linux with its defaults",
     ] {
         assert!(said.lines().any(|told| told == line), "{line} is not in {said}");
@@ -43,7 +43,7 @@ fn bodies_are_held_to_what_the_functions_host_takes_in() {
             1,
             "change  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT 104857600: the Functions host takes bodies into memory",
         ),
-        ("8MiB", 1, "change  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT is no number of bytes: set it to 8388608"),
+        ("8MiB", 1, "change  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT is not a number of bytes: set it to 8388608"),
     ] {
         let (exit, said) = doctor(&app, &[], &[("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", limit)]);
         assert_eq!(exit, Some(code), "{said}");

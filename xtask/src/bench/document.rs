@@ -25,7 +25,7 @@ fn page(results: &Results) -> Result<String> {
     let mut page = format!(
         "# Benchmarks\n\n\
          Written by `cargo xtask bench --rounds {rounds}`, which anyone can run: it builds what is \
-         compared, installs the peer, and takes what it prints from one machine in one go. Trust the ratios more than the \
+         compared, installs the peer, and takes all figures from one machine in one run. Trust the ratios more than the \
          figures.\n\n\
          ![requests per second of each server](benchmarks.svg)\n\n\
          Every server gives the same 460 bytes of JSON to `GET /` (`benches/`), from one processor; a client that never sleeps \

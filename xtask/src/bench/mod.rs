@@ -58,7 +58,7 @@ pub struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Other {
-    /// Guests in several languages on one core and on two, with and without PAGEMAP_SCAN, into docs/
+    /// Measure guests in several languages on one core and on two, with and without PAGEMAP_SCAN, and write docs/scaling.md
     Scale(scale::Arguments),
 }
 

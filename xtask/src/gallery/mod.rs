@@ -142,7 +142,7 @@ fn app_root(settings: &Value, smoke: bool) -> Result<tempfile::TempDir> {
 /// Judges what `flexwasm check` said, which has compiled every guest into the cache, so that the host is ready at once.
 fn check(checked: &std::process::Output) -> Result<()> {
     let [said, broken] = [&checked.stdout, &checked.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    ensure!(!said.contains(SECRET) && !broken.contains(SECRET), "flexwasm check tells the secret: {said}{broken}");
+    ensure!(!said.contains(SECRET) && !broken.contains(SECRET), "flexwasm check shows the secret: {said}{broken}");
     let known = broken.lines().count() == 1 && broken.contains("function loops_in_start: ");
     ensure!(known, "flexwasm check should refuse loops_in_start and no other guest, but: {broken}");
     Ok(())

@@ -277,9 +277,9 @@ fn table(rows: &[(&Mode, Seen)], plan: Plan) -> Table {
 fn write(table: &Table) -> Result<()> {
     let page = format!(
         "# Swapping guests under load\n\n\
-         Written by `cargo xtask swaps`, which anyone can run. The host runs on one processor, all callers and who swaps on \
-         another. Each guest says at both ends of its answer which one it is, and each answer is held to the generation that its head \
-         tells. The command fails if a single request is not answered right, if memory at the end is more than a tenth above that \
+         Written by `cargo xtask swaps`, which anyone can run. The host runs on one processor; all callers, and the one that swaps, run on \
+         another. Each guest names itself at both ends of its answer, and each answer is checked against the generation that its head \
+         names. The command fails if a single request is not answered correctly, if memory at the end is more than a tenth above that \
          after the tenth swap, or if the median is 20 ms or more.\n\n{}\n{table}",
         Machine::read(),
     );

@@ -1,4 +1,4 @@
-//! Sends 500 requests at once, to the host itself (its port is `?port=`), and tells how many were answered.
+//! Sends 500 requests at once, to the host itself (its port is `?port=`), and reports how many were answered.
 
 use hostile_guests::{send, status};
 use test_guests::{IncomingRequest, ResponseOutparam, number, respond};

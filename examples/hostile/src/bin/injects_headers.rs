@@ -1,4 +1,4 @@
-//! Tries to end a header, and a head, where it likes, and to say what only the host may say. Tells what it was allowed to set.
+//! Tries to end a header, and a head, where it likes, and to say what only the host may say. Reports what it was allowed to set.
 
 use test_guests::{Fields, IncomingRequest, ResponseOutparam, respond};
 

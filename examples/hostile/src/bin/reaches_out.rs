@@ -1,5 +1,5 @@
 //! Asks the machine's metadata service for a token, the host for an answer (its port is `?port=`), and tries sockets and names.
-//! Tells what it reached.
+//! Reports what it reached.
 
 use hostile_guests::{send, status};
 use std::net::{TcpStream, ToSocketAddrs as _, UdpSocket};

@@ -1,4 +1,4 @@
-//! Reads every environment variable, argument and file that it can think of, and tells what it got.
+//! Reads every environment variable, argument and file that it can think of, and reports what it got.
 
 use std::io::Read as _;
 use test_guests::{IncomingRequest, ResponseOutparam, respond};

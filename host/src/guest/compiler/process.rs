@@ -1,12 +1,12 @@
 //! The process that compiles one guest: this executable again, within bounds.
 //!
-//! How much work a component makes is up to whoever wrote it, so nothing of it is left to good will:
+//! The author of a component decides how much work compiling it makes, so everything has a bound:
 //!
 //! | what | bound |
 //! |---|---|
 //! | time | killed after `guest.compileTimeout`; the kernel ends it after as much time on every processor |
 //! | memory | [`Bounds::memory`]; where the machine runs out of it, the kernel ends this process before any other |
-//! | life | killed when nobody waits for the code any more, and when the host ends |
+//! | life | killed when nothing waits for the code any more, and when the host ends |
 //!
 //! Measured with the 19 MB Python guest on two processors: 476 MB resident; 640 MiB of private memory are too few, 1 GiB suffices.
 
@@ -57,7 +57,7 @@ pub fn run(executable: &Path, wasm: &[u8], bounds: Bounds, wanted: &PipeReader) 
     let (code, output) = code.and_then(shared).map_err(|error| failed("no memory for the code", error))?;
     let (complaint, stderr) = stderr.and_then(shared).map_err(|error| failed("no memory for errors", error))?;
     let mut command = Command::new(executable);
-    // The compiler needs no app setting, and so knows no secret.
+    // The compiler needs no app setting, so it gets none and knows no secret.
     command.arg0("flexwasm").arg(SUBCOMMAND).env_clear();
     // Else mimalloc's reservation of 1 GiB counts as used before the first guest's byte is read.
     command.env("MIMALLOC_ARENA_EAGER_COMMIT", "0");
@@ -105,7 +105,7 @@ pub fn run(executable: &Path, wasm: &[u8], bounds: Bounds, wanted: &PipeReader) 
 /// # Errors
 /// In the words that [`NoCode::Invalid`] wants.
 pub fn compile_for_host(memory: u64, seconds: u64) -> Result<(), String> {
-    // The host waits in the thread that started us; without it nobody wants the code.
+    // The host waits in the thread that started us; without that thread nothing wants the code.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
     // Where there is no such file, the kernel decides by size, which is likely to mean us too.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
