@@ -19,8 +19,8 @@ Usage: ./deploy.sh [OPTIONS] NAME            creates or updates, and publishes
   --storage-auth HOW    identity (default): the app reads its storage by its role;
                         connection-string: by a key in its settings                 STORAGE_AUTH
   --subscription ID     or its name; default: the one that az uses                  SUBSCRIPTION
-  --zip FILE            check and publish this package, do not build one; what is
-                        older than the sources here is refused
+  --zip FILE            check and publish this package instead of building one; it is
+                        refused if it is older than the sources here
   --dry-run             print every command that changes something, run none, ask Azure nothing
   --yes                 with --delete: do not ask
   --help

@@ -1,7 +1,7 @@
 //! `test_concurrency.sh` for any number of requests: one process, one connection for each request.
 //!
 //! The report is the script's own (`--report`), so there is one table and one verdict. Against a host on this machine it
-//! also tells what the burst cost: memory and threads of the host's process, read from `/proc`.
+//! also shows what the burst cost: memory and threads of the host's process, read from `/proc`.
 
 use crate::process;
 use anyhow::{Context as _, Result, bail};

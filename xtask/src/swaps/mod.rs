@@ -1,8 +1,8 @@
 //! `cargo xtask swaps`: guests are replaced again and again under full load, with a fresh instance for every request and with
 //! instances that are reused.
 //!
-//! The host runs on one processor, all callers and who swaps on another, from one thread that never sleeps. Every guest says in
-//! its answer which one it is, at both ends, and every answer is held to what its head says.
+//! The host runs on one processor; all callers, and the one that swaps, run on another, in one thread that never sleeps. Every guest
+//! names itself at both ends of its answer, and every answer is checked against what its head says.
 
 pub mod control;
 
