@@ -103,7 +103,9 @@ fn concurrency(config: &Config) -> Finding {
         Finding::Change(format!("host.json: {key} is not set: set it, so that deploy.sh can pass it to the platform"))
     } else if size > MAX_PER_INSTANCE {
         let remedy = format!("set it to at most {MAX_PER_INSTANCE}, and let the platform start more instances");
-        Finding::Change(format!("pool.size {size} is more than deploy.sh lets the platform send to one instance: {remedy}"))
+        Finding::Change(format!(
+            "pool.size {size} is more than deploy.sh lets the platform send to one instance: {remedy}"
+        ))
     } else {
         Finding::Fine(format!("concurrency: deploy.sh sets perInstanceConcurrency to {size}, as many as the pool has"))
     }

@@ -138,9 +138,9 @@ const CASES: &[Case] = &[
     (
         "backslash",
         |files| add(files, r"http_trigger\more.txt", b""),
-        &[r"no path with slashes below the package (http_trigger\more.txt)"],
+        &[r"not a path with slashes below the package (http_trigger\more.txt)"],
     ),
-    ("absolute", |files| add(files, "/etc/motd", b""), &["no path with slashes below the package (/etc/motd)"]),
+    ("absolute", |files| add(files, "/etc/motd", b""), &["not a path with slashes below the package (/etc/motd)"]),
     ("outside", |files| add(files, "../outside", b""), &["leads out of it (../outside)"]),
     (
         "route",
