@@ -61,7 +61,7 @@ fn bodies_are_held_to_what_the_functions_host_takes_in() {
 fn what_has_to_change_is_told_and_fails() {
     let cases: [(&str, &[&str], &str); 7] = [
         ("{}", &[], "change  host.json: extensions.http.maxConcurrentRequests is not set"),
-        (r#"{"pool": {"size": 2000}}"#, &[], "change  pool.size 2000 is more than the platform is told"),
+        (r#"{"pool": {"size": 2000}}"#, &[], "change  pool.size 2000 is more than deploy.sh lets the platform send"),
         (r#"{"pool": {"size": 8}, "limits": {"totalMemory": "1900MiB"}}"#, &[], "set at most 1228MiB"),
         (
             r#"{"pool": {"size": 8}, "limits": {"totalMemory": "500MiB"}}"#,
