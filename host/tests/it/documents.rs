@@ -225,7 +225,7 @@ fn the_map_of_the_architecture_is_true() {
     let is_built = |named: &str| ["target/", "dist/"].iter().any(|begin| named.starts_with(begin));
     let missing: Vec<&str> = named
         .filter(is_path)
-        .filter(|named| !is_built(*named) && !is_module(*named) && !repository().join(named).exists())
+        .filter(|named| !is_built(named) && !is_module(named) && !repository().join(named).exists())
         .collect();
     assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there: {missing:?}");
 
