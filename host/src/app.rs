@@ -151,8 +151,8 @@ impl App {
         let accepting =
             tokio::spawn(listener::serve(self.listener, Arc::clone(&self.service), stop.clone(), self.tasks.clone()));
         let refreshing = tokio::spawn(self.machine.keep_fresh());
-        let (pool, engines) = (self.pool.clone(), self.loading.engines());
-        let retiring = tokio::spawn(async move { pool.retire_idle(|| engines.release_idle_memory()).await });
+        let (pool, worlds) = (self.pool.clone(), self.loading.worlds());
+        let retiring = tokio::spawn(async move { pool.retire_idle(|| worlds.release_idle_memory()).await });
         let controlled = self.control.map(|control| tokio::spawn(control.serve(self.loading.swaps())));
         let uncontrolled = async || {
             if let Some(controlled) = controlled {

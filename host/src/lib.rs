@@ -17,9 +17,8 @@
 //! | [`http`] | sockets, connections, one request from top to bottom, every status the host chooses |
 //! | [`protocol`] | what the Functions host puts on the wire: ids, origins, routes |
 //! | [`pool`] | slots, leases, the queue, running one invocation |
-//! | [`guest`] | a component: read, compiled or mapped, checked |
+//! | [`guest`] | a component: read, compiled or mapped, linked, checked |
 //! | [`explain`] | why a call into a guest failed, in words |
-//! | [`engines`] | an engine and a linker for each version of WASI |
 //! | [`sandbox`] | limits and grants of one store |
 //! | [`outgoing`] | requests that guests send, and the connections for them |
 //! | [`engine`] | wasmtime's settings and pooling numbers, the epoch |
@@ -38,7 +37,6 @@ pub mod control;
 pub mod describe;
 pub mod doctor;
 pub mod engine;
-pub mod engines;
 pub mod explain;
 pub mod guest;
 pub mod http;

@@ -8,11 +8,11 @@
 use crate::config::{Config, Function};
 use crate::describe;
 use crate::engine::{Size, Wasi, residency, room};
-use crate::engines::Engines;
 use crate::guest::Loader;
 use crate::guest::compiler::Compiler;
 use crate::guest::footprint::Footprint;
 use crate::guest::published::Published;
+use crate::guest::worlds::Worlds;
 use crate::observe::machine::{Machine, Scan};
 use crate::observe::rate::Rate;
 use crate::outgoing::{Client, Trust};
@@ -31,7 +31,7 @@ pub type Guests = Arc<[Arc<Published>]>;
 /// Guests on their way. Dropping it ends the watch for others.
 pub struct Loading {
     guests: Guests,
-    engines: Arc<Engines>,
+    worlds: Arc<Worlds>,
     swaps: Arc<[Arc<Swap>]>,
     /// Each has one sender, until its first guest is loaded or known to be broken.
     unloaded: mpsc::Receiver<()>,
@@ -48,7 +48,7 @@ impl Loading {
     pub fn start(config: &Config, machine: &Arc<Machine>, pool: &Pool) -> Result<Self, String> {
         room::check(config.pool_size, &[Wasi::P2])?;
         let (loader, trust) = (Arc::new(loader(config, machine)), Arc::<Trust>::default());
-        let engines = Arc::clone(&loader.engines);
+        let worlds = Arc::clone(&loader.worlds);
         let guests: Guests = config.functions.iter().map(|_| Arc::default()).collect();
         let swap = |(function, place): (&Function, &Arc<Published>)| {
             let policy = Arc::new(policy(function, machine, &trust));
@@ -68,7 +68,7 @@ impl Loading {
             let (swap, loaded) = (Arc::clone(swap), loaded.clone());
             following.spawn(async move { swap.follow(loaded).await });
         }
-        Ok(Self { guests, engines, swaps, unloaded, told: Vec::new(), _following: following })
+        Ok(Self { guests, worlds, swaps, unloaded, told: Vec::new(), _following: following })
     }
 
     /// The places of the guests.
@@ -77,8 +77,8 @@ impl Loading {
     }
 
     /// What the guests run in.
-    pub fn engines(&self) -> Arc<Engines> {
-        Arc::clone(&self.engines)
+    pub fn worlds(&self) -> Arc<Worlds> {
+        Arc::clone(&self.worlds)
     }
 
     /// What replaces the guests, for each function that has one.
@@ -133,9 +133,9 @@ fn loader(config: &Config, machine: &Machine) -> Loader {
     if size.scan != Scan::On {
         tracing::info!("{}", describe::residency(&size, &machine.kernel));
     }
-    let engines = Arc::new(Engines::new(size));
+    let worlds = Arc::new(Worlds::new(size));
     let compiler = Compiler::new(config.compiler.clone(), config.cache_folders.clone(), config.compiler_memory);
-    Loader { engines, compiler: Arc::new(compiler), total_memory: config.total_memory }
+    Loader { worlds, compiler: Arc::new(compiler), total_memory: config.total_memory }
 }
 
 /// How large the engines are made for the functions of an app on this machine.

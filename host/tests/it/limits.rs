@@ -5,9 +5,9 @@ use bytes::Bytes;
 use flexwasm::config::Grants;
 use flexwasm::config::settings::{Limits, Reuse, Share};
 use flexwasm::engine::Size;
-use flexwasm::engines::Engines;
 use flexwasm::guest::artifact::Artifact;
 use flexwasm::guest::compiler::{Compiler, Terms};
+use flexwasm::guest::worlds::Worlds;
 use flexwasm::guest::{Guest, Keep, Loader};
 use flexwasm::observe::machine::{Machine, Scan};
 use flexwasm::observe::rate::Rate;
@@ -81,7 +81,7 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
     let scan = Scan::detect();
     let size = Size { slots: 1, core_instances: 2, table_elements: 20_000, scan, keep_resident: 1 << 20 };
     let compiler = Arc::new(Compiler::new(env!("CARGO_BIN_EXE_flexwasm").into(), Vec::new(), 1 << 30));
-    let loader = Loader { engines: Engines::new(size).into(), compiler, total_memory: 1 << 30 };
+    let loader = Loader { worlds: Worlds::new(size).into(), compiler, total_memory: 1 << 30 };
     let artifact = Arc::new(Artifact::new("start".to_owned(), component("start", start)).unwrap());
     let policy = Policy {
         function: "start".into(),

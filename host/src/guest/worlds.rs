@@ -1,4 +1,7 @@
-//! The engines with their linkers, one for each version of WASI, made when the first guest needs it.
+//! What guests run in, one world for each version of WASI: an engine, and a linker with everything that a guest may import.
+//!
+//! A world is made when the first guest needs it, because an engine reserves its slots at once. Both have room for the whole pool,
+//! whose slots they share.
 
 use crate::engine::{Engine, Size, Wasi, room};
 use crate::observe::startup;
@@ -7,32 +10,32 @@ use std::time::Instant;
 use tokio::sync::OnceCell;
 use wasmtime::component::Linker;
 
-/// See the module's documentation. Both engines have room for the whole pool, whose slots they share.
-pub struct Engines {
+/// The worlds that have been made, and how large the next one is made.
+pub struct Worlds {
     size: Size,
-    made: [OnceCell<Linked>; 2],
+    made: [OnceCell<World>; 2],
 }
 
-/// An engine and what its guests may import.
-pub struct Linked {
+/// What the guests of one version of WASI run in.
+pub struct World {
     /// Holds components.
     pub engine: Engine,
     /// Everything that a guest may import.
     pub linker: Linker<Sandbox>,
 }
 
-impl Engines {
-    /// Makes no engine yet.
+impl Worlds {
+    /// Makes no world yet.
     pub fn new(size: Size) -> Self {
         Self { size, made: Default::default() }
     }
 
-    /// The engine for guests of this version, made now if this is the first of them. No thread of the runtime is held up. One that
+    /// The world for guests of this version, made now if this is the first of them. No thread of the runtime is held up. One that
     /// could not be made is tried again at the next call.
     ///
     /// # Errors
     /// For a person: the address space does not hold the pool, or no thread can be started.
-    pub async fn get(&self, wasi: Wasi) -> Result<&Linked, String> {
+    pub async fn get(&self, wasi: Wasi) -> Result<&World, String> {
         let size = self.size;
         let other = if wasi == Wasi::P2 { Wasi::P3 } else { Wasi::P2 };
         let with_other = [wasi, other];
@@ -44,7 +47,7 @@ impl Engines {
             let engine = Engine::new(size, wasi)?;
             let linker = sandbox::linker(&engine.wasm, wasi)?;
             startup::phase(format_args!("engine and linker of {wasi}"), begun);
-            wasmtime::error::Ok(Linked { engine, linker })
+            wasmtime::error::Ok(World { engine, linker })
         };
         let made = self.made[wasi as usize].get_or_try_init(async || {
             let made = tokio::task::spawn_blocking(make).await.expect("making an engine does not panic");
@@ -56,8 +59,8 @@ impl Engines {
 
     /// Gives back the memory that free slots keep. An instance that is made meanwhile may find no slot.
     pub fn release_idle_memory(&self) {
-        for linked in self.made.iter().filter_map(OnceCell::get) {
-            linked.engine.release_idle_memory();
+        for world in self.made.iter().filter_map(OnceCell::get) {
+            world.engine.release_idle_memory();
         }
     }
 }
@@ -72,10 +75,10 @@ mod tests {
         // Tables that no address space holds.
         let (scan, table_elements) = (Scan::detect(), u32::MAX);
         let size = Size { slots: 1000, core_instances: 32, table_elements, scan, keep_resident: 1 << 20 };
-        let mut engines = Engines::new(size);
-        let why = engines.get(Wasi::P2).await.err().expect("no room");
+        let mut worlds = Worlds::new(size);
+        let why = worlds.get(Wasi::P2).await.err().expect("no room");
         assert!(why.contains("cannot reserve memory for 1000 instances") && why.contains("lower pool.size"), "{why}");
-        engines.size.table_elements = 100;
-        assert!(engines.get(Wasi::P2).await.is_ok());
+        worlds.size.table_elements = 100;
+        assert!(worlds.get(Wasi::P2).await.is_ok());
     }
 }
