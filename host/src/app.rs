@@ -13,7 +13,8 @@ use crate::http::service::Service;
 use crate::loading::Loading;
 use crate::observe::machine::Machine;
 use crate::observe::startup;
-use crate::pool::{self, Pool};
+use crate::pool::Capacity;
+use crate::run::Pool;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -230,7 +231,7 @@ fn tell(broken: &[String]) {
 }
 
 fn pool(config: &Config) -> Pool {
-    Pool::new(pool::Size {
+    Pool::new(Capacity {
         slots: config.pool_size,
         queue_length: config.queue_length,
         queue_timeout: config.queue_timeout,

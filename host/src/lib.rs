@@ -16,9 +16,9 @@
 //! | [`source`] | guests from elsewhere: https and OCI registries |
 //! | [`http`] | sockets, connections, one request from top to bottom, every status the host chooses |
 //! | [`protocol`] | what the Functions host puts on the wire: ids, origins, routes |
-//! | [`pool`] | slots, leases, the queue, running one invocation |
+//! | [`run`] | one invocation in its slot: instance, call, reply, and why it failed in words |
+//! | [`pool`] | slots, leases, the queue, parked instances |
 //! | [`guest`] | a component: read, compiled or mapped, linked, checked |
-//! | [`explain`] | why a call into a guest failed, in words |
 //! | [`sandbox`] | limits and grants of one store |
 //! | [`outgoing`] | requests that guests send, and the connections for them |
 //! | [`engine`] | wasmtime's settings and pooling numbers, the epoch |
@@ -37,7 +37,6 @@ pub mod control;
 pub mod describe;
 pub mod doctor;
 pub mod engine;
-pub mod explain;
 pub mod guest;
 pub mod http;
 pub mod loading;
@@ -47,6 +46,7 @@ pub mod package;
 pub mod pool;
 pub mod private;
 pub mod protocol;
+pub mod run;
 pub mod sandbox;
 pub mod source;
 pub mod swap;

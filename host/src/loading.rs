@@ -16,7 +16,7 @@ use crate::guest::worlds::Worlds;
 use crate::observe::machine::{Machine, Scan};
 use crate::observe::rate::Rate;
 use crate::outgoing::{Client, Trust};
-use crate::pool::Pool;
+use crate::run::Pool;
 use crate::sandbox::Policy;
 use crate::swap::Swap;
 use std::num::NonZero;

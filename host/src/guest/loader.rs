@@ -31,7 +31,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Maps or compiles the code of `artifact`, and checks that it fits. It has still to be tried out (`pool/trial`). Several
+    /// Maps or compiles the code of `artifact`, and checks that it fits. It has still to be tried out (`run/trial`). Several
     /// guests may be loaded at the same time; no thread of the runtime is held up. `terms` are for a compilation, if it needs
     /// one.
     ///

@@ -3,7 +3,7 @@
 use super::closing::{Closing, Outcome};
 use super::exchange::Exchange;
 use super::received::Received;
-use crate::pool::{Fault, ReplyBody};
+use crate::run::{Fault, ReplyBody};
 use crate::sandbox::hit::Hit;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};

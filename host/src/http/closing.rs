@@ -12,7 +12,7 @@ use crate::config::{Config, Function};
 use crate::observe::log;
 use crate::observe::rate::{Dropped, Rate};
 use crate::observe::text::Text;
-use crate::pool::Timings;
+use crate::run::Timings;
 use crate::sandbox::Identity;
 use crate::sandbox::hit::Hit;
 use crate::sandbox::leftovers::NotParked;

@@ -17,7 +17,7 @@ use crate::guest::compiler::Terms;
 use crate::guest::published::Published;
 use crate::guest::{Guest, Keep, LoadError, Loader, hexadecimal};
 use crate::observe::startup;
-use crate::pool::Pool;
+use crate::run::Pool;
 use crate::sandbox::Policy;
 use std::fmt;
 use std::path::Path;

@@ -11,7 +11,8 @@ use flexwasm::guest::worlds::Worlds;
 use flexwasm::guest::{Guest, Keep, Loader};
 use flexwasm::observe::machine::{Machine, Scan};
 use flexwasm::observe::rate::Rate;
-use flexwasm::pool::{self, Call, Fault, Pool};
+use flexwasm::pool::Capacity;
+use flexwasm::run::{Call, Fault, Pool};
 use flexwasm::sandbox::Policy;
 use http_body_util::Empty;
 use std::sync::Arc;
@@ -101,8 +102,7 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
 /// Lets a request run into a start function, for no longer than `most`; the slot is free afterwards.
 async fn start(instructions: &str, limits: Limits, most: Duration) -> Option<Fault> {
     let guest = untried(instructions, limits).await;
-    let size = pool::Size { slots: 1, queue_length: 0, queue_timeout: most, total_memory: 1 << 30 };
-    let pool = Pool::new(size);
+    let pool = Pool::new(Capacity { slots: 1, queue_length: 0, queue_timeout: most, total_memory: 1 << 30 });
     let lease = pool.admit(&guest, Instant::now() + most).await.unwrap();
     let call = Call {
         request: http::Request::new(Empty::<Bytes>::new()),

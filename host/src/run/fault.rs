@@ -1,6 +1,6 @@
 //! How a guest fails.
 
-use crate::explain::{self, Failure};
+use super::explain::{self, Failure};
 use crate::sandbox::Sandbox;
 use crate::sandbox::hit::Hit;
 use wasmtime::Store;

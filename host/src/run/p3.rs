@@ -1,8 +1,9 @@
 //! Calling a guest of WASI 0.3. It runs inside its store's event loop, which moves its streams as well, so the loop is
 //! driven on until the guest has nothing left to do.
 
-use super::Fault;
-use super::run::{Instance, Run};
+use super::call::{AwaitedHead, Head, Run};
+use super::fault::Fault;
+use super::instance::Instance;
 use crate::engine::Ticking;
 use crate::outgoing::Nobody;
 use crate::sandbox::Sandbox;
@@ -21,28 +22,22 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 use wasmtime::component::Accessor;
 use wasmtime_wasi_http::p3::{Request, bindings::exports::wasi::http::handler};
-use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView};
-
-/// A response whose body the guest may still be writing, or how it failed before that.
-pub type Answered = Result<http::Response<WasiBody>, Fault>;
-
-/// Where the answer arrives.
-pub type Answer = oneshot::Receiver<Answered>;
+use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView as _};
 
 /// Prepares the call. It begins when the run is polled, which resolves once every task of the guest has ended.
 ///
-/// The answer is there in the middle of the run. A trap ends the run and leaves the answer, or its body, without an end.
-pub fn call(mut instance: Instance, handler: handler::Guest, asked: Asked, ticking: Ticking) -> (Run, Answer) {
-    let (sender, answer) = oneshot::channel();
+/// The head is there in the middle of the run. A trap ends the run and leaves the head, or its body, without an end.
+pub fn call(mut instance: Instance, handler: handler::Guest, asked: Asked, ticking: Ticking) -> (Run, AwaitedHead) {
+    let (sender, head) = oneshot::channel();
     let run = async move {
         let meter = Arc::clone(&instance.store.data().cpu);
         let answering = instance.store.run_concurrent(async |accessor| {
             let bodies = Arc::clone(&asked.bodies);
-            // Whoever waited may have left.
+            // The receiver may be gone.
             let _ = sender.send(asked.answer(accessor, &handler).await?);
             poll_fn(|cx| {
                 ready!(accessor.poll_no_interesting_tasks(cx));
-                // Whoever reads the answer drives this as well, so nobody has to be woken.
+                // What reads the answer drives this as well, so no waker has to be called.
                 let passed_on = || accessor.with(|mut access| access.get().awaits_answer());
                 if bodies.are_passed_on() || !bodies.have_ended() && passed_on() {
                     Poll::Pending
@@ -57,10 +52,10 @@ pub fn call(mut instance: Instance, handler: handler::Guest, asked: Asked, ticki
         drop(ticking);
         instance.called(result.flatten())
     };
-    (Box::pin(run), answer)
+    (Box::pin(run), head)
 }
 
-/// A request as a guest of WASI 0.3 sees it. What the guest says about reading the body is of no interest to anyone.
+/// A request as a guest of WASI 0.3 sees it. What the guest says about reading the body is not asked for.
 pub struct Asked {
     request: Request,
     bodies: Arc<Bodies>,
@@ -86,7 +81,7 @@ impl Asked {
     ///
     /// # Errors
     /// When the guest trapped.
-    pub async fn answer(self, accessor: &Accessor<Sandbox>, handler: &handler::Guest) -> wasmtime::Result<Answered> {
+    pub async fn answer(self, accessor: &Accessor<Sandbox>, handler: &handler::Guest) -> wasmtime::Result<Head> {
         let Self { request, bodies } = self;
         let to_head = request.method == Method::HEAD;
         let request = accessor.with(|mut access| access.get().http().table.push(request))?;

@@ -1,7 +1,10 @@
 //! Trying a guest out before it is published: in the slot that each engine has beside those of the pool, under the guest's
 //! own limits, and one guest at a time.
 
-use super::{Call, Fault, Lease, Pool};
+use super::call::Call;
+use super::fault::Fault;
+use super::turn::Turn;
+use super::{Lease, Pool};
 use crate::config::source::Smoke;
 use crate::guest::{Guest, LoadError};
 use crate::sandbox::hit::Hit;
@@ -23,7 +26,9 @@ impl Pool {
     /// # Errors
     /// [`LoadError::Trial`], [`LoadError::Smoke`]. A guest that does not end is ended by `limits.cpu` or `limits.timeout`.
     pub async fn try_out(&self, guest: &Arc<Guest>, smoke: Option<&Smoke>) -> Result<(), LoadError> {
-        let lease = self.spare(guest).await;
+        let reservation = Budget::new(guest.policy.limits.memory).reserve(guest.initial_memory);
+        let reservation = reservation.expect("loading refuses a guest with more memory than its limit");
+        let lease = self.spare(guest, reservation).await;
         let most = guest.policy.limits.timeout;
         let Some(smoke) = smoke else {
             return match timeout(most, instantiate(lease)).await {
@@ -45,28 +50,12 @@ impl Pool {
         };
         Err(LoadError::Smoke { path: smoke.path.to_string(), why, expected: smoke.status.as_u16() })
     }
-
-    /// A lease of the spare slot; waits until nobody else has it.
-    async fn spare(&self, guest: &Arc<Guest>) -> Lease {
-        let spare = Arc::clone(&self.0.spare).lock_owned().await;
-        let reservation = Budget::new(guest.policy.limits.memory).reserve(guest.initial_memory);
-        Lease {
-            shared: Arc::clone(&self.0),
-            guest: Arc::clone(guest),
-            slot: self.0.size.slots,
-            instance: None,
-            reservation: Some(reservation.expect("loading refuses a guest with more memory than its limit")),
-            spare: Some(spare),
-            served: 0,
-            not_parked: None,
-        }
-    }
 }
 
-async fn instantiate(mut lease: Lease) -> Result<(), Fault> {
-    let _ticking = lease.guest.engine.ticking();
-    let prepared = lease.prepare(TRIAL.into());
-    prepared.instance(&lease.guest).await.map(drop)
+async fn instantiate(lease: Lease) -> Result<(), Fault> {
+    let _ticking = lease.guest().engine.ticking();
+    let (turn, prepared) = Turn::begin(lease, TRIAL.into());
+    prepared.instance(turn.guest()).await.map(drop)
 }
 
 /// Asks the guest, and reads its answer to the end.
