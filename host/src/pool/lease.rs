@@ -1,9 +1,11 @@
 //! The right to run one invocation of a guest in a slot.
 
-use super::{Pool, Tenant};
+use super::snapshot::Progress;
+use super::{Phase, Pool, Tenant};
 use crate::sandbox::limits::Reservation;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 use tokio::sync::OwnedMutexGuard;
 
 /// A slot for one invocation, and the memory that its instance begins with. Dropping it frees the slot and admits the next
@@ -53,7 +55,22 @@ impl<G: Tenant, I> Lease<G, I> {
     pub fn new_instance(&mut self) -> (u64, Reservation) {
         let reservation = self.reservation.take().expect("a lease without an instance has memory for one");
         let id = if self.is_spare() { 0 } else { self.pool.0.instances.fetch_add(1, Ordering::Relaxed) + 1 };
+        self.progress().instantiate(id);
         (id, reservation)
+    }
+
+    /// Notes for [`Pool::snapshot`] that the invocation began at this moment; to be called once its instance has an id.
+    pub fn begin(&self, at: Instant) {
+        self.progress().begin(at.saturating_duration_since(self.pool.0.made.into_std()));
+    }
+
+    /// Notes for [`Pool::snapshot`] how far the invocation has come.
+    pub fn enter(&self, phase: Phase) {
+        self.progress().enter(phase);
+    }
+
+    fn progress(&self) -> &Progress {
+        &self.pool.0.progress[self.slot as usize]
     }
 
     /// Frees the slot, with `instance` parked in it for the next request to the same guest, if one may still be parked.

@@ -18,15 +18,18 @@ mod lease;
 mod parked;
 mod queue;
 mod refusal;
+mod snapshot;
 
 pub use lease::Lease;
 pub use refusal::Refusal;
+pub use snapshot::{Occupant, Phase, Slot, Snapshot};
 
 use crate::config::settings::Share;
 use crate::sandbox::limits::{Budget, Reservation};
 use idle::Idle;
 use parked::Parked;
 use queue::Queue;
+use snapshot::Progress;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -62,7 +65,9 @@ pub struct Occupancy {
 /// What the pool needs to know of a guest.
 pub trait Tenant {
     /// The name of its function, whose guests have one share of the pool together.
-    fn function(&self) -> &str;
+    fn function(&self) -> &Arc<str>;
+    /// Counts the guests of its function.
+    fn generation(&self) -> u64;
     /// The most slots that the function may hold.
     fn share(&self) -> Share;
     /// Bytes of memory that an instance has from the start.
@@ -84,6 +89,10 @@ impl<G: Tenant, I> Clone for Pool<G, I> {
 
 struct Inner<G: Tenant, I> {
     capacity: Capacity,
+    /// When the pool was made: what [`Progress`] counts from.
+    made: Instant,
+    /// One for each slot, and one for the spare slot.
+    progress: Box<[Progress]>,
     memory: Arc<Budget>,
     /// Instantiations so far.
     instances: AtomicU64,
@@ -97,6 +106,8 @@ struct Inner<G: Tenant, I> {
 struct State<G: Tenant, I> {
     /// Free slots, the one freed last on top.
     free: Vec<u32>,
+    /// The guest that each slot was last given to.
+    occupants: Box<[Option<Occupant>]>,
     parked: Parked<G, I>,
     /// When [`Pool::retire_idle`] looks again.
     look_again: Option<Instant>,
@@ -110,6 +121,7 @@ impl<G: Tenant, I> Pool<G, I> {
     pub fn new(capacity: Capacity) -> Self {
         let state = State {
             free: (0..capacity.slots).rev().collect(),
+            occupants: (0..capacity.slots).map(|_| None).collect(),
             parked: Parked::new(),
             look_again: None,
             idle: Idle::default(),
@@ -118,6 +130,8 @@ impl<G: Tenant, I> Pool<G, I> {
         };
         Self(Arc::new(Inner {
             capacity,
+            made: Instant::now(),
+            progress: (0..=capacity.slots).map(|_| Progress::default()).collect(),
             memory: Budget::new(capacity.total_memory),
             instances: AtomicU64::new(0),
             state: Mutex::new(state),
@@ -239,6 +253,27 @@ impl<G: Tenant, I> Pool<G, I> {
             waiting: count(state.queue.len()),
         }
     }
+
+    /// What every slot is doing right now. Admissions wait while it is taken, so not for every request.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.state();
+        let now = Instant::now();
+        let age = now.duration_since(self.0.made);
+        let leased = |(guest, progress): (&Option<Occupant>, &Progress)| match guest {
+            Some(guest) => progress.leased(guest.clone(), age),
+            None => Slot::Free,
+        };
+        let mut slots: Vec<Slot> = state.occupants.iter().zip(&*self.0.progress).map(leased).collect();
+        for (slot, since) in state.parked.iter() {
+            let guest = state.occupants[slot as usize].clone().expect("it was given to the guest that is parked in it");
+            let instance = self.0.progress[slot as usize].made();
+            slots[slot as usize] = Slot::Parked { guest, instance, age: now.duration_since(since) };
+        }
+        for slot in &state.free {
+            slots[*slot as usize] = Slot::Free;
+        }
+        Snapshot { slots, waiting: count(state.queue.len()) }
+    }
 }
 
 /// A count of slots or of those that wait.
@@ -263,13 +298,9 @@ impl<G: Tenant, I> Pool<G, I> {
     }
 
     fn try_lease(&self, state: &mut State<G, I>, guest: &Arc<G>) -> Option<Lease<G, I>> {
-        let lease = |slot, instance, reservation| Lease {
-            pool: self.clone(),
-            guest: Arc::clone(guest),
-            slot,
-            instance,
-            reservation,
-            spare: None,
+        let lease = |slot, instance, reservation| {
+            self.0.progress[slot as usize].admit();
+            Lease { pool: self.clone(), guest: Arc::clone(guest), slot, instance, reservation, spare: None }
         };
         if let Some((slot, instance)) = state.parked.take(guest) {
             state.queue.hold(guest);
@@ -291,6 +322,7 @@ impl<G: Tenant, I> Pool<G, I> {
         if state.idle.took(taken, guest.idle_timeout()) {
             self.0.sooner.notify_one();
         }
+        Occupant::note(&mut state.occupants[slot as usize], &**guest);
         state.queue.hold(guest);
         Some(lease(slot, None, Some(reservation)))
     }

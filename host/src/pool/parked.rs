@@ -39,6 +39,11 @@ impl<G, I> Parked<G, I> {
         self.count
     }
 
+    /// Every slot with an instance, and since when it is parked there.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Instant)> {
+        self.stacks.iter().flat_map(|stack| &stack.places).map(|place| (place.slot, place.since))
+    }
+
     /// Parks an instance of `guest` from `now` until `until` at the longest.
     pub fn park(&mut self, guest: &Arc<G>, slot: u32, instance: I, now: Instant, until: Instant) {
         let place = Place { slot, instance, since: now, until };

@@ -23,7 +23,7 @@ pub struct Queue<G, A> {
     length: u32,
     /// By ticket, which is the order of arrival.
     line: BTreeMap<u64, Waiting<G, A>>,
-    accounts: HashMap<Box<str>, Account<G, A>>,
+    accounts: HashMap<Arc<str>, Account<G, A>>,
     tickets: u64,
 }
 
@@ -63,7 +63,7 @@ impl<G: Tenant, A> Queue<G, A> {
     /// # Errors
     /// [`Refusal::ShareFull`], [`Refusal::QueueFull`].
     pub fn room(&self, guest: &G) -> Result<(), Refusal> {
-        if let Some((share, account)) = self.share(guest).zip(self.accounts.get(guest.function())) {
+        if let Some((share, account)) = self.share(guest).zip(self.accounts.get(&**guest.function())) {
             let most = (u64::from(self.length) * u64::from(share)).div_ceil(u64::from(self.slots));
             let waiting = account.in_line as usize + account.aside.len();
             if waiting as u64 >= most {
@@ -118,7 +118,7 @@ impl<G: Tenant, A> Queue<G, A> {
 
     /// The share that the invocation waits for, if that is what it waits for.
     pub fn waits_for_share(&self, ticket: u64, guest: &G) -> Option<u32> {
-        let account = self.accounts.get(guest.function())?;
+        let account = self.accounts.get(&**guest.function())?;
         account.aside.contains_key(&ticket).then(|| self.share(guest)).flatten()
     }
 
@@ -156,7 +156,7 @@ impl<G: Tenant, A> Queue<G, A> {
     /// Lets those enter the line that their function has room for.
     fn call_in(&mut self, guest: &G) {
         let Some(share) = self.share(guest) else { return };
-        let Some(account) = self.accounts.get_mut(guest.function()) else { return };
+        let Some(account) = self.accounts.get_mut(&**guest.function()) else { return };
         while account.claims() < share
             && let Some((ticket, waiting)) = account.aside.pop_first()
         {
@@ -172,16 +172,16 @@ impl<G: Tenant, A> Queue<G, A> {
 
     fn is_within_share(&self, guest: &G) -> bool {
         let Some(share) = self.share(guest) else { return true };
-        self.accounts.get(guest.function()).is_none_or(|account| account.claims() < share)
+        self.accounts.get(&**guest.function()).is_none_or(|account| account.claims() < share)
     }
 
     /// None where the function may hold the whole pool.
     fn account(&mut self, guest: &G) -> Option<&mut Account<G, A>> {
         self.share(guest)?;
         let name = guest.function();
-        if !self.accounts.contains_key(name) {
-            self.accounts.insert(name.into(), Account { held: 0, in_line: 0, aside: BTreeMap::new() });
+        if !self.accounts.contains_key(&**name) {
+            self.accounts.insert(Arc::clone(name), Account { held: 0, in_line: 0, aside: BTreeMap::new() });
         }
-        self.accounts.get_mut(name)
+        self.accounts.get_mut(&**name)
     }
 }

@@ -1,9 +1,16 @@
 use super::*;
+use std::sync::LazyLock;
+
+static FUNCTION: LazyLock<Arc<str>> = LazyLock::new(|| "function".into());
 
 /// A guest by its initial memory.
 impl Tenant for u64 {
-    fn function(&self) -> &'static str {
-        "function"
+    fn function(&self) -> &Arc<str> {
+        &FUNCTION
+    }
+
+    fn generation(&self) -> u64 {
+        1
     }
 
     fn share(&self) -> Share {
@@ -32,6 +39,10 @@ fn pool(slots: u32, queue_length: u32) -> Pool<u64, &'static str> {
 
 fn far() -> Instant {
     Instant::now() + Duration::from_secs(3600)
+}
+
+async fn admitted(pool: &Pool<u64, &'static str>, guest: &Arc<u64>) -> Lease<u64, &'static str> {
+    pool.admit(guest, far()).await.expect("free")
 }
 
 /// Polls `future` once.
@@ -123,11 +134,15 @@ async fn one_that_leaves_makes_way_for_those_behind_it() {
 }
 
 /// A guest by its function and that one's share.
-struct Sharing(&'static str, Share);
+struct Sharing(Arc<str>, Share);
 
 impl Tenant for Sharing {
-    fn function(&self) -> &str {
-        self.0
+    fn function(&self) -> &Arc<str> {
+        &self.0
+    }
+
+    fn generation(&self) -> u64 {
+        1
     }
 
     fn share(&self) -> Share {
@@ -149,8 +164,8 @@ impl Tenant for Sharing {
 
 fn shared_pool(slots: u32, queue_length: u32) -> (Pool<Sharing, ()>, Arc<Sharing>, Arc<Sharing>) {
     let capacity = Capacity { slots, queue_length, queue_timeout: Duration::from_millis(40), total_memory: 0 };
-    let functions = [Sharing("greedy", Share::Percent(50)), Sharing("modest", Share::default())].map(Arc::new);
-    let [greedy, modest] = functions;
+    let [greedy, modest] = [("greedy", Share::Percent(50)), ("modest", Share::default())]
+        .map(|(function, share)| Arc::new(Sharing(function.into(), share)));
     (Pool::new(capacity), greedy, modest)
 }
 
@@ -159,7 +174,7 @@ async fn a_function_that_holds_its_share_waits_and_blocks_no_other() {
     let (pool, greedy, modest) = shared_pool(4, 8);
     let held = [pool.admit(&greedy, far()).await.expect("1 of 2"), pool.admit(&greedy, far()).await.expect("2 of 2")];
     // The next generation of the function has no share of its own.
-    let next = Arc::new(Sharing("greedy", Share::Percent(50)));
+    let next = Arc::new(Sharing("greedy".into(), Share::Percent(50)));
     let mut aside = [&greedy, &next].map(|guest| Box::pin(pool.admit(guest, far())));
     assert!(waits(&mut aside[0]).await && waits(&mut aside[1]).await);
 
@@ -341,4 +356,36 @@ async fn free_slots_give_memory_back_when_nothing_runs() {
     drop(second);
     given_back.recv().await.expect("nothing runs any more");
     retiring.abort();
+}
+
+#[tokio::test]
+async fn a_snapshot_shows_what_each_slot_is_doing() {
+    let guest = Arc::new(0);
+    let pool = pool(4, 1);
+    let [mut running, mut parked, unused] =
+        [admitted(&pool, &guest).await, admitted(&pool, &guest).await, admitted(&pool, &guest).await];
+    running.new_instance();
+    running.begin(std::time::Instant::now());
+    running.enter(Phase::Body);
+    parked.new_instance();
+    parked.park("warm");
+
+    let Snapshot { slots, waiting } = pool.snapshot();
+    let occupant = Occupant { function: Arc::clone(&FUNCTION), generation: 1 };
+    assert_eq!((slots.len(), waiting), (4, 0));
+    assert!(
+        matches!(&slots[0], Slot::Running { guest, instance: 1, phase: Phase::Body, .. } if *guest == occupant),
+        "{slots:?}"
+    );
+    assert!(matches!(&slots[1], Slot::Parked { guest, instance: 2, .. } if *guest == occupant), "{slots:?}");
+    assert_eq!(slots[2..], [Slot::Admitted { guest: occupant }, Slot::Free]);
+
+    // The instance that was parked keeps its id; how far the one before it had come is forgotten.
+    let mut again = admitted(&pool, &guest).await;
+    assert!(matches!(pool.snapshot().slots[1], Slot::Admitted { .. }));
+    assert_eq!(again.take_parked(), Some("warm"));
+    again.begin(std::time::Instant::now());
+    assert!(matches!(pool.snapshot().slots[1], Slot::Running { instance: 2, phase: Phase::Instantiate, .. }));
+    drop((running, unused, again));
+    assert_eq!(pool.snapshot().slots, [Slot::Free, Slot::Free, Slot::Free, Slot::Free]);
 }

@@ -12,6 +12,7 @@ use super::turn::Turn;
 use super::{Lease, p2, p3};
 use crate::engine::FIRST_YIELD;
 use crate::guest::Handler;
+use crate::pool::Phase;
 use crate::sandbox::Identity;
 use crate::sandbox::leftovers::NotParked;
 use bytes::Bytes;
@@ -63,9 +64,10 @@ impl Lease {
         let begun = Instant::now();
         let ticking = self.guest().engine.ticking();
         let Call { request, scheme, authority, id } = call;
-        let (turn, prepared) = Turn::begin(self, id);
+        let (turn, prepared) = Turn::begin(self, id, begun);
         let mut instance = prepared.instance(turn.guest()).await?;
         let instantiated = Instant::now();
+        turn.enter(Phase::Head);
 
         let identity = instance.store.data().identity().clone();
         // A parked instance's next tick is long past; the yield that it would cost has to be earned first.
@@ -78,6 +80,9 @@ impl Lease {
         let (head, written) = head.into_parts();
         let timings = Timings { instantiate: instantiated - begun, head: instantiated.elapsed() };
         let not_parked = turn.not_parked.clone();
+        if ended.is_none() {
+            turn.enter(Phase::Body);
+        }
         let mut body = ReplyBody::new(written, run, turn);
         match ended {
             Some(instance) => body.guest_returned(instance)?,

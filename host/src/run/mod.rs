@@ -26,6 +26,7 @@ use crate::config::settings::Share;
 use crate::guest::Guest;
 use crate::pool::{self, Tenant};
 use instance::Instance;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The pool of this process: slots for instances of guests.
@@ -35,8 +36,12 @@ pub type Pool = pool::Pool<Guest, Instance>;
 pub type Lease = pool::Lease<Guest, Instance>;
 
 impl Tenant for Guest {
-    fn function(&self) -> &str {
+    fn function(&self) -> &Arc<str> {
         &self.policy.function
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
     }
 
     fn share(&self) -> Share {

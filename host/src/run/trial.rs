@@ -14,6 +14,7 @@ use http::uri::{Authority, Scheme};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::time::timeout;
 
 /// What log lines of a guest that is tried out carry in place of an invocation's id.
@@ -54,7 +55,7 @@ impl Pool {
 
 async fn instantiate(lease: Lease) -> Result<(), Fault> {
     let _ticking = lease.guest().engine.ticking();
-    let (turn, prepared) = Turn::begin(lease, TRIAL.into());
+    let (turn, prepared) = Turn::begin(lease, TRIAL.into(), Instant::now());
     prepared.instance(turn.guest()).await.map(drop)
 }
 

@@ -4,10 +4,11 @@ use super::Lease;
 use super::fault::Fault;
 use super::instance::{Instance, Prepared};
 use crate::guest::Guest;
-use crate::pool::Tenant as _;
+use crate::pool::{Phase, Tenant as _};
 use crate::sandbox::leftovers::NotParked;
 use crate::sandbox::{Identity, Sandbox};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// A lease that is being used. It is dropped after the instance, so that the slot is free when it says so.
 pub struct Turn {
@@ -19,31 +20,42 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Gives the instance that was parked in the slot its next request, or makes the store for a new one.
-    pub fn begin(mut lease: Lease, invocation: Arc<str>) -> (Self, Prepared) {
+    /// Gives the instance that was parked in the slot its next request, or makes the store for a new one. The invocation began
+    /// at this moment.
+    pub fn begin(mut lease: Lease, invocation: Arc<str>, at: Instant) -> (Self, Prepared) {
         let not_parked = (lease.guest().policy.reuse.requests > 1).then(Arc::default);
-        if let Some(mut parked) = lease.take_parked() {
-            parked.store.data_mut().begin(invocation);
-            let served = parked.store.data().identity().served;
-            return (Self { lease, served, not_parked }, Prepared::Parked(parked));
-        }
-        let (instance, reservation) = lease.new_instance();
-        let guest = lease.guest();
-        let identity = Identity {
-            instance,
-            slot: lease.slot(),
-            pool_size: lease.pool().slots(),
-            served: 1,
-            generation: guest.generation,
-            digest: Arc::clone(&guest.digest),
+        let (served, prepared) = match lease.take_parked() {
+            Some(mut parked) => {
+                parked.store.data_mut().begin(invocation);
+                (parked.store.data().identity().served, Prepared::Parked(parked))
+            }
+            None => {
+                let (instance, reservation) = lease.new_instance();
+                let guest = lease.guest();
+                let identity = Identity {
+                    instance,
+                    slot: lease.slot(),
+                    pool_size: lease.pool().slots(),
+                    served: 1,
+                    generation: guest.generation,
+                    digest: Arc::clone(&guest.digest),
+                };
+                let sandbox = Sandbox::new(Arc::clone(&guest.policy), identity, invocation, reservation);
+                (1, Prepared::New(guest.store(sandbox)))
+            }
         };
-        let store = guest.store(Sandbox::new(Arc::clone(&guest.policy), identity, invocation, reservation));
-        (Self { lease, served: 1, not_parked }, Prepared::New(store))
+        lease.begin(at);
+        (Self { lease, served, not_parked }, prepared)
     }
 
     /// Whose turn it is.
     pub fn guest(&self) -> &Guest {
         self.lease.guest()
+    }
+
+    /// How far it has come.
+    pub fn enter(&self, phase: Phase) {
+        self.lease.enter(phase);
     }
 
     /// The guest has returned with a whole answer: parks the instance, or ends it, and frees the slot.
