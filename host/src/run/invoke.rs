@@ -9,7 +9,7 @@ use super::instance::Instance;
 use super::p3::Asked;
 use super::reply::ReplyBody;
 use super::turn::Turn;
-use super::{Lease, p2, p3};
+use super::{Lease, p2, p3, unbudgeted};
 use crate::engine::FIRST_YIELD;
 use crate::guest::Handler;
 use crate::pool::Phase;
@@ -18,11 +18,9 @@ use crate::sandbox::leftovers::NotParked;
 use bytes::Bytes;
 use http_body::Body;
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::task::coop::unconstrained;
 use wasmtime_wasi_http::WasiBody;
 
 /// What a guest answered: a head, and a body that has to be polled to the end.
@@ -80,14 +78,8 @@ impl Lease {
         let (head, written) = head.into_parts();
         let timings = Timings { instantiate: instantiated - begun, head: instantiated.elapsed() };
         let not_parked = turn.not_parked.clone();
-        if ended.is_none() {
-            turn.enter(Phase::Body);
-        }
-        let mut body = ReplyBody::new(written, run, turn);
-        match ended {
-            Some(instance) => body.guest_returned(instance)?,
-            None => poll_fn(|cx| Poll::Ready(body.run_ahead(cx))).await?,
-        }
+        let mut body = ReplyBody::new(written, run, turn, ended)?;
+        poll_fn(|cx| Poll::Ready(body.run_ahead(cx))).await?;
         Ok(Reply { head, body, identity, timings, not_parked })
     }
 }
@@ -106,8 +98,7 @@ async fn until_head(
         {
             ended = Some(result?);
         }
-        // Outside of tokio's budget: a guest that has used it up would look as if it had not answered.
-        let head = if awaited.is_terminated() { Poll::Pending } else { pin!(unconstrained(&mut awaited)).poll(cx) };
+        let head = if awaited.is_terminated() { Poll::Pending } else { unbudgeted::poll(&mut awaited, cx) };
         match head {
             Poll::Ready(Ok(head)) => Poll::Ready(head),
             // Dropped unset, or never set: only once the guest has returned is it clear that no trap explains it.

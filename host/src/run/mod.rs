@@ -16,6 +16,7 @@ mod p3;
 mod reply;
 mod trial;
 mod turn;
+mod unbudgeted;
 
 pub use call::Call;
 pub use fault::Fault;
