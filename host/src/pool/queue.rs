@@ -185,3 +185,155 @@ impl<G: Tenant, A> Queue<G, A> {
         self.accounts.get_mut(&**name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::Share;
+    use std::time::Duration;
+
+    struct Guest(Arc<str>, Share);
+
+    impl Tenant for Guest {
+        fn function(&self) -> &Arc<str> {
+            &self.0
+        }
+
+        fn generation(&self) -> u64 {
+            1
+        }
+
+        fn share(&self) -> Share {
+            self.1
+        }
+
+        fn initial_memory(&self) -> u64 {
+            0
+        }
+
+        fn idle_timeout(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn may_park(&self) -> bool {
+            false
+        }
+    }
+
+    fn guest(function: &str, share: Share) -> Arc<Guest> {
+        Arc::new(Guest(function.into(), share))
+    }
+
+    fn empty<A>(slots: u32, length: u32) -> Queue<Guest, A> {
+        Queue::new(slots, length)
+    }
+
+    /// Calls up the whole line.
+    fn line<A>(queue: &mut Queue<Guest, A>) -> Vec<A> {
+        std::iter::from_fn(|| queue.pop_front()).map(|waiting| waiting.answer).collect()
+    }
+
+    #[test]
+    fn the_line_is_first_come_first_served_and_costs_no_account() {
+        let (a, b) = (guest("a", Share::default()), guest("b", Share::default()));
+        let mut queue = empty(2, 3);
+        assert!(queue.is_next(&a) && queue.front().is_none());
+        for (guest, name) in [(&a, "first"), (&b, "second"), (&a, "third")] {
+            queue.room(guest).expect("there is room");
+            queue.push(guest, name);
+        }
+        assert!(!queue.is_next(&b), "others wait");
+        assert_eq!((queue.len(), queue.front().map(|guest| &*guest.0)), (3, Some("a")));
+        assert_eq!(line(&mut queue), ["first", "second", "third"]);
+        assert_eq!((queue.len(), queue.accounts.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_queue_is_bounded_as_a_whole_and_for_each_share() {
+        let (half, whole) = (guest("half", Share::Percent(50)), guest("whole", Share::default()));
+        let mut queue = empty(4, 3);
+        // Half of three, rounded up; in the line or aside.
+        queue.hold(&half);
+        for place in 0..2 {
+            assert_eq!(queue.room(&half), Ok(()));
+            queue.push(&half, place);
+        }
+        assert_eq!(queue.room(&half), Err(Refusal::ShareFull { share: 2, waiting: 2 }));
+        assert_eq!(queue.room(&whole), Ok(()));
+        queue.push(&whole, 2);
+        assert_eq!(queue.room(&whole), Err(Refusal::QueueFull { slots: 4, queue_length: 3 }));
+        assert_eq!(queue.room(&half), Err(Refusal::ShareFull { share: 2, waiting: 2 }));
+
+        let none = empty::<()>(4, 0);
+        assert_eq!(none.room(&whole), Err(Refusal::QueueFull { slots: 4, queue_length: 0 }));
+    }
+
+    #[test]
+    fn one_beyond_its_share_waits_aside_and_enters_the_line_where_it_arrived() {
+        let (one, other) = (guest("one", Share::Slots(1)), guest("other", Share::default()));
+        let mut queue = empty(2, 9);
+        queue.hold(&one);
+        assert!(!queue.is_next(&one) && queue.is_next(&other));
+        let first = queue.push(&one, "beyond its share");
+        let second = queue.push(&one, "beyond its share, later");
+        assert!(queue.is_next(&other), "what waits aside is in no other's way");
+        let third = queue.push(&other, "in the line");
+        assert_eq!((queue.len(), queue.front().map(|guest| &*guest.0)), (3, Some("other")));
+        let waits = |queue: &Queue<Guest, _>, ticket, guest: &Guest| queue.waits_for_share(ticket, guest);
+        assert_eq!((waits(&queue, first, &one), waits(&queue, third, &other)), (Some(1), None));
+
+        // One comes back, one is called in.
+        queue.release(&one);
+        assert_eq!((waits(&queue, first, &one), waits(&queue, second, &one)), (None, Some(1)));
+        // As the pool does: a lease first, then out of the line.
+        queue.hold(&one);
+        assert_eq!(queue.pop_front().map(|waiting| waiting.answer), Some("beyond its share"));
+        assert_eq!(line(&mut queue), ["in the line"], "the share is held again");
+        queue.release(&one);
+        assert_eq!(line(&mut queue), ["beyond its share, later"]);
+    }
+
+    #[test]
+    fn those_in_the_line_count_for_the_share() {
+        let two = guest("two", Share::Slots(2));
+        let mut queue = empty(4, 9);
+        queue.hold(&two);
+        let tickets = [1, 2, 3].map(|place| queue.push(&two, place));
+        let aside = |queue: &Queue<Guest, _>| tickets.map(|ticket| queue.waits_for_share(ticket, &*two).is_some());
+        assert_eq!(aside(&queue), [false, true, true]);
+        assert!(queue.remove(tickets[0], &two), "it stood in the line");
+        assert_eq!(aside(&queue), [false, false, true]);
+        queue.release(&two);
+        assert_eq!(aside(&queue), [false; 3]);
+        assert_eq!(line(&mut queue), [2, 3]);
+    }
+
+    #[test]
+    fn a_place_is_given_up_once() {
+        let (one, other) = (guest("one", Share::Slots(1)), guest("other", Share::default()));
+        let mut queue = empty(2, 9);
+        queue.hold(&one);
+        let (aside, in_line) = (queue.push(&one, ()), queue.push(&other, ()));
+        assert!(!queue.remove(aside, &one), "it was in no other's way");
+        assert!(queue.remove(in_line, &other));
+        assert!(!queue.remove(in_line, &other) && !queue.remove(aside, &one));
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn a_cleared_queue_keeps_count_of_the_leases() {
+        let one = guest("one", Share::Slots(1));
+        let mut queue = empty(2, 9);
+        queue.push(&one, "in the line");
+        queue.push(&one, "aside");
+        queue.clear();
+        assert_eq!(queue.len(), 0);
+        assert!(queue.is_next(&one), "nothing of the share is taken");
+        queue.hold(&one);
+        queue.clear();
+        queue.push(&one, "aside, because the lease is still out");
+        assert!(queue.front().is_none());
+        queue.release(&one);
+        assert_eq!(line(&mut queue), ["aside, because the lease is still out"]);
+    }
+}
