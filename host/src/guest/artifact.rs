@@ -12,7 +12,7 @@ const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 /// A core module's first bytes.
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
-/// See the module's documentation.
+/// A component, with what its bytes say of it.
 pub struct Artifact {
     /// Where it came from, for messages: a file, or a source without its secrets.
     pub origin: String,

@@ -93,8 +93,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes what has not been used for the longest time until at most `most` bytes are left, but never `kept`. Whoever has
-    /// mapped a file keeps it.
+    /// Removes what has not been used for the longest time until at most `most` bytes are left, but never `kept`. A process
+    /// that has mapped a file keeps it.
     fn trim(&self, kept: &str, most: u64) {
         let Ok(entries) = fs::read_dir(&self.path) else { return };
         let mut files: Vec<(SystemTime, u64, std::ffi::OsString)> = entries
@@ -127,7 +127,7 @@ pub fn place(
     mode: Mode,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    // Nobody else who runs has this thread's id; one that was killed in between may have left the file behind.
+    // No other thread that runs has this id; one that was killed in between may have left the file behind.
     let staged = name.with_added_extension(format!("{}.new", gettid().as_raw_nonzero()));
     let _ = unlinkat(&folder, &staged, AtFlags::empty());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

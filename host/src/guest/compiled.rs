@@ -17,7 +17,7 @@
 //! # What is trusted
 //! wasmtime cannot check machine code. The checksum finds damage, not malice: whoever can write the file can run code
 //! as this process, as with the executable beside it. [`super::cache`] says who can write there. The checksum is taken of
-//! the very file that is mapped, so nobody can put another one in its place in between; but who writes *into* a file while
+//! the very file that is mapped, so nobody can put another one in its place in between; but writing *into* a file while
 //! it is mapped changes or ends the process. Replace it by renaming, as `flexwasm compile` does.
 
 use crate::config::source::MAX_GUEST;
@@ -106,7 +106,7 @@ pub fn compatibility(engine: &Engine) -> u64 {
     hasher.finish()
 }
 
-/// Compiles the component `wasm` and answers the content of its file.
+/// Compiles the component `wasm` and returns the content of its file.
 ///
 /// # Errors
 /// wasmtime's: it is not valid, or uses what this host does not support.
@@ -122,7 +122,7 @@ pub fn compile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Writes a compiled file in one step: whoever has mapped the old one keeps it.
+/// Writes a compiled file in one step: a process that has mapped the old one keeps it.
 ///
 /// # Errors
 /// When the folder is not there or cannot be written to.

@@ -3,7 +3,7 @@
 use super::artifact::NoArtifact;
 use super::compiler::NoCode;
 
-/// Why a file cannot serve, and what to do about it.
+/// Why a guest cannot serve, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Its bytes are no component.
@@ -48,7 +48,7 @@ pub enum LoadError {
     #[error("cannot be instantiated: {0}")]
     Trial(String),
     /// It did not answer the trial request as it should.
-    #[error("failed its smoke request {path}: {why}; expected is status {expected} (guest.smoke)")]
+    #[error("failed its smoke request {path}: {why}; expected status {expected} (guest.smoke)")]
     Smoke {
         /// What was asked.
         path: String,

@@ -35,7 +35,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 /// A component that is ready to be instantiated for a function.
 pub struct Guest {
-    /// Who may use it and how much.
+    /// What its invocations may use.
     pub policy: Arc<Policy>,
     /// Linked and type-checked.
     pub pre: Pre,

@@ -159,8 +159,8 @@ impl<G: Tenant, I> Pool<G, I> {
                 return Ok(lease);
             }
             state.queue.room(guest)?;
-            let (answer, receiver) = oneshot::channel();
-            let ticket = state.queue.push(guest, answer);
+            let (sender, receiver) = oneshot::channel();
+            let ticket = state.queue.push(guest, sender);
             (Instant::now(), Place { pool: self, guest, ticket, receiver })
         };
         let until = deadline.min(arrived + self.0.capacity.queue_timeout);
@@ -359,7 +359,7 @@ impl<G: Tenant, I> Pool<G, I> {
         while let Some(guest) = state.queue.front().map(Arc::clone) {
             let Some(lease) = self.try_lease(&mut state, &guest) else { break };
             let next = state.queue.pop_front().expect("it was at the front just now");
-            orphans.extend(next.answer.send(lease).err());
+            orphans.extend(next.waiter.send(lease).err());
         }
         drop(state);
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 
-/// See the module's documentation. `G` is the guest, `I` the instance.
+/// All parked instances `I`, a stack for each guest `G`.
 pub struct Parked<G, I> {
     stacks: Vec<Stack<G, I>>,
     count: usize,
@@ -29,7 +29,7 @@ struct Place<I> {
 }
 
 impl<G, I> Parked<G, I> {
-    /// Nobody yet.
+    /// No instance is parked.
     pub fn new() -> Self {
         Self { stacks: Vec::new(), count: 0 }
     }

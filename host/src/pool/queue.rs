@@ -1,7 +1,7 @@
 //! Invocations that wait, and how much of the pool each function holds.
 //!
 //! There is one line, first come first served, of those that wait for a slot or for memory. An invocation of a function that
-//! holds its whole share (`pool.share`), or would with those of its own in the line, waits aside, where it is in nobody's
+//! holds its whole share (`pool.share`), or would with those of its own in the line, waits aside, where it is in no other's
 //! way. When the function has room again, the longest waiting of these enters the line, at the place that its arrival gives
 //! it. A function may fill no more of the queue than of the pool, so that it cannot take the others' room to wait either.
 //!
@@ -11,13 +11,14 @@ use super::{Refusal, Tenant};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// An invocation that waits; it is called up through `A`.
+/// An invocation that waits.
 pub struct Waiting<G, A> {
     pub guest: Arc<G>,
-    pub answer: A,
+    /// How it is called up.
+    pub waiter: A,
 }
 
-/// See the module's documentation.
+/// Invocations of guests `G` that wait, each called up through an `A`.
 pub struct Queue<G, A> {
     slots: u32,
     length: u32,
@@ -76,10 +77,10 @@ impl<G: Tenant, A> Queue<G, A> {
         Ok(())
     }
 
-    /// Lets an invocation wait, and answers its ticket.
-    pub fn push(&mut self, guest: &Arc<G>, answer: A) -> u64 {
+    /// Lets an invocation wait, and returns its ticket.
+    pub fn push(&mut self, guest: &Arc<G>, waiter: A) -> u64 {
         self.tickets += 1;
-        let waiting = Waiting { guest: Arc::clone(guest), answer };
+        let waiting = Waiting { guest: Arc::clone(guest), waiter };
         let within = self.is_within_share(guest);
         let ticket = self.tickets;
         match self.account(guest) {
@@ -104,7 +105,7 @@ impl<G: Tenant, A> Queue<G, A> {
         Some(waiting)
     }
 
-    /// Gives up a place, if it is still taken. Answers whether it was one in the line, so that others have moved up.
+    /// Gives up a place, if it is still taken. Returns whether it was one in the line, so that others have moved up.
     pub fn remove(&mut self, ticket: u64, guest: &G) -> bool {
         if self.line.remove(&ticket).is_some() {
             self.leave_line(guest);
@@ -137,7 +138,7 @@ impl<G: Tenant, A> Queue<G, A> {
         self.call_in(guest);
     }
 
-    /// Drops everyone that waits.
+    /// Drops all that wait.
     pub fn clear(&mut self) {
         self.line.clear();
         for account in self.accounts.values_mut() {
@@ -230,7 +231,7 @@ mod tests {
 
     /// Calls up the whole line.
     fn line<A>(queue: &mut Queue<Guest, A>) -> Vec<A> {
-        std::iter::from_fn(|| queue.pop_front()).map(|waiting| waiting.answer).collect()
+        std::iter::from_fn(|| queue.pop_front()).map(|waiting| waiting.waiter).collect()
     }
 
     #[test]
@@ -287,7 +288,7 @@ mod tests {
         assert_eq!((waits(&queue, first, &one), waits(&queue, second, &one)), (None, Some(1)));
         // As the pool does: a lease first, then out of the line.
         queue.hold(&one);
-        assert_eq!(queue.pop_front().map(|waiting| waiting.answer), Some("beyond its share"));
+        assert_eq!(queue.pop_front().map(|waiting| waiting.waiter), Some("beyond its share"));
         assert_eq!(line(&mut queue), ["in the line"], "the share is held again");
         queue.release(&one);
         assert_eq!(line(&mut queue), ["beyond its share, later"]);

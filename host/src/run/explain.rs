@@ -8,13 +8,13 @@ use crate::sandbox::hit::Hit;
 use wasmtime::{FrameInfo, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-/// Frames that are told.
+/// Frames that are shown.
 const FRAMES: usize = 8;
-/// From so many frames of one function on it is said to recurse. wasmtime keeps 20 of all.
+/// A function with so many frames is said to recurse. wasmtime keeps 20 frames in all.
 const RECURSIONS: usize = 8;
-/// Bytes of one function's name that are told.
+/// Bytes of one function's name that are shown.
 const NAME: usize = 160;
-/// Bytes of any other text of a guest that are told.
+/// Bytes of any other text of a guest that are shown.
 const WORDS: usize = 500;
 
 /// How a call failed.
@@ -146,7 +146,7 @@ fn words(trap: Trap) -> (&'static str, &'static str) {
 }
 
 /// `, in a < b < c`: the frames, innermost first, without the machinery of a panic, which is the same in every Rust guest
-/// and tells nothing.
+/// and explains nothing.
 fn place(trace: &WasmBacktrace) -> String {
     let name = |frame: &FrameInfo| match frame.func_name() {
         Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
@@ -161,7 +161,7 @@ fn shown(names: impl Iterator<Item = String>) -> String {
     let mut shown: Vec<String> = Vec::new();
     for name in names.filter(own) {
         let name = cut(&one_line(&name), NAME);
-        // A recursion is told once.
+        // A recursion is shown once.
         if shown.last() != Some(&name) {
             shown.push(name);
         }

@@ -1,7 +1,7 @@
 //! Running one invocation in a leased slot: from the call of the guest to the last byte of its answer.
 //!
 //! [`Lease::invoke`](pool::Lease::invoke) makes or takes the instance, calls it, and returns a [`Reply`] once the head is there;
-//! [`ReplyBody`] carries the guest from then on. What is in a slot, and who waits for one, is [`pool`]'s affair.
+//! [`ReplyBody`] carries the guest from then on. What is in a slot, and what waits for one, is [`pool`]'s affair.
 //!
 //! The guest is not a task of its own: it is driven by whatever waits for the [`Reply`] or polls its [`ReplyBody`]. Measured, a
 //! task per request costs 15 to 40 % of throughput, and a caller that goes away takes the guest with it by dropping the future.

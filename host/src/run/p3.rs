@@ -118,17 +118,18 @@ impl Asked {
 /// the one is read through the other.
 #[derive(Default)]
 struct Bodies {
-    /// The answer's has been read to its end.
+    /// The answer's body has been read to its end.
     ended: AtomicBool,
 }
 
 impl Bodies {
-    /// Whether the request's body still exists, perhaps as that of an answer that has not ended. Asked by the third owner.
+    /// Whether the request's body still exists beside that of an answer that has not ended, and so may be a part of it. The run
+    /// asks, which is the third owner beside the two bodies.
     fn are_passed_on(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) > 2 && !self.have_ended()
     }
 
-    /// Whether the answer's has been read to its end.
+    /// Whether the answer's body has been read to its end.
     fn have_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }

@@ -264,7 +264,7 @@ fn what_is_no_good_is_refused_with_a_reason_and_the_old_guest_serves_on() {
         (starting("(loop (br 0))"), "cannot be instantiated: limits.cpu of 300ms reached"),
         (
             fs::read(guests::COUNTER).unwrap(),
-            "failed its smoke request /x?status=203: it answered with status 200; expected is status 203",
+            "failed its smoke request /x?status=203: it answered with status 200; expected status 203",
         ),
         (fs::read(guests::TRAP_BEFORE).unwrap(), "failed its smoke request /x?status=203: it trapped: "),
         (big, "is larger than 300KiB, which guest.maxSize allows"),
