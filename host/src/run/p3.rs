@@ -37,12 +37,12 @@ pub fn call(mut instance: Instance, handler: handler::Guest, asked: Asked, ticki
             let _ = sender.send(asked.answer(accessor, &handler).await?);
             poll_fn(|cx| {
                 ready!(accessor.poll_no_interesting_tasks(cx));
-                // What reads the answer drives this as well, so no waker has to be called.
-                let passed_on = || accessor.with(|mut access| access.get().awaits_answer());
-                if bodies.are_passed_on() || !bodies.have_ended() && passed_on() {
-                    Poll::Pending
-                } else {
+                // No waker has to be called: what reads the answer drives this after each frame (`super::reply`).
+                let sends = || accessor.with(|mut access| access.get().awaits_answer());
+                if bodies.is_answer_over() || !bodies.is_request_there() && !sends() {
                     Poll::Ready(())
+                } else {
+                    Poll::Pending
                 }
             })
             .await;
@@ -70,7 +70,7 @@ impl Asked {
     {
         let bodies = Arc::new(Bodies::default());
         let (head, body) = request.into_parts();
-        let body = Counted { body, _bodies: Arc::clone(&bodies) };
+        let body = OfRequest { body, bodies: Arc::clone(&bodies) };
         let headers = FieldMap::new_immutable(&mut Nobody, head.headers);
         let path = head.uri.into_parts().path_and_query;
         let (scheme, authority) = (Some(scheme), Some(authority));
@@ -103,9 +103,9 @@ impl Asked {
             // The guest is told at once that its response has been sent: it is taken off its hands, and one that does not
             // arrive takes the guest with it.
             let response = response.into_http(access, async { Ok(()) });
-            let ending = |body| Ending { body, bodies }.boxed_unsync();
+            let noted = |body| OfAnswer { body, bodies }.boxed_unsync();
             let mut response = match response {
-                Ok(response) => response.map(ending),
+                Ok(response) => response.map(noted),
                 Err(_) => return Ok(Err(Fault::BadHead("its content-length is not one number"))),
             };
             response.headers_mut().extend(lengths.into_iter().map(|length| (CONTENT_LENGTH, length)));
@@ -114,34 +114,41 @@ impl Asked {
     }
 }
 
-/// What the two bodies of an exchange know of each other. A guest may answer with the body of its request and end; then
-/// the one is read through the other.
+/// What becomes of the two bodies of an exchange. A guest may answer with the body of its request, or with that of an answer that it
+/// has asked for, and end: then its store has to live until the answer is read.
 #[derive(Default)]
 struct Bodies {
-    /// The answer's body has been read to its end.
-    ended: AtomicBool,
+    /// The request's body is gone.
+    request_gone: AtomicBool,
+    /// The answer's body is gone, or has been read to its end.
+    answer_over: AtomicBool,
 }
 
 impl Bodies {
-    /// Whether the request's body still exists beside that of an answer that has not ended, and so may be a part of it. The run
-    /// asks, which is the third owner beside the two bodies.
-    fn are_passed_on(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) > 2 && !self.have_ended()
+    /// Whether the request's body still exists, perhaps as the answer's.
+    fn is_request_there(&self) -> bool {
+        !self.request_gone.load(Ordering::Acquire)
     }
 
-    /// Whether the answer's body has been read to its end.
-    fn have_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+    /// Whether the answer's body needs nothing any more.
+    fn is_answer_over(&self) -> bool {
+        self.answer_over.load(Ordering::Acquire)
     }
 }
 
 /// The request's body.
-struct Counted<B> {
+struct OfRequest<B> {
     body: B,
-    _bodies: Arc<Bodies>,
+    bodies: Arc<Bodies>,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
+impl<B> Drop for OfRequest<B> {
+    fn drop(&mut self) {
+        self.bodies.request_gone.store(true, Ordering::Release);
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for OfRequest<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -159,19 +166,25 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
 }
 
 /// The answer's body.
-struct Ending {
+struct OfAnswer {
     body: WasiBody,
     bodies: Arc<Bodies>,
 }
 
-impl Body for Ending {
+impl Drop for OfAnswer {
+    fn drop(&mut self) {
+        self.bodies.answer_over.store(true, Ordering::Release);
+    }
+}
+
+impl Body for OfAnswer {
     type Data = Bytes;
     type Error = wasmtime_wasi_http::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if frame.is_none() {
-            self.bodies.ended.store(true, Ordering::Release);
+            self.bodies.answer_over.store(true, Ordering::Release);
         }
         Poll::Ready(frame)
     }

@@ -22,7 +22,8 @@
 //!
 //! In each poll the guest comes before its body, so that a trap is an error and not the end of a body. One frame is held back until
 //! the next one is there, so that the last is known to be the last. When the guest returns, the rest of its body is taken while its
-//! store lives: with the store an unfinished body would end cleanly.
+//! store lives: with the store an unfinished body would end cleanly. After each frame, and after the last, the guest is driven
+//! again before anything is pending: a guest of WASI 0.3 may wait for its answer having been read (`super::p3`), and is not woken.
 
 use super::call::Run;
 use super::fault::Fault;
