@@ -1,6 +1,6 @@
 //! The pool under more than it can take.
 
-use crate::support::{App, guests};
+use crate::support::{App, get, guests};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::thread;
@@ -30,6 +30,19 @@ fn a_fresh_instance_for_every_request() {
     assert!(answers.iter().all(|answer| answer.text() == "1"));
     let ids: Vec<_> = answers.iter().map(|answer| answer.instance()["id"].clone()).collect();
     assert_eq!(ids, ["1", "2", "3"]);
+}
+
+#[test]
+fn a_request_that_waits_for_the_memory_of_an_unfinished_answer_gets_it() {
+    // Two instances of at least 128 KiB each do not fit.
+    let settings = r#"{"pool": {"size": 2}, "queue": {"timeout": "10s"}, "limits": {"totalMemory": "255KiB"}}"#;
+    let app = App::new(settings).function("unfinished", guests::UNFINISHED).function("counter", guests::COUNTER);
+    let host = app.start();
+    let mut first = host.connect();
+    first.write(get("/api/unfinished?ms=1000"));
+    let head = first.response_head();
+    assert_eq!(host.get("/api/counter").text(), "1");
+    assert!(!first.body(head, false).complete);
 }
 
 #[test]
