@@ -1,5 +1,6 @@
 //! What is configured, and what a guest asks for and gets, in words for a person. Names of granted variables, never values.
 
+use crate::capabilities;
 use crate::config::function_json::{AuthLevel, Trigger};
 use crate::config::source::GuestSettings;
 use crate::config::units::{spell_duration, spell_size};
@@ -59,9 +60,9 @@ pub fn settings(config: &Config) -> String {
         rows.push(("  guest", function.script_file.display().to_string()));
         rows.extend(source(function));
         rows.extend(limits(function));
-        rows.push(("  grants.env", format!("{:?}", variables(function))));
-        rows.push(("  grants.dirs", format!("{:?}", folders(function))));
-        rows.push(("  grants.hosts", format!("{:?}", servers(function))));
+        rows.push(("  grants.env", format!("{:?}", function.grants.variables())));
+        rows.push(("  grants.dirs", format!("{:?}", function.grants.folders())));
+        rows.push(("  grants.hosts", format!("{:?}", function.grants.servers())));
     }
     table(&rows)
 }
@@ -118,8 +119,10 @@ pub fn guest(function: &Function) -> Result<String, NoArtifact> {
     let file = format!("{origin} ({:.1} MB)", wasm.len() as f64 / 1e6);
     text += &table(&[("  guest", file), ("  sha256", hexadecimal(&digest))]);
     text += "\n  asks for, and gets\n";
-    let gets: Vec<(String, String)> =
-        imports.into_iter().map(|import| (format!("    {import}"), gets(function, &import))).collect();
+    let gets: Vec<(String, String)> = imports
+        .into_iter()
+        .map(|import| (format!("    {import}"), capabilities::describe(function, &import)))
+        .collect();
     text += &table(&gets);
     text += "\n  begins with\n";
     text += &table(&footprint(Footprint::of(&wasm)));
@@ -135,50 +138,10 @@ pub fn not_granted(function: &Function, old: &[String], new: &[String]) -> Vec<S
     let known: Vec<String> = old.iter().map(|import| interface(import)).collect();
     let asked = new.iter().filter(|import| !known.contains(&interface(import)));
     let note = |import: &String| {
-        let gets = gets(function, import);
+        let gets = capabilities::describe(function, import);
         gets.starts_with("nothing: grants.").then(|| format!("asks for {import} and gets {gets}"))
     };
     asked.filter_map(note).collect()
-}
-
-/// What a guest of `function` gets when it asks for `import`.
-fn gets(function: &Function, import: &str) -> String {
-    let granted = |key: &str, names: Vec<String>| match &names[..] {
-        [] => format!("nothing: {key} is empty"),
-        names => format!("{} ({key})", names.join(", ")),
-    };
-    let interface = import.split('@').next().unwrap_or_default();
-    let (package, name) = interface.split_once('/').unwrap_or((interface, ""));
-    match (package, name) {
-        ("flexwasm:host", "diagnostics") => "which process, thread, instance and machine it runs on".to_owned(),
-        ("wasi:cli", "environment") => granted("grants.env", variables(function)),
-        ("wasi:cli", "exit") => "its invocation ends, with status 500".to_owned(),
-        ("wasi:cli", "stdout" | "stderr") => {
-            format!("lines in the host's log, {} for each request", spell_size(function.limits.log))
-        }
-        ("wasi:cli", "stdin") => "nothing: it is empty".to_owned(),
-        ("wasi:cli", name) if name.starts_with("terminal-") => "nothing: there is no terminal".to_owned(),
-        ("wasi:filesystem", "preopens") => granted("grants.dirs", folders(function)),
-        ("wasi:filesystem", _) => "what grants.dirs names, for reading".to_owned(),
-        ("wasi:sockets", _) => "nothing: raw sockets are always denied".to_owned(),
-        ("wasi:http", "outgoing-handler" | "client") => granted("grants.hosts", servers(function)),
-        ("wasi:http" | "wasi:io", _) => "its own requests, answers and streams".to_owned(),
-        ("wasi:clocks", _) => "the time".to_owned(),
-        ("wasi:random", _) => format!("random numbers, {} in one call", spell_size(function.limits.random)),
-        _ => "NOTHING: flexwasm has no such interface, so the guest cannot be loaded".to_owned(),
-    }
-}
-
-fn variables(function: &Function) -> Vec<String> {
-    function.grants.env.iter().map(|(name, _)| name.clone()).collect()
-}
-
-fn folders(function: &Function) -> Vec<String> {
-    function.grants.dirs.iter().map(|dir| dir.guest_path.clone()).collect()
-}
-
-fn servers(function: &Function) -> Vec<String> {
-    function.grants.hosts.iter().map(ToString::to_string).collect()
 }
 
 /// Where the guest comes from, without what may be secret.

@@ -1,8 +1,9 @@
 //! The engines with their linkers, one for each version of WASI, made when the first guest needs it.
 
+use crate::capabilities;
 use crate::engine::{Engine, Size, Wasi, room};
 use crate::observe::startup;
-use crate::sandbox::{self, Sandbox};
+use crate::sandbox::Sandbox;
 use std::time::Instant;
 use tokio::sync::OnceCell;
 use wasmtime::component::Linker;
@@ -42,7 +43,7 @@ impl Engines {
         let make = move || {
             let begun = Instant::now();
             let engine = Engine::new(size, wasi)?;
-            let linker = sandbox::linker(&engine.wasm, wasi)?;
+            let linker = capabilities::linker(&engine.wasm, wasi)?;
             startup::phase(format_args!("engine and linker of {wasi}"), begun);
             wasmtime::error::Ok(Linked { engine, linker })
         };

@@ -20,10 +20,11 @@
 //! | [`guest`] | a component: read, compiled or mapped, checked |
 //! | [`explain`] | why a call into a guest failed, in words |
 //! | [`engines`] | an engine and a linker for each version of WASI |
+//! | [`capabilities`] | what a guest may use beside its own memory, a file for each |
 //! | [`sandbox`] | limits and grants of one store |
 //! | [`outgoing`] | requests that guests send, and the connections for them |
 //! | [`engine`] | wasmtime's settings and pooling numbers, the epoch |
-//! | [`bindings`] | generated from `wit/` |
+//! | [`tls`] | which servers are trusted |
 //! | [`private`] | folders that nobody else can put anything into |
 //! | [`config`] | `host.json`, `function.json`, app settings |
 //! | [`observe`] | the log, the machine, how the start went |
@@ -31,7 +32,7 @@
 //! Dependencies point downwards in this list; ARCHITECTURE.md says which invariants hold.
 
 pub mod app;
-pub mod bindings;
+pub mod capabilities;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -52,3 +53,4 @@ pub mod protocol;
 pub mod sandbox;
 pub mod source;
 pub mod swap;
+pub mod tls;

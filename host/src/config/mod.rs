@@ -190,6 +190,23 @@ pub struct Grants {
     pub hosts: Vec<Grant>,
 }
 
+impl Grants {
+    /// Names of the variables, never their values.
+    pub fn variables(&self) -> Vec<String> {
+        self.env.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Where the guest finds the folders.
+    pub fn folders(&self) -> Vec<String> {
+        self.dirs.iter().map(|dir| dir.guest_path.clone()).collect()
+    }
+
+    /// The servers as they are written.
+    pub fn servers(&self) -> Vec<String> {
+        self.hosts.iter().map(ToString::to_string).collect()
+    }
+}
+
 /// What the command line and the machine contribute.
 #[derive(Debug, Clone)]
 pub struct Circumstances {

@@ -185,7 +185,7 @@ pub fn annotate(
     set(INSTANCE, &mut text);
     if which == Headers::Full {
         let (thread, name) = current_thread();
-        let host = machine.azure_instance.as_ref().unwrap_or(&machine.host_name);
+        let host = machine.platform_instance.as_ref().unwrap_or(&machine.host_name);
         text.add("\"").add(host).add("\"; pid=").number(machine.process_id);
         text.add("; thread=").number(thread).add("; name=\"").add(&name);
         text.add("\"; kernel=\"").add(&machine.kernel).add("\"; pagemap-scan=").add(machine.scan.word());

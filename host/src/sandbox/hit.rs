@@ -34,10 +34,6 @@ pub enum Hit {
     ResponseHead(u64),
     /// Of the answer's body.
     ResponseBody(u64),
-    /// Requests that it sends.
-    Outgoing(u32),
-    /// Of these, under way at the same time.
-    OutgoingConcurrent(u32),
 }
 
 impl Hit {
@@ -79,8 +75,6 @@ impl Hit {
             Self::ResponseHeaders(_) => "raise it, or let the guest set fewer headers",
             Self::ResponseHead(_) => "raise it, or let the guest set shorter headers",
             Self::ResponseBody(_) => "raise it, or let the guest answer less",
-            Self::Outgoing(_) => "raise it, or let the guest send fewer requests",
-            Self::OutgoingConcurrent(_) => "raise it, or let the guest read an answer to its end before it sends more",
         }
     }
 
@@ -106,8 +100,6 @@ impl fmt::Display for Hit {
             Self::ResponseHeaders(limit) => ("responseHeaders", limit.to_string()),
             Self::ResponseHead(limit) => ("responseHead", spell_size(limit)),
             Self::ResponseBody(limit) => ("responseBody", spell_size(limit)),
-            Self::Outgoing(limit) => ("outgoing", limit.to_string()),
-            Self::OutgoingConcurrent(limit) => ("outgoingConcurrent", limit.to_string()),
         };
         write!(f, "limits.{key} of {value} reached")
     }
@@ -135,8 +127,6 @@ mod tests {
             (Hit::ResponseHeaders(3), "limits.responseHeaders of 3 reached: raise it"),
             (Hit::ResponseHead(2048), "limits.responseHead of 2KiB reached: raise it"),
             (Hit::ResponseBody(1), "limits.responseBody of 1B reached: raise it"),
-            (Hit::Outgoing(3), "limits.outgoing of 3 reached: raise it"),
-            (Hit::OutgoingConcurrent(2), "limits.outgoingConcurrent of 2 reached: raise it"),
         ] {
             let said = hit.explained();
             assert!(said.starts_with(words), "{said}");

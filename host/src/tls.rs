@@ -1,4 +1,4 @@
-//! Encryption towards the servers that guests call or come from: rustls with the certificates that the system trusts.
+//! Encryption towards other servers, those that guests call and those that they come from: rustls with the certificates that the system trusts.
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -8,7 +8,6 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use wasmtime_wasi_http::Error;
 
 /// Whom the host trusts. Read when the first guest needs it: it takes some ten milliseconds of files.
 #[derive(Debug, Default)]
@@ -19,10 +18,10 @@ impl Trust {
     ///
     /// # Errors
     /// When the certificate is not trusted or for another server, or the other side speaks something else.
-    pub async fn connect(&self, stream: TcpStream, server: ServerName<'static>) -> Result<TlsStream<TcpStream>, Error> {
+    pub async fn connect(&self, stream: TcpStream, server: ServerName<'static>) -> io::Result<TlsStream<TcpStream>> {
         let read = async || tokio::task::spawn_blocking(|| config().map(Arc::new)).await.map_err(io::Error::other)?;
-        let config = self.0.get_or_try_init(read).await.map_err(|error| explain(&error))?;
-        TlsConnector::from(Arc::clone(config)).connect(server, stream).await.map_err(|error| explain(&error))
+        let config = self.0.get_or_try_init(read).await?;
+        TlsConnector::from(Arc::clone(config)).connect(server, stream).await
     }
 }
 
@@ -45,16 +44,4 @@ pub fn config() -> io::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     Ok(versions.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// What went wrong, as `wasi:http` names it.
-fn explain(error: &io::Error) -> Error {
-    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
-        Some(rustls::Error::AlertReceived(alert)) => {
-            Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
-        }
-        Some(_) => Error::TlsProtocolError,
-        None => Error::ConnectionTerminated,
-    }
 }

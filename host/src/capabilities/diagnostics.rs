@@ -1,8 +1,39 @@
 //! `flexwasm:host/diagnostics`: what a guest may know of where it runs.
 
-use super::Sandbox;
-use crate::bindings::flexwasm::host::diagnostics::{Description, Host, Instance, Invocation, Machine, Process, Thread};
+use super::Capability;
+use crate::config::Function;
+use crate::engine::Wasi;
 use crate::observe::machine::current_thread;
+use crate::sandbox::Sandbox;
+use bindings::flexwasm::host::diagnostics::{
+    Description, Host, Instance, Invocation, Machine, Process, Thread, add_to_linker,
+};
+use wasmtime::component::{HasSelf, Linker};
+
+/// Generated from `wit/`, where its documentation stands: the host's side of our one interface of our own.
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        inline: "
+            package flexwasm:generated;
+            world imports { import flexwasm:host/diagnostics@0.1.0; }
+        ",
+        world: "flexwasm:generated/imports",
+    });
+}
+
+pub struct Diagnostics;
+
+impl Capability for Diagnostics {
+    fn link(&self, linker: &mut Linker<Sandbox>, _: Wasi) -> wasmtime::Result<()> {
+        add_to_linker::<_, HasSelf<Sandbox>>(linker, |sandbox| sandbox)
+    }
+
+    fn describe(&self, _: &Function, interface: &str) -> Option<String> {
+        let words = "which process, thread, instance and machine it runs on";
+        (interface == "flexwasm:host/diagnostics").then(|| words.to_owned())
+    }
+}
 
 impl Host for Sandbox {
     fn describe(&mut self) -> Description {
@@ -28,14 +59,14 @@ impl Host for Sandbox {
     }
 
     fn get_invocation(&mut self) -> Invocation {
-        let id = Some(self.sender.invocation.to_string());
+        let id = Some(self.invocation().to_string());
         Invocation { id, timeout_ms: u64::try_from(self.policy().limits.timeout.as_millis()).unwrap_or(u64::MAX) }
     }
 
     fn get_machine(&mut self) -> Machine {
         let machine = &self.policy().machine;
         Machine {
-            azure_instance: machine.azure_instance.clone(),
+            azure_instance: machine.platform_instance.clone(),
             host_name: machine.host_name.clone(),
             cpu_count: machine.cpu_count,
             cpu_model: machine.cpu_model.clone(),

@@ -7,17 +7,22 @@
 //! `limits.logRate` holds for all invocations of a function together: a flood of short ones, each within its `limits.log`,
 //! would otherwise push everybody else's records out of the log. Lines beyond it are dropped as a whole.
 
-use super::Policy;
+use super::{Capability, Equipment};
+use crate::config::Function;
 use crate::config::units::spell_size;
+use crate::engine::Wasi;
 use crate::observe::rate::Dropped;
+use crate::sandbox::{Policy, Sandbox, Scoped};
 use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime::component::Linker;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView as _};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{p2, p3};
 
 /// A line without an end is cut here, in bytes.
 const LINE_LIMIT: usize = 8 << 10;
@@ -26,53 +31,80 @@ const WRITE_LIMIT: usize = 64 << 10;
 /// What a record takes in the log beside its text, in bytes: time, level, names, id.
 const RECORD: usize = 128;
 
-impl Policy {
-    /// Whether the log takes a record whose escaped text has `length` bytes from this function now.
-    fn may_log(self: &Arc<Self>, length: usize) -> bool {
-        self.log_rate.admits(length + RECORD, || {
-            let policy = Arc::clone(self);
-            move |Dropped { bytes, .. }| {
-                let rate = spell_size(policy.log_rate.limit());
-                tracing::warn!(target: "guest", function = %policy.function,
-                    "output beyond limits.logRate ({rate} per second) was dropped: {bytes} bytes");
-            }
-        })
-    }
+/// Links what WASI 0.2 and 0.3 have under the same names.
+macro_rules! link {
+    ($version:ident, $linker:ident) => {
+        link!($version, $linker: stdin stdout stderr terminal_input terminal_output terminal_stdin terminal_stdout terminal_stderr)
+    };
+    ($version:ident, $linker:ident: $($interface:ident)+) => {
+        $($version::bindings::cli::$interface::add_to_linker::<_, WasiCli>($linker, Sandbox::cli)?;)+
+    };
 }
 
-/// Standard output and standard error of one instance.
-pub struct Output(Arc<Mutex<Log>>);
+pub struct Output;
 
-impl Output {
-    /// The output of an instance that begins with `invocation`.
-    pub fn new(policy: &Arc<Policy>, invocation: Arc<str>) -> Self {
-        Self(Arc::new(Mutex::new(Log {
+impl Capability for Output {
+    fn equip(&self, policy: &Arc<Policy>, invocation: &Arc<str>, system: &mut Equipment) {
+        let log = Arc::new(Mutex::new(Log {
             policy: Arc::clone(policy),
-            invocation,
+            invocation: Arc::clone(invocation),
             left: policy.limits.log,
             cut: false,
             lines: [("stdout", Vec::new()), ("stderr", Vec::new())],
-        })))
+        }));
+        let [stdout, stderr] = [0, 1].map(|index| Stream { log: Arc::clone(&log), index });
+        system.wasi.stdout(stdout).stderr(stderr);
+        system.scoped.push(log);
     }
 
-    /// The two streams. The instance may keep them for as long as it lives.
-    pub fn streams(&self) -> [Stream; 2] {
-        [0, 1].map(|index| Stream { log: Arc::clone(&self.0), index })
+    fn link(&self, linker: &mut Linker<Sandbox>, wasi: Wasi) -> wasmtime::Result<()> {
+        link!(p2, linker);
+        if wasi == Wasi::P3 {
+            link!(p3, linker);
+        }
+        Ok(())
     }
 
+    fn describe(&self, function: &Function, interface: &str) -> Option<String> {
+        match interface.strip_prefix("wasi:cli/")? {
+            "stdout" | "stderr" => {
+                Some(format!("lines in the host's log, {} for each request", spell_size(function.limits.log)))
+            }
+            "stdin" => Some("nothing: it is empty".to_owned()),
+            "types" => Some("the kinds of errors of its standard streams".to_owned()),
+            name if name.starts_with("terminal-") => Some("nothing: there is no terminal".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// Both streams of an instance, which may keep them for as long as it lives.
+impl Scoped for Mutex<Log> {
     /// From here on the output is that of `invocation`, which has the whole of `limits.log` for itself.
-    pub fn begin(&self, invocation: Arc<str>) {
-        let mut log = lock(&self.0);
+    fn begin(&self, invocation: &Arc<str>) {
+        let mut log = lock(self);
         log.end_lines();
-        log.invocation = invocation;
+        log.invocation = Arc::clone(invocation);
         log.left = log.policy.limits.log;
         log.cut = false;
     }
 
     /// Logs what has no end of line yet.
-    pub fn end(&self) {
-        lock(&self.0).end_lines();
+    fn end(&self) {
+        lock(self).end_lines();
     }
+}
+
+/// Whether the log takes a record whose escaped text has `length` bytes from this function now.
+fn may_log(policy: &Arc<Policy>, length: usize) -> bool {
+    policy.log_rate.admits(length + RECORD, || {
+        let policy = Arc::clone(policy);
+        move |Dropped { bytes, .. }| {
+            let rate = spell_size(policy.log_rate.limit());
+            tracing::warn!(target: "guest", function = %policy.function,
+                "output beyond limits.logRate ({rate} per second) was dropped: {bytes} bytes");
+        }
+    })
 }
 
 fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
@@ -82,7 +114,7 @@ fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
 
 /// A handle to one of the two streams; all handles of a stream write to the same place.
 #[derive(Clone)]
-pub struct Stream {
+struct Stream {
     log: Arc<Mutex<Log>>,
     index: usize,
 }
@@ -104,7 +136,7 @@ impl Log {
         if allowed < bytes.len() && !self.cut {
             self.cut = true;
             let limit = self.policy.limits.log;
-            if self.policy.may_log(0) {
+            if may_log(&self.policy, 0) {
                 tracing::warn!(target: "guest", function = %self.policy.function, id = %self.invocation,
                     "output beyond limits.log ({limit} bytes) is dropped");
             }
@@ -132,7 +164,7 @@ impl Log {
         let said = line.trim_ascii_end();
         // Debug formatting quotes the text and escapes every control character in it, which can make it much longer.
         let text = format!("{:?}", String::from_utf8_lossy(said));
-        if !said.is_empty() && self.policy.may_log(text.len()) {
+        if !said.is_empty() && may_log(&self.policy, text.len()) {
             tracing::info!(target: "guest", function = %self.policy.function, id = %self.invocation, stream, text = %text);
         }
         line.clear();
