@@ -2,6 +2,7 @@
 
 use crate::capabilities;
 use crate::config::function_json::{AuthLevel, Trigger};
+use crate::config::settings::{Granted, HostSettings, Instances, Limits, Reuse};
 use crate::config::source::GuestSettings;
 use crate::config::units::{spell_duration, spell_size};
 use crate::config::{Config, Function};
@@ -20,49 +21,33 @@ const LARGE_STACK: u64 = 256 << 10;
 
 /// The effective settings, as `flexwasm check` prints them.
 pub fn settings(config: &Config) -> String {
-    let mut rows = vec![
-        ("pool.size", config.pool_size.to_string()),
-        ("queue.length", config.queue_length.to_string()),
-        ("queue.timeout", spell_duration(config.queue_timeout)),
-        ("limits.totalMemory", spell_size(config.total_memory)),
-        ("limits.coreInstances", config.core_instances.to_string()),
-        ("limits.requestHead", spell_size(config.request_head)),
-        (
-            "limits.spool",
-            config.spool.map_or("half of the temporary folder's free space, at most 512MiB".to_owned(), spell_size),
-        ),
-        ("limits.connections", config.connections.to_string()),
-        ("drain.timeout", spell_duration(config.drain_timeout)),
-        ("headers", format!("{:?}", config.headers).to_lowercase()),
-        ("log.level", config.log_level.to_string().to_lowercase()),
-        ("log.requests", format!("{:?}", config.log_requests).to_lowercase()),
-        ("log.slow", config.log_slow.map_or("off".to_owned(), spell_duration)),
-        ("log.timestamps", config.log_timestamps.to_string()),
-    ];
+    let mut rows = Vec::new();
+    let mut say = |key: &str, value: String| rows.push((key.to_owned(), value));
+    for (key, value) in HostSettings::list(config) {
+        say(key, value);
+    }
     for function in &config.functions {
-        rows.push(("", String::new()));
-        rows.push(("function", function.name.to_string()));
+        say("", String::new());
+        say("function", function.name.to_string());
         match &function.trigger {
             Trigger::Http { route, methods, auth } => {
                 let methods = methods.as_ref().map_or("any".to_owned(), |methods| format!("{methods:?}"));
                 let path = [config.route_prefix.as_str(), &route.to_string()].join("/");
-                rows.push(("  route", format!("/{}", path.trim_matches('/'))));
-                rows.push(("  methods", methods));
+                say("  route", format!("/{}", path.trim_matches('/')));
+                say("  methods", methods);
                 let key = match auth {
                     AuthLevel::Anonymous => "not needed",
                     AuthLevel::Function => "needed",
                     AuthLevel::Admin => "the master key is needed",
                 };
-                rows.push(("  function key", key.to_owned()));
+                say("  function key", key.to_owned());
             }
-            Trigger::Envelope => rows.push(("  trigger", "JSON envelope: answered with 501".to_owned())),
+            Trigger::Envelope => say("  trigger", "JSON envelope: answered with 501".to_owned()),
         }
-        rows.push(("  guest", function.script_file.display().to_string()));
-        rows.extend(source(function));
-        rows.extend(limits(function));
-        rows.push(("  grants.env", format!("{:?}", function.grants.variables())));
-        rows.push(("  grants.dirs", format!("{:?}", function.grants.folders())));
-        rows.push(("  grants.hosts", format!("{:?}", function.grants.servers())));
+        say("  guest", function.script_file.display().to_string());
+        for (key, value) in source(function).into_iter().chain(limits(function)).chain(grants(function)) {
+            say(&format!("  {key}"), value);
+        }
     }
     table(&rows)
 }
@@ -127,7 +112,7 @@ pub fn guest(function: &Function) -> Result<String, NoArtifact> {
     text += "\n  begins with\n";
     text += &table(&footprint(Footprint::of(&wasm)));
     text += "\n  limits\n";
-    let indented = limits(function).map(|(key, value)| (format!("  {key}"), value));
+    let indented: Vec<_> = limits(function).into_iter().map(|(key, value)| (format!("    {key}"), value)).collect();
     text += &table(&indented);
     Ok(text)
 }
@@ -151,40 +136,28 @@ fn source(function: &Function) -> [(&'static str, String); 9] {
     let credentials = source.as_ref().and_then(|remote| remote.credentials.as_ref());
     let secret = credentials.map_or_else(none, |_| "set, not shown".to_owned());
     [
-        ("  guest.source", source.as_ref().map_or_else(|| "the file itself".to_owned(), ToString::to_string)),
-        ("  guest.username", secret.clone()),
-        ("  guest.password", secret),
-        ("  guest.sha256", sha256.as_ref().map_or_else(none, hexadecimal)),
-        ("  guest.maxSize", spell_size(*max_size)),
-        ("  guest.compileTimeout", spell_duration(*compile_timeout)),
-        ("  guest.poll", spell_duration(*poll)),
-        ("  guest.smoke.path", smoke.as_ref().map_or_else(none, |smoke| smoke.path.to_string())),
-        ("  guest.smoke.status", smoke.as_ref().map_or_else(none, |smoke| smoke.status.as_u16().to_string())),
+        ("guest.source", source.as_ref().map_or_else(|| "the file itself".to_owned(), ToString::to_string)),
+        ("guest.username", secret.clone()),
+        ("guest.password", secret),
+        ("guest.sha256", sha256.as_ref().map_or_else(none, hexadecimal)),
+        ("guest.maxSize", spell_size(*max_size)),
+        ("guest.compileTimeout", spell_duration(*compile_timeout)),
+        ("guest.poll", spell_duration(*poll)),
+        ("guest.smoke.path", smoke.as_ref().map_or_else(none, |smoke| smoke.path.to_string())),
+        ("guest.smoke.status", smoke.as_ref().map_or_else(none, |smoke| smoke.status.as_u16().to_string())),
     ]
 }
 
-fn limits(function: &Function) -> [(&'static str, String); 18] {
-    let (limits, reuse) = (&function.limits, &function.reuse);
-    [
-        ("  pool.share", function.share.to_string()),
-        ("  pool.reuse", reuse.requests.to_string()),
-        ("  pool.idleTimeout", spell_duration(reuse.idle_timeout)),
-        ("  limits.timeout", spell_duration(limits.timeout)),
-        ("  limits.cpu", spell_duration(limits.cpu)),
-        ("  limits.memory", spell_size(limits.memory)),
-        ("  limits.tableElements", limits.table_elements.to_string()),
-        ("  limits.handles", limits.handles.to_string()),
-        ("  limits.hostCall", spell_size(limits.host_call)),
-        ("  limits.random", spell_size(limits.random)),
-        ("  limits.requestBody", spell_size(limits.request_body)),
-        ("  limits.responseHeaders", limits.response_headers.to_string()),
-        ("  limits.responseHead", spell_size(limits.response_head)),
-        ("  limits.responseBody", limits.response_body.map_or("none".to_owned(), spell_size)),
-        ("  limits.log", spell_size(limits.log)),
-        ("  limits.logRate", spell_size(limits.log_rate)),
-        ("  limits.outgoing", limits.outgoing.to_string()),
-        ("  limits.outgoingConcurrent", limits.outgoing_concurrent.to_string()),
-    ]
+fn limits(function: &Function) -> Vec<(&'static str, String)> {
+    let Function { share, reuse: Reuse { requests: reuse, idle_timeout }, .. } = *function;
+    let instances = Instances::list(&Instances { share, reuse, idle_timeout });
+    instances.into_iter().chain(Limits::list(&function.limits)).collect()
+}
+
+fn grants(function: &Function) -> Vec<(&'static str, String)> {
+    let grants = &function.grants;
+    let (env, dirs, hosts) = (grants.variables(), grants.folders(), grants.hosts.clone());
+    Granted::list(&Granted { env, dirs, hosts })
 }
 
 /// Two columns, a line each.

@@ -60,22 +60,45 @@ impl Hit {
         }
     }
 
+    /// Key below `limits`, value, and what to do about it.
+    fn words(self) -> (&'static str, String, &'static str) {
+        match self {
+            Self::Timeout(limit) => ("timeout", spell_duration(limit), "raise it, or let the function answer sooner"),
+            Self::Cpu(limit) => {
+                ("cpu", spell_duration(limit), "raise it, or let the guest compute less for one request")
+            }
+            Self::Memory(limit) => ("memory", spell_size(limit), "raise it, or let the guest keep less in memory"),
+            Self::TotalMemory(limit) => (
+                "totalMemory",
+                format!("{}, shared by all guests,", spell_size(limit)),
+                "raise it, lower pool.size, or let the guests keep less in memory",
+            ),
+            Self::TableElements(limit) => {
+                ("tableElements", limit.to_string(), "raise it, or let the guest grow its tables less")
+            }
+            Self::Handles(limit) => {
+                ("handles", limit.to_string(), "raise it, or let the guest drop what it needs no more")
+            }
+            Self::HostCall(limit) => {
+                ("hostCall", spell_size(limit), "raise it, or let the guest hand over less in one call")
+            }
+            Self::Random(limit) => {
+                ("random", spell_size(limit), "raise it, or let the guest ask for fewer random bytes at a time")
+            }
+            Self::RequestBody(limit) => ("requestBody", spell_size(limit), "raise it, or let clients send less"),
+            Self::ResponseHeaders(limit) => {
+                ("responseHeaders", limit.to_string(), "raise it, or let the guest set fewer headers")
+            }
+            Self::ResponseHead(limit) => {
+                ("responseHead", spell_size(limit), "raise it, or let the guest set shorter headers")
+            }
+            Self::ResponseBody(limit) => ("responseBody", spell_size(limit), "raise it, or let the guest answer less"),
+        }
+    }
+
     /// What to do about it, as it follows the name of the limit.
     pub fn remedy(self) -> &'static str {
-        match self {
-            Self::Timeout(_) => "raise it, or let the function answer sooner",
-            Self::Cpu(_) => "raise it, or let the guest compute less for one request",
-            Self::Memory(_) => "raise it, or let the guest keep less in memory",
-            Self::TotalMemory(_) => "raise it, lower pool.size, or let the guests keep less in memory",
-            Self::TableElements(_) => "raise it, or let the guest grow its tables less",
-            Self::Handles(_) => "raise it, or let the guest drop what it needs no more",
-            Self::HostCall(_) => "raise it, or let the guest hand over less in one call",
-            Self::Random(_) => "raise it, or let the guest ask for fewer random bytes at a time",
-            Self::RequestBody(_) => "raise it, or let clients send less",
-            Self::ResponseHeaders(_) => "raise it, or let the guest set fewer headers",
-            Self::ResponseHead(_) => "raise it, or let the guest set shorter headers",
-            Self::ResponseBody(_) => "raise it, or let the guest answer less",
-        }
+        self.words().2
     }
 
     /// The limit and what to do about it.
@@ -87,20 +110,7 @@ impl Hit {
 /// Key and value.
 impl fmt::Display for Hit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (key, value) = match *self {
-            Self::Timeout(limit) => ("timeout", spell_duration(limit)),
-            Self::Cpu(limit) => ("cpu", spell_duration(limit)),
-            Self::Memory(limit) => ("memory", spell_size(limit)),
-            Self::TotalMemory(limit) => ("totalMemory", format!("{}, shared by all guests,", spell_size(limit))),
-            Self::TableElements(limit) => ("tableElements", limit.to_string()),
-            Self::Handles(limit) => ("handles", limit.to_string()),
-            Self::HostCall(limit) => ("hostCall", spell_size(limit)),
-            Self::Random(limit) => ("random", spell_size(limit)),
-            Self::RequestBody(limit) => ("requestBody", spell_size(limit)),
-            Self::ResponseHeaders(limit) => ("responseHeaders", limit.to_string()),
-            Self::ResponseHead(limit) => ("responseHead", spell_size(limit)),
-            Self::ResponseBody(limit) => ("responseBody", spell_size(limit)),
-        };
+        let (key, value, _) = self.words();
         write!(f, "limits.{key} of {value} reached")
     }
 }

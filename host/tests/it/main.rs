@@ -26,6 +26,7 @@ mod package;
 mod proxying;
 mod reuse;
 mod sandbox;
+mod settings;
 mod share;
 mod shutdown;
 mod sources;
