@@ -7,7 +7,6 @@ use crate::config::{Config, Function};
 use crate::engine::Size;
 use crate::guest::artifact::{Artifact, NoArtifact};
 use crate::guest::footprint::Footprint;
-use crate::guest::hexadecimal;
 use crate::guest::interfaces::Interfaces;
 use crate::observe::machine::Scan;
 use std::fmt::Write as _;
@@ -116,7 +115,7 @@ pub fn guest(function: &Function) -> Result<String, NoArtifact> {
     imports.sort();
     let mut text = format!("function {}: a guest of {wasi}\n", function.name);
     let file = format!("{origin} ({:.1} MB)", wasm.len() as f64 / 1e6);
-    text += &table(&[("  guest", file), ("  sha256", hexadecimal(&digest))]);
+    text += &table(&[("  guest", file), ("  sha256", digest.to_string())]);
     text += "\n  asks for, and gets\n";
     let gets: Vec<(String, String)> =
         imports.into_iter().map(|import| (format!("    {import}"), gets(function, &import))).collect();
@@ -191,7 +190,7 @@ fn source(function: &Function) -> [(&'static str, String); 9] {
         ("  guest.source", source.as_ref().map_or_else(|| "the file itself".to_owned(), ToString::to_string)),
         ("  guest.username", secret.clone()),
         ("  guest.password", secret),
-        ("  guest.sha256", sha256.as_ref().map_or_else(none, hexadecimal)),
+        ("  guest.sha256", sha256.as_ref().map_or_else(none, ToString::to_string)),
         ("  guest.maxSize", spell_size(*max_size)),
         ("  guest.compileTimeout", spell_duration(*compile_timeout)),
         ("  guest.poll", spell_duration(*poll)),

@@ -4,6 +4,7 @@
 //! with file, key, value and remedy. Nothing here knows WebAssembly or opens a socket.
 
 pub mod constraint;
+pub mod digest;
 pub mod dirs;
 pub mod function_json;
 pub mod host_json;

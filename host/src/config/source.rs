@@ -4,6 +4,7 @@
 //! anything here shows one.
 
 use super::AppSettings;
+use super::digest::{Digest, NoDigest};
 use super::section::Section;
 use super::settings::size_within;
 use super::units;
@@ -36,7 +37,7 @@ pub struct GuestSettings {
     /// The source; none is the `scriptFile` itself.
     pub source: Option<Remote>,
     /// Only a guest with this digest is ever published, whatever its source.
-    pub sha256: Option<[u8; 32]>,
+    pub sha256: Option<Digest>,
     /// The most bytes of a guest's file.
     pub max_size: u64,
     /// How long its compilation may take.
@@ -192,7 +193,9 @@ impl GuestSettings {
         let max_size = section.take("guest.maxSize", |value| size_within(value, 1 << 10, MAX_GUEST));
         Self {
             source: place.map(|place| Remote { place, credentials }),
-            sha256: section.take("guest.sha256", |value| digest(value.as_str().unwrap_or_default())),
+            sha256: section.take("guest.sha256", |value| {
+                value.as_str().unwrap_or_default().parse().map_err(|wrong: NoDigest| wrong.to_string())
+            }),
             max_size: max_size.unwrap_or(default.max_size),
             compile_timeout: section
                 .take("guest.compileTimeout", |value| duration_within(value, 1))
@@ -311,9 +314,9 @@ fn artifact(mut root: Url) -> Result<Artifact, String> {
             return Err("names both a tag and a digest: leave out the tag".to_owned());
         }
         (Some((name, digest)), _) => {
-            let hexadecimal = digest.strip_prefix("sha256:").filter(|digits| self::digest(digits).is_ok());
-            let hexadecimal = hexadecimal.ok_or("must have a digest like sha256: and 64 hexadecimal digits")?;
-            (name, format!("sha256:{}", hexadecimal.to_ascii_lowercase()))
+            let digest: Option<Digest> = digest.strip_prefix("sha256:").and_then(|digits| digits.parse().ok());
+            let digest = digest.ok_or("must have a digest like sha256: and 64 hexadecimal digits")?;
+            (name, format!("sha256:{digest}"))
         }
         (None, Some((name, tag))) => {
             let first = tag.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
@@ -362,14 +365,6 @@ fn smoke_path(text: &str) -> Result<PathAndQuery, String> {
     let path = Some(text).filter(|text| text.starts_with('/') && !text.contains('#'));
     let path = path.and_then(|text| text.parse().ok());
     path.ok_or_else(|| "must be a path that begins with /, such as \"/api/health?deep=1\"".to_owned())
-}
-
-fn digest(text: &str) -> Result<[u8; 32], String> {
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err("must be 64 hexadecimal digits, as `sha256sum` prints them".to_owned());
-    }
-    let byte = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("they are two digits");
-    Ok(std::array::from_fn(byte))
 }
 
 /// Reads a duration of at least a second, and at most as many `hours`.
@@ -432,7 +427,7 @@ mod tests {
         let credentials = Credentials { username: "u".to_owned(), password: SECRET.to_owned() };
         let expected = GuestSettings {
             source: Some(Remote { place: Place::Http(url), credentials: Some(credentials) }),
-            sha256: Some([0xab; 32]),
+            sha256: Some([0xab; 32].into()),
             max_size: 1 << 10,
             compile_timeout: Duration::from_secs(60 * 60),
             poll: Duration::from_secs(24 * 60 * 60),

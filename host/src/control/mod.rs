@@ -11,8 +11,7 @@ pub mod client;
 pub mod server;
 
 use crate::config::AppSettings;
-use crate::guest::compiled::digest;
-use crate::guest::hexadecimal;
+use crate::config::digest::Digest;
 use crate::private;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +23,7 @@ use std::path::{Path, PathBuf};
 /// There is no such folder.
 pub fn sockets(root: &Path, settings: &AppSettings) -> io::Result<Vec<PathBuf>> {
     let root = root.canonicalize()?;
-    let name = format!("{}.sock", &hexadecimal(&digest(root.as_os_str().as_encoded_bytes()))[..16]);
+    let name = format!("{}.sock", Digest::of(root.as_os_str().as_encoded_bytes()).digits::<16>());
     let session = settings.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let folders = session.map(|folder| folder.join("flexwasm")).into_iter().chain([private::below_tmp()]);
     Ok(folders.map(|folder| folder.join(&name)).collect())

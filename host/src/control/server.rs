@@ -148,7 +148,7 @@ async fn act(swaps: &[Arc<Swap>], head: &Parts, body: &mut Incoming) -> Result<O
 }
 
 fn described(outcome: Outcome) -> Value {
-    let version = |version: Version| json!({ "generation": version.generation, "digest": &*version.digest });
+    let version = |version: Version| json!({ "generation": version.generation, "digest": version.digest.to_string() });
     match outcome {
         Outcome::Swapped { old, new, took, notes } => json!({
             "old": old.map(version),

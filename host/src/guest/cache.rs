@@ -6,7 +6,8 @@
 //! by renaming, so a reader never sees half of one; one that was cut off by a crash fails its checksum. Beyond
 //! [`MOST`] bytes the files that have not been used for the longest time are removed.
 
-use super::compiled::{Digest, Unusable};
+use super::compiled::Unusable;
+use crate::config::digest::Digest;
 use crate::private;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, fstat, openat, renameat, unlinkat};
 use rustix::process::geteuid;
@@ -48,7 +49,7 @@ impl Cache {
 
     /// The name of a guest's code.
     pub fn code(guest: &Digest, compatibility: u64) -> String {
-        format!("{}-{compatibility:016x}.cwasm", super::hexadecimal(guest))
+        format!("{guest}-{compatibility:016x}.cwasm")
     }
 
     /// Where a file lies, for people.

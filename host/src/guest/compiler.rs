@@ -11,8 +11,9 @@ pub mod process;
 
 use super::artifact::Artifact;
 use super::cache::Cache;
-use super::compiled::{self, Digest, Unusable};
+use super::compiled::{self, Unusable};
 use super::{Keep, LoadError};
+use crate::config::digest::Digest;
 use crate::config::units::spell_duration;
 use crate::engine::{Engine, Wasi};
 use futures_util::FutureExt as _;

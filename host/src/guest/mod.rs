@@ -9,16 +9,16 @@ pub mod footprint;
 pub mod interfaces;
 pub mod published;
 
+use crate::config::digest::Digest;
 use crate::engine::code::Processors;
 use crate::engine::{Engine, FIRST_YIELD, Image, Wasi};
 use crate::engines::{Engines, Linked};
 use crate::observe::startup;
 use crate::sandbox::{Policy, Sandbox};
 use artifact::{Artifact, NoArtifact};
-use compiled::{Digest, Unusable};
+use compiled::Unusable;
 use compiler::{Compiler, NoCode, Terms};
 use experience::Experience;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,8 +36,8 @@ pub struct Guest {
     pub policy: Arc<Policy>,
     /// Linked and type-checked.
     pub pre: Pre,
-    /// SHA-256 of the component, in hexadecimal.
-    pub digest: Arc<str>,
+    /// Of the component.
+    pub digest: Digest,
     /// What it asks for, such as `wasi:cli/environment@0.2.12`.
     pub imports: Arc<[String]>,
     /// Counts the guests of the function, from 1.
@@ -102,7 +102,7 @@ pub enum LoadError {
     Fetch(String),
     /// Not what `guest.sha256` names.
     #[error("has the SHA-256 {0}, but guest.sha256 allows only {1}: deliver that very guest, or change the setting")]
-    Digest(String, String),
+    Digest(Digest, Digest),
     /// There is no engine for it.
     #[error("{0}")]
     Engine(String),
@@ -202,7 +202,7 @@ impl Loader {
             }
         }
         startup::phase(format_args!("needs of {}", policy.function), begun);
-        let (digest, engine) = (hexadecimal(&artifact.digest).into(), engine.clone());
+        let (digest, engine) = (artifact.digest, engine.clone());
         let imports = artifact.interfaces.imports.clone().into();
         let (image, outdated) = (engine.image(initial_memory), AtomicBool::new(false));
         let experience = Experience::default();
@@ -216,7 +216,7 @@ impl Guest {
         Self {
             policy: Arc::clone(&self.policy),
             pre: self.pre.clone(),
-            digest: Arc::clone(&self.digest),
+            digest: self.digest,
             imports: Arc::clone(&self.imports),
             generation,
             initial_memory: self.initial_memory,
@@ -262,16 +262,8 @@ impl Guest {
     /// # Errors
     /// Why it would not be used.
     pub fn compiled_beside(&self, path: &Path) -> Result<Option<Processors>, Unusable> {
-        compiled::verify_beside(path, &compiled::digest(&std::fs::read(path)?), &self.engine.wasm, self.engine.wasi)
+        compiled::verify_beside(path, &Digest::of(&std::fs::read(path)?), &self.engine.wasm, self.engine.wasi)
     }
-}
-
-/// A digest as text.
-pub fn hexadecimal(digest: &Digest) -> String {
-    digest.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes every byte");
-        text
-    })
 }
 
 /// An error with its causes, in one line.

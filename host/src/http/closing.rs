@@ -182,7 +182,7 @@ impl Closing {
             let Identity { instance, slot, served, generation, digest, .. } = identity;
             line.add(" instance=").number(*instance).add(" slot=").number(*slot);
             line.add(" served=").number(*served).add(" generation=").number(*generation);
-            line.add(" digest=").add(&digest[..12]);
+            line.add(" digest=").add(digest.short().as_ref());
             line.add(" instantiate_ms=").millis(timings.instantiate).add(" head_ms=").millis(timings.head);
         }
         if let Some(why) = self.not_parked.as_ref().and_then(|why| why.get()) {

@@ -171,7 +171,6 @@ pub fn annotate(
         return;
     }
     let Identity { instance, slot, pool_size, served, generation, digest } = identity;
-    let digest = &digest[..12];
     let mut text = Text::new();
     let mut set = |name: HeaderName, text: &mut Text| {
         // A host name that is no header value stays out.
@@ -181,7 +180,7 @@ pub fn annotate(
         text.clear();
     };
     text.number(*instance).add("; slot=").number(*slot).add("; pool=").number(*pool_size);
-    text.add("; served=").number(*served).add("; generation=").number(*generation).add("; digest=").add(digest);
+    text.add("; served=").number(*served).add("; generation=").number(*generation).add("; digest=").add(digest.short().as_ref());
     set(INSTANCE, &mut text);
     if which == Headers::Full {
         let (thread, name) = current_thread();

@@ -247,7 +247,7 @@ impl Lease {
             pool_size: self.shared.size.slots,
             served: 1,
             generation: guest.generation,
-            digest: Arc::clone(&guest.digest),
+            digest: guest.digest,
         };
         let reservation = self.reservation.take().expect("a lease without an instance has memory for one");
         Prepared::New(guest.store(Sandbox::new(Arc::clone(&guest.policy), identity, invocation, reservation)))

@@ -14,6 +14,7 @@ mod stdio;
 
 use crate::bindings::flexwasm::host::diagnostics as bindings;
 use crate::config::Grants;
+use crate::config::digest::Digest;
 use crate::config::dirs::Folder;
 use crate::config::settings::{Limits, Reuse, Share};
 use crate::engine::Wasi;
@@ -119,8 +120,8 @@ pub struct Identity {
     pub served: u64,
     /// Counts the guests of the function.
     pub generation: u64,
-    /// SHA-256 of the component, in hexadecimal.
-    pub digest: Arc<str>,
+    /// Of the component.
+    pub digest: Digest,
 }
 
 /// See the module's documentation.

@@ -3,8 +3,7 @@
 use super::*;
 use crate::config::section::{Problems, Section};
 use crate::config::source::GuestSettings;
-use crate::guest::compiled::digest;
-use crate::guest::hexadecimal;
+use crate::config::digest::Digest;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::json;
@@ -317,7 +316,7 @@ mod oci {
     const WASM: &str = "wasm";
 
     fn sha256(text: &str) -> String {
-        format!("sha256:{}", hexadecimal(&digest(text.as_bytes())))
+        format!("sha256:{}", Digest::of(text.as_bytes()))
     }
 
     fn manifest(layer: &str, size: u64) -> String {
