@@ -7,11 +7,13 @@ use crate::control::server::Control;
 use crate::engine::Wasi;
 use crate::engine::code::Processors;
 use crate::guest;
-use crate::http::Stop;
 use crate::http::listener::{self, Claim};
-use crate::http::service::Service;
+use crate::http::service::{Service, Setup};
+use crate::http::{Stop, home};
 use crate::loading::Loading;
+use crate::observe::line::Lines;
 use crate::observe::machine::Machine;
+use crate::observe::record::Sink;
 use crate::observe::startup;
 use crate::pool::{self, Pool};
 use std::io::Write as _;
@@ -87,8 +89,16 @@ impl App {
         let listener = claim.listen().map_err(|error| error.to_string())?;
         let local = listener.local_addr().map_err(|error| error.to_string())?;
         let (stop, guests) = (Stop::default(), loading.guests());
-        let service =
-            Service::new(config, guests, pool.clone(), Arc::clone(&machine), local, tasks.clone(), stop.clone());
+        let service = Service::new(Setup {
+            guests,
+            pool: pool.clone(),
+            machine: Arc::clone(&machine),
+            sinks: Arc::new([Arc::new(Lines::new(&config)) as Arc<dyn Sink>]),
+            local,
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+            config,
+        });
         startup::phase("listen", begun);
         Ok(Self { listener, service: Arc::new(service), pool, tasks, machine, local, stop, loading, control })
     }
@@ -144,7 +154,7 @@ impl App {
         let mut signalled = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
 
         self.announce();
-        for objection in &self.service.config.objections {
+        for objection in &self.service.setup.config.objections {
             tracing::warn!("{objection}");
         }
         let stop = self.stop;
@@ -178,7 +188,7 @@ impl App {
                 return Err(broken.join("\nflexwasm: "));
             }
         }
-        let config = &self.service.config;
+        let config = &self.service.setup.config;
         tracing::info!(running = self.pool.occupancy().busy, timeout = ?config.drain_timeout, "draining");
         stop.gently.cancel();
         self.pool.close();
@@ -203,7 +213,7 @@ impl App {
     }
 
     fn announce(&self) {
-        let config = &self.service.config;
+        let config = &self.service.setup.config;
         let version = env!("CARGO_PKG_VERSION");
         let pool = config.pool_size;
         if config.role == Role::CustomHandler {
@@ -211,7 +221,7 @@ impl App {
             return;
         }
         let mut text = format!("flexwasm {version} runs up to {pool} instances at the same time:\n");
-        for (name, methods, url) in self.service.urls() {
+        for (name, methods, url) in home::urls(config, self.local) {
             text += &format!("  {name}: [{methods}] {url}\n");
         }
         for note in &config.notes {

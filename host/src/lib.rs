@@ -15,7 +15,8 @@
 //! | [`describe`] | what is configured, and what a guest asks for and gets, in words |
 //! | [`source`] | guests from elsewhere: https and OCI registries |
 //! | [`http`] | sockets, connections, one request from top to bottom, every status the host chooses |
-//! | [`protocol`] | what the Functions host puts on the wire: ids, origins, routes |
+//! | [`protocol`] | what the Functions host puts on the wire, decoded and encoded; routes |
+//! | [`invocation`] | what a guest is asked, whatever shape it arrived in |
 //! | [`pool`] | slots, leases, the queue, running one invocation |
 //! | [`guest`] | a component: read, compiled or mapped, checked |
 //! | [`explain`] | why a call into a guest failed, in words |
@@ -26,7 +27,7 @@
 //! | [`bindings`] | generated from `wit/` |
 //! | [`private`] | folders that nobody else can put anything into |
 //! | [`config`] | `host.json`, `function.json`, app settings |
-//! | [`observe`] | the log, the machine, how the start went |
+//! | [`observe`] | the log, the machine, how the start went, how each invocation ended |
 //!
 //! Dependencies point downwards in this list; ARCHITECTURE.md says which invariants hold.
 
@@ -42,6 +43,7 @@ pub mod engines;
 pub mod explain;
 pub mod guest;
 pub mod http;
+pub mod invocation;
 pub mod loading;
 pub mod observe;
 pub mod outgoing;

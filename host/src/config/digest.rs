@@ -29,7 +29,8 @@ impl Digest {
 
     /// Its first `COUNT` digits, 64 at the most.
     pub fn digits<const COUNT: usize>(&self) -> Digits<COUNT> {
-        let digit = |at: usize| b"0123456789abcdef"[usize::from(self.0[at / 2] >> (4 - at % 2 * 4) & 0xf)];
+        let nibble = |at: usize| if at % 2 == 0 { self.0[at / 2] >> 4 } else { self.0[at / 2] & 0xf };
+        let digit = |at: usize| b"0123456789abcdef"[usize::from(nibble(at))];
         Digits(std::array::from_fn(digit))
     }
 }
@@ -43,7 +44,7 @@ impl From<[u8; 32]> for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.digits::<64>().fmt(f)
+        fmt::Display::fmt(&self.digits::<64>(), f)
     }
 }
 

@@ -4,7 +4,7 @@
 //! anything here shows one.
 
 use super::AppSettings;
-use super::digest::{Digest, NoDigest};
+use super::digest::Digest;
 use super::section::Section;
 use super::settings::size_within;
 use super::units;
@@ -194,7 +194,7 @@ impl GuestSettings {
         Self {
             source: place.map(|place| Remote { place, credentials }),
             sha256: section.take("guest.sha256", |value| {
-                value.as_str().unwrap_or_default().parse().map_err(|wrong: NoDigest| wrong.to_string())
+                value.as_str().unwrap_or_default().parse::<Digest>().map_err(|wrong| wrong.to_string())
             }),
             max_size: max_size.unwrap_or(default.max_size),
             compile_timeout: section

@@ -48,7 +48,7 @@ pub struct Shape {
     pub split: bool,
 }
 
-/// Starts the log; what is waiting is written when the answer is dropped.
+/// Starts the log; what is waiting is written when the returned value is dropped.
 pub fn start(shape: Shape) -> Log {
     SPLIT.store(shape.split, Ordering::Relaxed);
     TIMESTAMPS.store(shape.timestamps, Ordering::Relaxed);

@@ -19,7 +19,7 @@ mod run;
 mod trial;
 
 pub use fault::Fault;
-pub use run::{Call, Reply, ReplyBody, Timings};
+pub use run::{Reply, ReplyBody, Timings};
 
 use crate::config::settings::Share;
 use crate::guest::Guest;

@@ -4,12 +4,13 @@
 use super::Fault;
 use super::run::{Instance, Run};
 use crate::engine::Ticking;
+use crate::invocation::Origin;
 use crate::outgoing::Nobody;
 use crate::sandbox::Sandbox;
 use crate::sandbox::cpu::metered;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap};
-use http::uri::{Authority, Scheme};
+use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -67,14 +68,13 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// What the client asked, with the scheme and the authority that it used.
-    pub fn new<B>(request: http::Request<B>, scheme: Scheme, authority: Authority) -> Self
+    /// What the client asked, and where it sent it.
+    pub fn new<B>(head: Parts, body: B, Origin { scheme, authority }: Origin) -> Self
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
         let bodies = Arc::new(Bodies::default());
-        let (head, body) = request.into_parts();
         let body = Counted { body, _bodies: Arc::clone(&bodies) };
         let headers = FieldMap::new_immutable(&mut Nobody, head.headers);
         let path = head.uri.into_parts().path_and_query;

@@ -12,12 +12,13 @@ use super::p3::{self, Answer, Answered, Asked};
 use super::{Lease, Pool, Tenant as _};
 use crate::engine::{FIRST_YIELD, Stay, TICK, Ticking};
 use crate::guest::{Guest, Handler, chain};
+use crate::invocation::{Invocation, Origin};
 use crate::outgoing::Cut;
 use crate::sandbox::cpu::metered;
 use crate::sandbox::leftovers::{Leftovers, NotParked};
 use crate::sandbox::{Identity, Sandbox};
 use bytes::{Bytes, BytesMut};
-use http::uri::{Authority, Scheme};
+use http::uri::Scheme;
 use http_body::{Body, Frame};
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
@@ -30,18 +31,6 @@ use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 use wasmtime_wasi_http::p2::bindings::http::types;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
-
-/// What a guest is asked.
-pub struct Call<B> {
-    /// The request; its `Host` header repeats the authority.
-    pub request: http::Request<B>,
-    /// The scheme that the client used.
-    pub scheme: Scheme,
-    /// The authority that the client used.
-    pub authority: Authority,
-    /// The invocation's id.
-    pub id: Arc<str>,
-}
 
 /// What a guest answered: a head, and a body that has to be polled to the end.
 pub struct Reply {
@@ -180,14 +169,14 @@ impl Lease {
     /// # Errors
     /// [`Fault`]: the guest failed before its head was there, or returned with its answer unfinished; nothing of it
     /// reaches the client.
-    pub async fn invoke<B>(mut self, call: Call<B>) -> Result<Reply, Fault>
+    pub async fn invoke<B>(mut self, invocation: Invocation<B>) -> Result<Reply, Fault>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
         let begun = Instant::now();
         let ticking = self.guest.engine.ticking();
-        let Call { request, scheme, authority, id } = call;
+        let Invocation { id, origin, head, body, .. } = invocation;
         let mut instance = self.prepare(id).instance(&self.guest).await?;
         let instantiated = Instant::now();
 
@@ -195,8 +184,8 @@ impl Lease {
         // A parked instance's next tick is long past; the yield that it would cost has to be earned first.
         instance.store.set_epoch_deadline(FIRST_YIELD);
         let (mut run, mut head) = match instance.handler.clone() {
-            Handler::P2(handler) => call_p2(instance, handler, request, scheme, ticking)?,
-            Handler::P3(handler) => p3::call(instance, handler, Asked::new(request, scheme, authority), ticking),
+            Handler::P2(handler) => call_p2(instance, handler, http::Request::from_parts(head, body), origin, ticking)?,
+            Handler::P3(handler) => p3::call(instance, handler, Asked::new(head, body, origin), ticking),
         };
 
         // The guest first: when it traps right after its head, the client still gets an honest 500.
@@ -291,7 +280,7 @@ fn call_p2<B>(
     mut instance: Instance,
     handler: incoming_handler::Guest,
     request: http::Request<B>,
-    scheme: Scheme,
+    Origin { scheme, .. }: Origin,
     ticking: Ticking,
 ) -> Result<(Run, Answer), Fault>
 where

@@ -1,9 +1,10 @@
 //! Trying a guest out before it is published: in the slot that each engine has beside those of the pool, under the guest's
 //! own limits, and one guest at a time.
 
-use super::{Call, Fault, Lease, Pool};
+use super::{Fault, Lease, Pool};
 use crate::config::source::Smoke;
 use crate::guest::{Guest, LoadError};
+use crate::invocation::{BodyError, Invocation, Origin, TraceContext};
 use crate::sandbox::hit::Hit;
 use crate::sandbox::limits::Budget;
 use bytes::Bytes;
@@ -73,9 +74,16 @@ async fn instantiate(mut lease: Lease) -> Result<(), Fault> {
 async fn ask(lease: Lease, smoke: &Smoke) -> Result<StatusCode, Fault> {
     let authority = Authority::from_static("localhost");
     let request = Request::get(smoke.path.as_str()).header(http::header::HOST, authority.as_str());
-    let body = Empty::<Bytes>::new().map_err(|never| -> wasmtime_wasi_http::Error { match never {} });
-    let request = request.body(body).expect("the configuration has checked the path");
-    let mut reply = lease.invoke(Call { request, scheme: Scheme::HTTP, authority, id: TRIAL.into() }).await?;
+    let (head, ()) = request.body(()).expect("the configuration has checked the path").into_parts();
+    let invocation = Invocation {
+        function: Arc::clone(&lease.guest.policy.function),
+        id: TRIAL.into(),
+        origin: Origin { scheme: Scheme::HTTP, authority },
+        trace: TraceContext::default(),
+        head,
+        body: Empty::<Bytes>::new().map_err(|never| -> BodyError { match never {} }),
+    };
+    let mut reply = lease.invoke(invocation).await?;
     std::future::poll_fn(|cx| reply.body.poll_to_end(cx)).await?;
     Ok(reply.head.status)
 }

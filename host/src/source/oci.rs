@@ -65,12 +65,12 @@ pub(super) async fn fetch(source: &Source, artifact: &Artifact, known: Option<&s
     if layer.size > source.max_size {
         return Err(Failure::TooLarge(source.max_size));
     }
-    let blob = session.ask(Method::GET, &format!("blobs/{}", layer.digest)).await?;
+    let blob = session.ask(Method::GET, &format!("blobs/sha256:{}", layer.digest)).await?;
     let wasm = read(successful(blob)?, source.max_size, Failure::TooLarge).await?;
     // A large one would hold the thread.
     let digested = tokio::task::spawn_blocking(move || (Digest::of(&wasm), wasm)).await;
     let (digest, wasm) = digested.expect("a digest does not panic");
-    if format!("sha256:{digest}") != layer.digest {
+    if digest != layer.digest {
         return Err(mismatch("layer"));
     }
     Ok(Fetched::Guest { wasm, version: Some(version) })
@@ -84,7 +84,7 @@ fn mismatch(what: &str) -> Failure {
 /// The only layer of a guest's manifest.
 #[derive(Debug, PartialEq, Eq)]
 struct Layer {
-    digest: String,
+    digest: Digest,
     size: u64,
 }
 
@@ -113,11 +113,9 @@ fn layer(manifest: &[u8]) -> Result<Layer, String> {
     if kind != LAYER {
         return Err(format!("an artifact with a layer {kind}"));
     }
-    let (digest, size) = (text(layer, "digest"), layer["size"].as_u64());
-    let hexadecimal = digest.strip_prefix("sha256:").filter(|digits| digits.len() == 64);
-    let (Some(_), Some(size)) =
-        (hexadecimal.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit())), size)
-    else {
+    let digest = text(layer, "digest");
+    let named = digest.strip_prefix("sha256:").and_then(|digits| digits.parse().ok());
+    let (Some(digest), Some(size)) = (named, layer["size"].as_u64()) else {
         return Err(format!("an artifact with a layer of digest {digest:?} and size {}", layer["size"]));
     };
     Ok(Layer { digest, size })

@@ -1,9 +1,9 @@
 //! The rules, against servers on loopback that answer as they are told.
 
 use super::*;
+use crate::config::digest::Digest;
 use crate::config::section::{Problems, Section};
 use crate::config::source::GuestSettings;
-use crate::config::digest::Digest;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::json;

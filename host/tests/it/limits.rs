@@ -9,9 +9,10 @@ use flexwasm::engines::Engines;
 use flexwasm::guest::artifact::Artifact;
 use flexwasm::guest::compiler::{Compiler, Terms};
 use flexwasm::guest::{Guest, Keep, Loader};
+use flexwasm::invocation::{Invocation, Origin, TraceContext};
 use flexwasm::observe::machine::{Machine, Scan};
 use flexwasm::observe::rate::Rate;
-use flexwasm::pool::{self, Call, Fault, Pool};
+use flexwasm::pool::{self, Fault, Pool};
 use flexwasm::sandbox::Policy;
 use http_body_util::Empty;
 use std::sync::Arc;
@@ -104,13 +105,16 @@ async fn start(instructions: &str, limits: Limits, most: Duration) -> Option<Fau
     let size = pool::Size { slots: 1, queue_length: 0, queue_timeout: most, total_memory: 1 << 30 };
     let pool = Pool::new(size);
     let lease = pool.admit(&guest, Instant::now() + most).await.unwrap();
-    let call = Call {
-        request: http::Request::new(Empty::<Bytes>::new()),
-        scheme: http::uri::Scheme::HTTP,
-        authority: "a".parse().unwrap(),
-        id: "id".into(),
+    let (head, body) = http::Request::new(Empty::<Bytes>::new()).into_parts();
+    let invocation = Invocation {
+        function: "start".into(),
+        id: "0a1b2c3d".into(),
+        origin: Origin { scheme: http::uri::Scheme::HTTP, authority: "a".parse().unwrap() },
+        trace: TraceContext::default(),
+        head,
+        body,
     };
-    let ended = timeout(most, lease.invoke(call)).await;
+    let ended = timeout(most, lease.invoke(invocation)).await;
     assert_eq!(pool.occupancy().busy, 0);
     ended.ok().map(|result| result.err().unwrap())
 }

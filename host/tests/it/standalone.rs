@@ -109,6 +109,7 @@ fn local_settings_disable_functions_and_choose_port_and_origins() {
     let preflight = "Access-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: x-a, x-b\r\n";
     let answer = ask("OPTIONS", "http://localhost:3000", preflight);
     assert_eq!(answer.status, 204);
+    host.line(&["function=- id=- method=OPTIONS path=\"/api/on\" outcome=\"answered\" status=204"]);
     for (name, value) in [
         ("access-control-allow-origin", Some("http://localhost:3000")),
         ("access-control-allow-methods", Some("PUT")),
