@@ -31,10 +31,10 @@ const LARGEST: u64 = 25_000_000;
 pub struct Arguments {
     /// Build faster than what ships, into target/package-test/flexwasm.zip, which the tests take
     #[arg(long, conflicts_with = "check")]
-    for_tests: bool,
+    pub for_tests: bool,
     /// Build nothing but the host, and check this package with it
     #[arg(long, value_name = "ZIP")]
-    check: Option<PathBuf>,
+    pub check: Option<PathBuf>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {

@@ -40,7 +40,7 @@ fn more_than_the_pool_and_the_queue_hold_is_answered_too() {
     thread::scope(|scope| {
         for _ in 0..100 {
             scope.spawn(|| {
-                let status = host.get("/api/sleep?ms=300").status;
+                let status = host.get("/api/sleep?ms=1000").status;
                 statuses.lock().unwrap().push(status);
             });
         }
@@ -48,6 +48,8 @@ fn more_than_the_pool_and_the_queue_hold_is_answered_too() {
     let statuses = statuses.into_inner().unwrap();
     assert_eq!(statuses.len(), 100);
     assert!(statuses.iter().all(|status| matches!(status, 200 | 503)), "{statuses:?}");
-    assert!(statuses.iter().filter(|status| **status == 200).count() >= 8);
+    // The pool's four and the queue's four, and as many again if the last of a hundred is a second late.
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    assert!((8..=16).contains(&served), "{served}");
     assert_eq!(host.get("/api/sleep").status, 200);
 }

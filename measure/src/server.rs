@@ -4,12 +4,12 @@ use crate::process;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
+use testkit::{Response, free_port, http};
 
 /// The benchmark guest, below the project's folder.
 pub const GUEST: &str = "target/guests/wasm32-wasip2/guest/bench_guest.wasm";
@@ -74,9 +74,8 @@ impl Program {
 }
 
 /// An address that nobody listens on.
-pub fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on 127.0.0.1")?;
-    Ok(listener.local_addr()?)
+pub fn free_address() -> SocketAddr {
+    ([127, 0, 0, 1], free_port()).into()
 }
 
 /// A server that has answered. It ends when this is dropped.
@@ -108,11 +107,11 @@ impl Running {
 
     fn await_answer(&mut self, path: &str, started: Instant) -> Result<()> {
         loop {
-            match ask(self.address, path) {
-                Ok((200, _)) => return Ok(()),
+            match ask(self.address, path).map(|answer| answer.status) {
+                Ok(200) => return Ok(()),
                 // Not listening yet, or about to end; 503: no guest yet.
-                Ok((503, _)) | Err(_) if started.elapsed() < START_LIMIT => {}
-                Ok((status, _)) => bail!("the first answer has status {status}"),
+                Ok(503) | Err(_) if started.elapsed() < START_LIMIT => {}
+                Ok(status) => bail!("the first answer has status {status}"),
                 Err(error) => return Err(error).context("it took too long"),
             }
             if let Some(status) = self.child.try_wait()? {
@@ -124,9 +123,9 @@ impl Running {
 
     /// Asks once, and expects the benchmark guest's answer to the byte.
     pub fn check(&self) -> Result<()> {
-        let (status, body) = ask(self.address, "/").context("no answer")?;
-        ensure!(status == 200, "status {status} instead of 200");
-        ensure!(body == BODY, "another body: {}", String::from_utf8_lossy(&body));
+        let answer = ask(self.address, "/").context("no answer")?;
+        ensure!(answer.status == 200, "status {} instead of 200", answer.status);
+        ensure!(answer.body == BODY, "another body: {}", answer.text());
         Ok(())
     }
 
@@ -165,15 +164,9 @@ impl Drop for Running {
     }
 }
 
-/// One `GET` on a connection of its own: status and body.
-fn ask(address: SocketAddr, path: &str) -> io::Result<(u16, Vec<u8>)> {
+/// One `GET` on a connection of its own.
+pub fn ask(address: SocketAddr, path: &str) -> Result<Response> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes)?;
-    let broken = || io::Error::new(io::ErrorKind::InvalidData, "not an HTTP answer");
-    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(broken)?;
-    let status = bytes.get(9..12).and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
-    Ok((status.ok_or_else(broken)?, bytes.split_off(head + 4)))
+    http::exchange(&mut stream, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"))
 }

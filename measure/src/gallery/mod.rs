@@ -19,13 +19,11 @@ use beside::{Seen, Window};
 use log::Log;
 use overload::{Overload, Room};
 use serde_json::{Value, json};
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use testkit::{App, SECRET};
 
-/// Planted in the host's environment and in its app settings. Nobody may ever see it.
-pub const SECRET: &str = "AccountKey=PLANTED+SECRET";
 /// The host's settings, below the project's folder.
 const SETTINGS: &str = "examples/hostile/host.json";
 /// What the overload calls.
@@ -68,7 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let settings: Value = serde_json::from_slice(&app::read(SETTINGS)?).context(SETTINGS)?;
     let app = app_root(&settings, smoke)?;
     check(&flexwasm(app.path(), smoke).arg("check").output()?)?;
-    let address = server::free_address()?;
+    let address = server::free_address();
     let (output, log) = Log::follow(cores.client)?;
     let mut command = flexwasm(app.path(), smoke);
     command.args(["--listen", &address.to_string()]).stdout(output);
@@ -115,14 +113,14 @@ fn flexwasm(app: &Path, smoke: bool) -> Command {
 }
 
 /// An app with a function for each attack, an innocent one, and one that sleeps.
-fn app_root(settings: &Value, smoke: bool) -> Result<tempfile::TempDir> {
-    let app = tempfile::tempdir()?;
-    fs::write(app.path().join("host.json"), settings.to_string())?;
+fn app_root(settings: &Value, smoke: bool) -> Result<App> {
+    // Planted in the app settings too.
     let local = json!({ "IsEncrypted": false, "Values": { "DATABASE": SECRET } });
-    fs::write(app.path().join("local.settings.json"), local.to_string())?;
+    let mut app = App::with_host_json(&settings.to_string());
+    app = app.file("local.settings.json", local.to_string().as_bytes());
     let none = json!({});
     for (name, guest) in [("innocent", GUEST), ("sleeps", SLEEPS)] {
-        app::add_function(app.path(), name, name, &app::read(guest)?, &none)?;
+        app = app::add_function(app, name, name, &app::read(guest)?, &none);
     }
     // A smoke run does not wait long for what only a deadline ends.
     let hurried = json!({ "limits": { "timeout": "300ms" } });
@@ -134,7 +132,7 @@ fn app_root(settings: &Value, smoke: bool) -> Result<tempfile::TempDir> {
             Attack { posts: 1.., .. } => &patient,
             _ => &none,
         };
-        app::add_function(app.path(), attack.name, attack.name, &attack.guest()?, settings)?;
+        app = app::add_function(app, attack.name, attack.name, &attack.guest()?, settings);
     }
     Ok(app)
 }

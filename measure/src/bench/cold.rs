@@ -52,7 +52,7 @@ pub fn measure(runs: usize, smoke: bool) -> Result<Vec<Start>> {
 
 /// Milliseconds to the first answer.
 fn start(pool: Option<u32>, smoke: bool) -> Result<f64> {
-    let address = server::free_address()?;
+    let address = server::free_address();
     let command = match pool {
         None => {
             let mut command = Program::Raw.command(smoke);
@@ -70,7 +70,7 @@ fn start(pool: Option<u32>, smoke: bool) -> Result<f64> {
 }
 
 fn start_with_phases(pool: u32, smoke: bool) -> Result<Vec<(String, f64)>> {
-    let address = server::free_address()?;
+    let address = server::free_address();
     let said = tempfile::NamedTempFile::new()?;
     let mut command = Program::Flexwasm.command(smoke);
     command.args(["serve", GUEST, "--listen", &address.to_string(), "--pool", &pool.to_string()]);

@@ -3,11 +3,11 @@
 //! The guest is `examples/guest-js`.
 
 use crate::languages::{self, Language};
+use crate::server;
 use crate::{cargo, execute, root};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -38,18 +38,15 @@ fn ready(guest: &Path, cache: &Path) -> Result<Duration> {
     let mut host = Killed(command.spawn().context("cannot start target/debug/flexwasm")?);
     let mut lines = BufReader::new(host.0.stdout.take().expect("it was asked for just now")).lines();
     let url = lines.find_map(|line| Some(line.ok()?.split_once("http://")?.1.trim_end_matches('/').to_owned()));
-    let address = url.context("the host did not say where it listens")?;
+    let address = url.context("the host did not say where it listens")?.parse()?;
     // Whatever else it says must not fill the pipe.
     thread::spawn(move || lines.for_each(drop));
     while begun.elapsed() < PATIENCE {
-        let mut stream = TcpStream::connect(&address)?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        match answer.get(..12) {
-            Some("HTTP/1.1 200") => return Ok(begun.elapsed()),
-            Some("HTTP/1.1 503") => thread::sleep(Duration::from_millis(20)),
-            _ => bail!("the guest failed: {answer}"),
+        let answer = server::ask(address, "/")?;
+        match answer.status {
+            200 => return Ok(begun.elapsed()),
+            503 => thread::sleep(Duration::from_millis(20)),
+            status => bail!("the guest failed: {status} {}", answer.text()),
         }
     }
     bail!("the guest was not ready within {} s", PATIENCE.as_secs())

@@ -3,10 +3,11 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::fs;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use testkit::http::{self, Answer};
 
 /// The host's answer to one swap takes no longer, compiling included.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,6 +19,7 @@ pub struct Asked {
     request: Vec<u8>,
     sent: usize,
     received: Vec<u8>,
+    answer: Option<Answer>,
     over: bool,
 }
 
@@ -30,7 +32,7 @@ impl Asked {
             guest.len()
         );
         let request = [head.as_bytes(), guest].concat();
-        Ok(Self { stream, request, sent: 0, received: Vec::new(), over: false })
+        Ok(Self { stream, request, sent: 0, received: Vec::new(), answer: None, over: false })
     }
 
     /// Looks once; the host's answer, when it is there, and only once.
@@ -46,20 +48,21 @@ impl Asked {
             }
             return Ok(None);
         }
-        let mut buffer = [0; 4096];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => {
-                self.over = true;
-                let body = self.received.windows(4).position(|window| window == b"\r\n\r\n").context("no answer")?;
-                Ok(Some(serde_json::from_slice(&self.received[body + 4..]).context("no JSON")?))
-            }
-            Ok(read) => {
-                self.received.extend_from_slice(&buffer[..read]);
-                Ok(None)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error).context("no answer to a swap"),
+        let ended = match http::fill(&mut self.stream, &mut self.received) {
+            Ok(more) => !more,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error).context("no answer to a swap"),
+        };
+        if self.answer.is_none() {
+            self.answer = Answer::begin(&mut self.received)?;
         }
+        let whole = self.answer.as_mut().map_or(Ok(false), |answer| answer.take(&mut self.received, ended))?;
+        let Some(answer) = self.answer.take_if(|_| whole) else {
+            ensure!(!ended, "no answer to a swap");
+            return Ok(None);
+        };
+        self.over = true;
+        Ok(Some(serde_json::from_slice(&answer.response.body).context("no JSON")?))
     }
 }
 

@@ -10,6 +10,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use testkit::App;
 
 /// Never answers, always computes. Below the project's folder.
 pub const SPIN: &str = "target/guests/wasm32-wasip2/guest/spin.wasm";
@@ -33,7 +34,7 @@ pub struct Neighbours {
 pub fn measure(cores: Cores, smoke: bool) -> Result<Neighbours> {
     println!("one connection beside {SPINNERS} guests that spin");
     let app = app()?;
-    let address = server::free_address()?;
+    let address = server::free_address();
     let mut command = Program::Flexwasm.command(smoke);
     command.current_dir(app.path()).args(["--listen", &address.to_string()]);
     let running = Running::start(command, address, "/", &[cores.server])?;
@@ -48,12 +49,11 @@ pub fn measure(cores: Cores, smoke: bool) -> Result<Neighbours> {
 }
 
 /// An app of two functions: `/` answers, `/spin` spins.
-fn app() -> Result<tempfile::TempDir> {
-    let app = tempfile::tempdir()?;
+fn app() -> Result<App> {
     let host = r#"{ "version": "2.0", "extensions": { "http": { "routePrefix": "" } } }"#;
-    fs::write(app.path().join("host.json"), host)?;
+    let mut app = App::with_host_json(host);
     for (name, route, guest) in [("quick", "/", GUEST), ("spin", "spin", SPIN)] {
-        app::add_function(app.path(), name, route, &app::read(guest)?, &serde_json::json!({}))?;
+        app = app::add_function(app, name, route, &app::read(guest)?, &serde_json::json!({}));
         let compiled = Path::new(guest).with_extension("cwasm");
         fs::copy(crate::root().join(&compiled), app.path().join(name).join("guest.cwasm"))
             .with_context(|| format!("cannot copy {}", compiled.display()))?;

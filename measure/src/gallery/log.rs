@@ -1,12 +1,12 @@
 //! The host's log, read as the Functions host reads it, and searched for what must not be in it.
 
-use super::SECRET;
 use crate::process;
 use anyhow::Result;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::thread::{self, JoinHandle};
+use testkit::SECRET;
 
 /// Lines that begin so are orders to the Functions host (azure-contract.md, S13).
 const ORDERS: [&str; 2] = ["LanguageWorkerConsoleLog", "azfuncjsonlog:"];

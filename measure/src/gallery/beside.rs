@@ -89,7 +89,7 @@ fn run(address: SocketAddr, attack: Option<&Attack>, window: Window) -> Result<S
 impl Seen {
     fn answered(&mut self, call: &Call) {
         self.look_at(call);
-        if call.got == Got::Whole(200) && call.body == BODY {
+        if call.got == Got::Whole(200) && call.response.body == BODY {
             self.latencies.push(call.took);
         } else {
             self.failed += 1;
@@ -103,7 +103,7 @@ impl Seen {
         if !attack.expected.contains(&call.got) {
             self.note(format!("an attacker got {}", call.got), text(call));
         }
-        let is_other = |says: &str| call.got == Got::Whole(200) && call.body != says.as_bytes();
+        let is_other = |says: &str| call.got == Got::Whole(200) && call.response.body != says.as_bytes();
         if attack.says.is_some_and(is_other) {
             self.note("an attacker reached".to_owned(), text(call));
         }
@@ -114,7 +114,7 @@ impl Seen {
         if call.leaked {
             self.note("an answer has the secret".to_owned(), text(call));
         }
-        for (name, value) in &call.headers {
+        for (name, value) in &call.response.headers {
             let own = name == "x-flexwasm-instance" || name == "x-flexwasm-host";
             if name == "x-injected" || own && value == "forged" {
                 self.note(format!("a guest set the header {name}"), value.clone());
@@ -129,5 +129,5 @@ impl Seen {
 
 /// The beginning of a body.
 fn text(call: &Call) -> String {
-    String::from_utf8_lossy(&call.body).chars().take(400).collect()
+    String::from_utf8_lossy(&call.response.body).chars().take(400).collect()
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::http;
 
 /// No answer takes longer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -110,10 +111,10 @@ fn answered(client: &mut Client) -> Result<Option<Duration>> {
 
 /// Whether `answer` is all of the one answer that is right.
 fn is_whole(answer: &[u8]) -> Result<bool> {
-    let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(false) };
+    let Some((status, head)) = http::glance(answer)? else { return Ok(false) };
     let shown = || String::from_utf8_lossy(answer).into_owned();
-    ensure!(answer.starts_with(b"HTTP/1.1 200 "), "not a 200: {}", shown());
-    let body = &answer[head + 4..];
+    ensure!(status == 200, "not a 200: {}", shown());
+    let body = &answer[head..];
     ensure!(BODY.starts_with(body), "another body: {}", shown());
     Ok(body.len() == BODY.len())
 }

@@ -21,11 +21,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::App;
 
 /// Answers with its name, at both ends.
 const GUEST: &str = "target/guests/wasm32-wasip2/guest/marker.wasm";
-/// The name in its file.
-const MARKER: &[u8] = b"MARKER-0000";
 /// Guests that take turns; each has been compiled before.
 const GUESTS: usize = 10;
 const SLOTS: u32 = 32;
@@ -101,12 +100,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn measure(mode: &Mode, cores: Cores, plan: Plan, smoke: bool) -> Result<Seen> {
     let guests = guests()?;
-    let folder = tempfile::tempdir()?;
     let settings = json!({ "version": "2.0",
         "flexwasm": { "pool": { "size": SLOTS, "reuse": mode.reuse }, "headers": "id", "log": { "level": "warn" } } });
-    fs::write(folder.path().join("host.json"), settings.to_string())?;
-    app::add_function(folder.path(), "swapped", "swapped", &guests[0], &json!({}))?;
-    let address = server::free_address()?;
+    let folder = App::with_host_json(&settings.to_string());
+    let folder = app::add_function(folder, "swapped", "swapped", &guests[0], &json!({}));
+    let address = server::free_address();
     let mut command = Program::Flexwasm.command(smoke);
     command.current_dir(folder.path()).args(["--listen", &address.to_string()]);
     command.env("XDG_CACHE_HOME", folder.path()).env("XDG_RUNTIME_DIR", folder.path());
@@ -131,13 +129,7 @@ fn measure(mode: &Mode, cores: Cores, plan: Plan, smoke: bool) -> Result<Seen> {
 /// The same guest under several names.
 fn guests() -> Result<Vec<Vec<u8>>> {
     let wasm = app::read(GUEST)?;
-    let at = wasm.windows(MARKER.len()).position(|bytes| bytes == MARKER).context("the guest has no name")?;
-    let named = |number: usize| {
-        let mut wasm = wasm.clone();
-        wasm[at..at + MARKER.len()].copy_from_slice(format!("MARKER-{number:04}").as_bytes());
-        wasm
-    };
-    Ok((0..GUESTS).map(named).collect())
+    Ok((0..GUESTS).map(|number| testkit::marked(&wasm, number)).collect())
 }
 
 /// Full load, and swaps at even intervals.
@@ -193,16 +185,16 @@ impl Seen {
     /// Counts an answer; its generation, if it is one that a guest gave.
     fn judge(&mut self, call: &Call, names: &BTreeMap<u64, usize>) -> Option<u64> {
         self.answers += 1;
-        let head = call.headers.iter().find(|(name, _)| name == "x-flexwasm-instance").map(|(_, value)| value.as_str());
+        let head = call.response.header("x-flexwasm-instance");
         let generation = head.and_then(|head| head.split("generation=").nth(1)?.split(';').next()?.parse().ok());
-        let body = String::from_utf8_lossy(&call.body);
+        let body = call.response.text();
         let Some(generation) = generation.filter(|_| call.got == Got::Whole(200)) else {
             self.failed += 1;
             self.example.get_or_insert_with(|| format!("{}: {body}", call.got));
             return None;
         };
-        let expected = names.get(&generation).map(|name| format!("MARKER-{name:04} MARKER-{name:04}"));
-        if expected.as_deref() != Some(&*body) {
+        let expected = names.get(&generation).map(|&name| testkit::marked_answer(name));
+        if expected.as_ref() != Some(&body) {
             self.mixed += 1;
             self.example.get_or_insert_with(|| format!("generation {generation} answered {body}"));
         }

@@ -12,6 +12,7 @@ use serde_json::json;
 use std::fs;
 use std::thread;
 use std::time::Duration;
+use testkit::App;
 
 /// So many that every slot has had an instance.
 const EVERY_SLOT: u32 = 32;
@@ -33,7 +34,7 @@ pub fn memory(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table> 
     println!("memory of slots");
     let mut hosts = Vec::new();
     for guest in guests(smoke) {
-        let address = server::free_address()?;
+        let address = server::free_address();
         let running = Running::start(
             guest.command(Host::Ours, false, true, &address.to_string(), smoke),
             address,
@@ -69,15 +70,14 @@ pub fn memory(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table> 
 pub fn swapped(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table> {
     println!("{SWAPS} swaps under load");
     let guests: Vec<&Guest> = guests(smoke).collect();
-    let folder = tempfile::tempdir()?;
     let size: u32 = POOL.parse()?;
     let settings = json!({ "version": "2.0", "extensions": { "http": { "routePrefix": "" } },
         "flexwasm": { "pool": { "size": size }, "headers": "id", "log": { "level": "warn" } } });
-    fs::write(folder.path().join("host.json"), settings.to_string())?;
     let bytes: Vec<Vec<u8>> =
         guests.iter().map(|guest| Ok(fs::read(guest.path(Host::Ours))?)).collect::<Result<_>>()?;
-    app::add_function(folder.path(), "swapped", "{*any}", &bytes[0], &json!({}))?;
-    let address = server::free_address()?;
+    let folder = App::with_host_json(&settings.to_string());
+    let folder = app::add_function(folder, "swapped", "{*any}", &bytes[0], &json!({}));
+    let address = server::free_address();
     let mut command = Program::Flexwasm.command(smoke);
     command.current_dir(folder.path()).args(["--listen", &address.to_string()]);
     command.env("XDG_CACHE_HOME", folder.path()).env("XDG_RUNTIME_DIR", folder.path());
