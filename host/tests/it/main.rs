@@ -3,6 +3,7 @@
 //! A test that covers a rule of docs/azure-contract.md §8 carries its name (`s4_…`).
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod architecture;
 mod bad_input;
 mod compiled;
 mod compiler;
