@@ -5,12 +5,11 @@
 //! # The map
 //! | module | what it is |
 //! |---|---|
-//! | [`cli`] | flags and subcommands |
-//! | [`app`] | the one place that knows every part: build, run, drain |
+//! | [`cli`] | flags and subcommands, a file for each command |
 //! | [`doctor`] | an app held to the plan, on this machine and where it is deployed |
+//! | [`app`] | the one place that knows every part: build, run, drain |
 //! | [`package`] | the zip that is deployed, held to what Azure can start |
-//! | [`control`] | the unix socket by which people swap guests, both ends |
-//! | [`loading`] | the guests of all functions, side by side |
+//! | [`control`] | what operators see and change of a running host, both ends |
 //! | [`swap`] | one function's guests over time: watched, fetched, checked, published |
 //! | [`describe`] | what is configured, and what a guest asks for and gets, in words |
 //! | [`source`] | guests from elsewhere: https and OCI registries |
@@ -42,7 +41,6 @@ pub mod engines;
 pub mod explain;
 pub mod guest;
 pub mod http;
-pub mod loading;
 pub mod observe;
 pub mod outgoing;
 pub mod package;

@@ -137,6 +137,8 @@ pub struct Config {
     pub cache_folders: Vec<PathBuf>,
     /// Where people may reach the running host, best first.
     pub control_sockets: Vec<PathBuf>,
+    /// Where they may reach it as well, on this machine, if `--operate` asks for it.
+    pub operate: Option<SocketAddr>,
     /// First segments of every route; empty for none.
     pub route_prefix: String,
     /// Pages of other origins that may call the functions; stand-alone only.
@@ -471,6 +473,7 @@ fn resolve(
         compiler_memory: compiler_memory(given.machine_memory),
         cache_folders: given.cache_folders.clone(),
         control_sockets: given.control_sockets.clone(),
+        operate: None,
         route_prefix,
         cors: None,
         functions,

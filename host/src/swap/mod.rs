@@ -101,6 +101,11 @@ impl Swap {
         Self { function, policy, loader, pool, place, undelivered, turn, history }
     }
 
+    /// Which guest serves, if any.
+    pub fn serving(&self) -> Option<Version> {
+        self.place.guest().map(|guest| Version::of(&guest))
+    }
+
     /// Why no guest serves, if that is known.
     pub fn problem(&self) -> Option<String> {
         self.place.problem().filter(|_| self.place.guest().is_none())

@@ -19,6 +19,7 @@ mod isolation;
 mod languages;
 mod limits;
 mod logs;
+mod operate;
 mod outgoing;
 mod overload;
 mod p3;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
@@ -32,6 +32,12 @@ fn app(settings: &str) -> App {
 fn served(host: &Host) -> (String, String) {
     let answer = host.get("/api/only");
     (answer.text(), answer.instance()["generation"].clone())
+}
+
+/// The socket of the host that serves this app.
+pub fn socket(app: &Path) -> PathBuf {
+    let settings = [("XDG_RUNTIME_DIR".to_owned(), crate::support::RUNTIME.to_owned())].into();
+    flexwasm::control::sockets(app, &settings).unwrap().remove(0)
 }
 
 /// Runs `flexwasm swap` or `rollback` in the app's folder.
@@ -308,9 +314,7 @@ fn a_pinned_guest_is_not_replaced_by_another() {
 fn who_sends_too_much_is_answered_not_cut_off() {
     let app = app(r#"{"pool": {"size": 2}}"#);
     let _host = app.start();
-    let settings = [("XDG_RUNTIME_DIR".to_owned(), crate::support::RUNTIME.to_owned())].into();
-    let sockets = flexwasm::control::sockets(app.path(), &settings).unwrap();
-    let mut stream = UnixStream::connect(&sockets[0]).unwrap();
+    let mut stream = UnixStream::connect(socket(app.path())).unwrap();
     // Far more than limit and socket hold, and all of it before the answer is looked at.
     let body = vec![0; 100 << 20];
     write!(stream, "POST /swap/only HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n").unwrap();
@@ -359,16 +363,9 @@ fn the_socket_is_ours_alone_and_the_app_s() {
         (1, "flexwasm: no host of this app runs here as this user: start it, or name its folder with --app\n")
     );
     let mut host = app.start();
-    let sockets = || {
-        let entries = fs::read_dir(Path::new(crate::support::RUNTIME).join("flexwasm")).unwrap();
-        entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
-    };
-    for socket in sockets() {
-        // Others come and go beside this test.
-        if let Ok(metadata) = fs::metadata(socket) {
-            assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
-        }
-    }
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let socket = socket(app.path());
+    assert_eq!((mode(&socket), mode(socket.parent().unwrap())), (0o600, 0o700));
     let second = app.start();
     second.line(&["WARN", "`flexwasm swap` cannot reach this host: another host serves the same app"]);
     let (code, said) = swap(&app, &marked(2));
