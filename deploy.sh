@@ -261,19 +261,22 @@ if ! "$dry_run" && ! has "Microsoft.Storage/storageAccounts/$storage"; then
   [ "${taken,,}" = true ] || fail "the storage account $storage cannot be made, choose another NAME: $taken"
 fi
 
+# A number from what the host said about the package: the JSON has a line for each key, and only this key has the name.
+checked() { sed -n "s/^ *\"$1\": \([0-9]*\),\{0,1\}\$/\1/p" target/package/check.json; }
+
 begin "package"
 making=(cargo xtask package)
 [ -z "$package" ] || making+=(--check "$package")
 show "${making[@]}"
 concurrency=POOL_SIZE request_body=LARGEST_REQUEST_BODY
 if ! "$dry_run"; then
-  "${making[@]}" | tee "$work/package" ||
+  "${making[@]}" ||
     fail "step $step of $steps ($title) failed: nothing in Azure is changed; correct what is reported there"
   # One number for the pool and for the platform, as the host itself reads it: what is sent to an instance is what it can run.
-  concurrency=$(sed -n 's/^pool\.size *//p' "$work/package")
+  concurrency=$(checked perInstanceConcurrency)
   whole "host.json: the pool size" "$concurrency" 1 1000
   # Azure's Functions host holds a body of known length whole, several times, before the limits of ours are asked.
-  request_body=$(sed -n 's/^ *limits\.requestBody *\([^ ]*\)B$/\1/p' "$work/package" | numfmt --from=auto | sort -n | tail -n 1)
+  request_body=$(checked requestBodySizeLimit)
 fi
 package=${package:-dist/flexwasm.zip}
 

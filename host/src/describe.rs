@@ -1,13 +1,14 @@
 //! What is configured, and what a guest asks for and gets, in words for a person. Names of granted variables, never values.
 
+use crate::capabilities;
 use crate::config::function_json::{AuthLevel, Trigger};
+use crate::config::settings::{Granted, HostSettings, Instances, Limits, Reuse};
 use crate::config::source::GuestSettings;
 use crate::config::units::{spell_duration, spell_size};
 use crate::config::{Config, Function};
 use crate::engine::Size;
 use crate::guest::artifact::{Artifact, NoArtifact};
 use crate::guest::footprint::Footprint;
-use crate::guest::hexadecimal;
 use crate::guest::interfaces::Interfaces;
 use crate::observe::machine::Scan;
 use std::fmt::Write as _;
@@ -19,49 +20,33 @@ const LARGE_STACK: u64 = 256 << 10;
 
 /// The effective settings, as `flexwasm check` prints them.
 pub fn settings(config: &Config) -> String {
-    let mut rows = vec![
-        ("pool.size", config.pool_size.to_string()),
-        ("queue.length", config.queue_length.to_string()),
-        ("queue.timeout", spell_duration(config.queue_timeout)),
-        ("limits.totalMemory", spell_size(config.total_memory)),
-        ("limits.coreInstances", config.core_instances.to_string()),
-        ("limits.requestHead", spell_size(config.request_head)),
-        (
-            "limits.spool",
-            config.spool.map_or("half of the temporary folder's free space, at most 512MiB".to_owned(), spell_size),
-        ),
-        ("limits.connections", config.connections.to_string()),
-        ("drain.timeout", spell_duration(config.drain_timeout)),
-        ("headers", format!("{:?}", config.headers).to_lowercase()),
-        ("log.level", config.log_level.to_string().to_lowercase()),
-        ("log.requests", format!("{:?}", config.log_requests).to_lowercase()),
-        ("log.slow", config.log_slow.map_or("off".to_owned(), spell_duration)),
-        ("log.timestamps", config.log_timestamps.to_string()),
-    ];
+    let mut rows = Vec::new();
+    let mut say = |key: &str, value: String| rows.push((key.to_owned(), value));
+    for (key, value) in HostSettings::list(config) {
+        say(key, value);
+    }
     for function in &config.functions {
-        rows.push(("", String::new()));
-        rows.push(("function", function.name.to_string()));
+        say("", String::new());
+        say("function", function.name.to_string());
         match &function.trigger {
             Trigger::Http { route, methods, auth } => {
                 let methods = methods.as_ref().map_or("any".to_owned(), |methods| format!("{methods:?}"));
                 let path = [config.route_prefix.as_str(), &route.to_string()].join("/");
-                rows.push(("  route", format!("/{}", path.trim_matches('/'))));
-                rows.push(("  methods", methods));
+                say("  route", format!("/{}", path.trim_matches('/')));
+                say("  methods", methods);
                 let key = match auth {
                     AuthLevel::Anonymous => "not needed",
                     AuthLevel::Function => "needed",
                     AuthLevel::Admin => "the master key is needed",
                 };
-                rows.push(("  function key", key.to_owned()));
+                say("  function key", key.to_owned());
             }
-            Trigger::Envelope => rows.push(("  trigger", "JSON envelope: answered with 501".to_owned())),
+            Trigger::Envelope => say("  trigger", "JSON envelope: answered with 501".to_owned()),
         }
-        rows.push(("  guest", function.script_file.display().to_string()));
-        rows.extend(source(function));
-        rows.extend(limits(function));
-        rows.push(("  grants.env", format!("{:?}", variables(function))));
-        rows.push(("  grants.dirs", format!("{:?}", folders(function))));
-        rows.push(("  grants.hosts", format!("{:?}", servers(function))));
+        say("  guest", function.script_file.display().to_string());
+        for (key, value) in source(function).into_iter().chain(limits(function)).chain(grants(function)) {
+            say(&format!("  {key}"), value);
+        }
     }
     table(&rows)
 }
@@ -116,15 +101,17 @@ pub fn guest(function: &Function) -> Result<String, NoArtifact> {
     imports.sort();
     let mut text = format!("function {}: a guest of {wasi}\n", function.name);
     let file = format!("{origin} ({:.1} MB)", wasm.len() as f64 / 1e6);
-    text += &table(&[("  guest", file), ("  sha256", hexadecimal(&digest))]);
+    text += &table(&[("  guest", file), ("  sha256", digest.to_string())]);
     text += "\n  asks for, and gets\n";
-    let gets: Vec<(String, String)> =
-        imports.into_iter().map(|import| (format!("    {import}"), gets(function, &import))).collect();
+    let gets: Vec<(String, String)> = imports
+        .into_iter()
+        .map(|import| (format!("    {import}"), capabilities::describe(function, &import)))
+        .collect();
     text += &table(&gets);
     text += "\n  begins with\n";
     text += &table(&footprint(Footprint::of(&wasm)));
     text += "\n  limits\n";
-    let indented = limits(function).map(|(key, value)| (format!("  {key}"), value));
+    let indented: Vec<_> = limits(function).into_iter().map(|(key, value)| (format!("    {key}"), value)).collect();
     text += &table(&indented);
     Ok(text)
 }
@@ -135,50 +122,10 @@ pub fn not_granted(function: &Function, old: &[String], new: &[String]) -> Vec<S
     let known: Vec<String> = old.iter().map(|import| interface(import)).collect();
     let asked = new.iter().filter(|import| !known.contains(&interface(import)));
     let note = |import: &String| {
-        let gets = gets(function, import);
+        let gets = capabilities::describe(function, import);
         gets.starts_with("nothing: grants.").then(|| format!("asks for {import} and gets {gets}"))
     };
     asked.filter_map(note).collect()
-}
-
-/// What a guest of `function` gets when it asks for `import`.
-fn gets(function: &Function, import: &str) -> String {
-    let granted = |key: &str, names: Vec<String>| match &names[..] {
-        [] => format!("nothing: {key} is empty"),
-        names => format!("{} ({key})", names.join(", ")),
-    };
-    let interface = import.split('@').next().unwrap_or_default();
-    let (package, name) = interface.split_once('/').unwrap_or((interface, ""));
-    match (package, name) {
-        ("flexwasm:host", "diagnostics") => "which process, thread, instance and machine it runs on".to_owned(),
-        ("wasi:cli", "environment") => granted("grants.env", variables(function)),
-        ("wasi:cli", "exit") => "its invocation ends, with status 500".to_owned(),
-        ("wasi:cli", "stdout" | "stderr") => {
-            format!("lines in the host's log, {} for each request", spell_size(function.limits.log))
-        }
-        ("wasi:cli", "stdin") => "nothing: it is empty".to_owned(),
-        ("wasi:cli", name) if name.starts_with("terminal-") => "nothing: there is no terminal".to_owned(),
-        ("wasi:filesystem", "preopens") => granted("grants.dirs", folders(function)),
-        ("wasi:filesystem", _) => "what grants.dirs names, for reading".to_owned(),
-        ("wasi:sockets", _) => "nothing: raw sockets are always denied".to_owned(),
-        ("wasi:http", "outgoing-handler" | "client") => granted("grants.hosts", servers(function)),
-        ("wasi:http" | "wasi:io", _) => "its own requests, answers and streams".to_owned(),
-        ("wasi:clocks", _) => "the time".to_owned(),
-        ("wasi:random", _) => format!("random numbers, {} in one call", spell_size(function.limits.random)),
-        _ => "NOTHING: flexwasm has no such interface, so the guest cannot be loaded".to_owned(),
-    }
-}
-
-fn variables(function: &Function) -> Vec<String> {
-    function.grants.env.iter().map(|(name, _)| name.clone()).collect()
-}
-
-fn folders(function: &Function) -> Vec<String> {
-    function.grants.dirs.iter().map(|dir| dir.guest_path.clone()).collect()
-}
-
-fn servers(function: &Function) -> Vec<String> {
-    function.grants.hosts.iter().map(ToString::to_string).collect()
 }
 
 /// Where the guest comes from, without what may be secret.
@@ -188,40 +135,28 @@ fn source(function: &Function) -> [(&'static str, String); 9] {
     let credentials = source.as_ref().and_then(|remote| remote.credentials.as_ref());
     let secret = credentials.map_or_else(none, |_| "set, not shown".to_owned());
     [
-        ("  guest.source", source.as_ref().map_or_else(|| "the file itself".to_owned(), ToString::to_string)),
-        ("  guest.username", secret.clone()),
-        ("  guest.password", secret),
-        ("  guest.sha256", sha256.as_ref().map_or_else(none, hexadecimal)),
-        ("  guest.maxSize", spell_size(*max_size)),
-        ("  guest.compileTimeout", spell_duration(*compile_timeout)),
-        ("  guest.poll", spell_duration(*poll)),
-        ("  guest.smoke.path", smoke.as_ref().map_or_else(none, |smoke| smoke.path.to_string())),
-        ("  guest.smoke.status", smoke.as_ref().map_or_else(none, |smoke| smoke.status.as_u16().to_string())),
+        ("guest.source", source.as_ref().map_or_else(|| "the file itself".to_owned(), ToString::to_string)),
+        ("guest.username", secret.clone()),
+        ("guest.password", secret),
+        ("guest.sha256", sha256.as_ref().map_or_else(none, ToString::to_string)),
+        ("guest.maxSize", spell_size(*max_size)),
+        ("guest.compileTimeout", spell_duration(*compile_timeout)),
+        ("guest.poll", spell_duration(*poll)),
+        ("guest.smoke.path", smoke.as_ref().map_or_else(none, |smoke| smoke.path.to_string())),
+        ("guest.smoke.status", smoke.as_ref().map_or_else(none, |smoke| smoke.status.as_u16().to_string())),
     ]
 }
 
-fn limits(function: &Function) -> [(&'static str, String); 18] {
-    let (limits, reuse) = (&function.limits, &function.reuse);
-    [
-        ("  pool.share", function.share.to_string()),
-        ("  pool.reuse", reuse.requests.to_string()),
-        ("  pool.idleTimeout", spell_duration(reuse.idle_timeout)),
-        ("  limits.timeout", spell_duration(limits.timeout)),
-        ("  limits.cpu", spell_duration(limits.cpu)),
-        ("  limits.memory", spell_size(limits.memory)),
-        ("  limits.tableElements", limits.table_elements.to_string()),
-        ("  limits.handles", limits.handles.to_string()),
-        ("  limits.hostCall", spell_size(limits.host_call)),
-        ("  limits.random", spell_size(limits.random)),
-        ("  limits.requestBody", spell_size(limits.request_body)),
-        ("  limits.responseHeaders", limits.response_headers.to_string()),
-        ("  limits.responseHead", spell_size(limits.response_head)),
-        ("  limits.responseBody", limits.response_body.map_or("none".to_owned(), spell_size)),
-        ("  limits.log", spell_size(limits.log)),
-        ("  limits.logRate", spell_size(limits.log_rate)),
-        ("  limits.outgoing", limits.outgoing.to_string()),
-        ("  limits.outgoingConcurrent", limits.outgoing_concurrent.to_string()),
-    ]
+fn limits(function: &Function) -> Vec<(&'static str, String)> {
+    let Function { share, reuse: Reuse { requests: reuse, idle_timeout }, .. } = *function;
+    let instances = Instances::list(&Instances { share, reuse, idle_timeout });
+    instances.into_iter().chain(Limits::list(&function.limits)).collect()
+}
+
+fn grants(function: &Function) -> Vec<(&'static str, String)> {
+    let grants = &function.grants;
+    let (env, dirs, hosts) = (grants.variables(), grants.folders(), grants.hosts.clone());
+    Granted::list(&Granted { env, dirs, hosts })
 }
 
 /// Two columns, a line each.

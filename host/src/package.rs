@@ -78,10 +78,12 @@ impl Package {
 
     /// Its files with their modes and sizes, a line each.
     pub fn listing(&self) -> String {
-        let line = |(name, Entry { mode, size }): (&String, &Entry)| {
-            format!("{name} {:04o} {:.1} kB\n", mode.unwrap_or_default() & 0o7777, *size as f64 / 1e3)
-        };
-        self.files.iter().map(line).collect()
+        self.files().map(|(name, mode, size)| format!("{name} {mode:04o} {:.1} kB\n", size as f64 / 1e3)).collect()
+    }
+
+    /// Its files by name, each with its permissions, which are 0 where no mode was kept, and its bytes.
+    pub fn files(&self) -> impl Iterator<Item = (&str, u32, u64)> {
+        self.files.iter().map(|(name, Entry { mode, size })| (&**name, mode.unwrap_or_default() & 0o7777, *size))
     }
 
     /// Reads the configuration in `root`, a name of [`Self::folder`], as it will be where it is deployed, and holds the functions to what a package promises. Sources of guests elsewhere are left out: what is in the package counts.

@@ -35,10 +35,11 @@ def change_package(path, host_json=None, mode=None):
 CARGO = """
 echo "$@" >>{log}
 case "$*" in
-  "xtask package") mkdir -p dist && cp {package} dist/flexwasm.zip && exec {host} check --package dist/flexwasm.zip ;;
-  "xtask package --check "*) exec {host} check --package "$4" ;;
+  "xtask package") zip=dist/flexwasm.zip; mkdir -p dist && cp {package} $zip ;;
+  "xtask package --check "*) zip=$4 ;;
+  *) exit 1 ;;
 esac
-exit 1"""
+mkdir -p target/package && {host} check --package "$zip" && exec {host} check --json --package "$zip" >target/package/check.json"""
 
 
 class World:

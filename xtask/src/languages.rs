@@ -53,6 +53,7 @@ impl Language {
     }
 }
 
+/// Builds the guest and says how it is swapped in.
 pub fn run(language: Language) -> Result<()> {
     let guest = build(language)?;
     let shown = guest.strip_prefix(root()).unwrap_or(&guest).display();

@@ -1,32 +1,19 @@
 //! The project's own commands. `cargo xtask run` starts the demonstration, `cargo xtask test` runs every check; both do
 //! all set-up that they need.
 
-mod app;
-mod bench;
-mod burst;
-mod caller;
-mod client;
-mod gallery;
-mod javascript;
 mod kernel;
-mod languages;
-mod machine;
 mod package;
-mod process;
-mod server;
-mod setup;
-mod stats;
-mod swaps;
-mod table;
 mod test;
 mod toolchain;
 mod watch;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
+use xtask::{cargo, execute, languages, root, setup};
 
 /// The project's own commands
 #[derive(Parser)]
@@ -52,23 +39,34 @@ enum Task {
     /// Build and check dist/flexwasm.zip, which deploy.sh publishes
     Package(package::Arguments),
     /// Do what test_concurrency.sh does, from one process, for any number of requests
-    Burst(burst::Arguments),
+    Burst(Passed),
     /// Build the demonstration guest in another language
     Guest {
         /// Which one
         language: languages::Language,
     },
     /// Measure how long a 12 MB JavaScript guest takes to be ready: compiled, and from the cache
-    Javascript,
+    Javascript(Passed),
     /// Run hostile guests, each against a host that others use at the same time, and write docs/gallery.md
-    Gallery(gallery::Arguments),
+    Gallery(Passed),
     /// Replace guests under full load, and write docs/swaps.md
-    Swaps(swaps::Arguments),
+    Swaps(Passed),
     /// Measure speed and memory beside raw hyper and wasmtime serve, and write docs/benchmarks.md
-    Bench(bench::Arguments),
+    Bench(Passed),
+    /// One step of `test`, without what it needs before
+    #[command(name = test::SUBCOMMAND, hide = true)]
+    Step { step: test::Step },
     /// What `run --watch` starts beside the host
     #[command(name = watch::SUBCOMMAND, hide = true)]
     BuildOnChange,
+}
+
+/// What a measurement is started with. Only `measure` knows what it may be, and answers --help.
+#[derive(clap::Args)]
+#[command(disable_help_flag = true)]
+struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
 }
 
 fn main() -> ExitCode {
@@ -86,14 +84,15 @@ fn perform(task: &Task) -> Result<()> {
     match task {
         Task::Run { watch, arguments } => run(*watch, arguments),
         Task::Test(arguments) => test::run(arguments),
+        Task::Step { step } => step.run(None),
         Task::Package(arguments) => package::run(arguments),
-        Task::Burst(arguments) => burst::run(arguments),
+        Task::Burst(passed) => measure("burst", passed),
         Task::Guest { language } => languages::run(*language),
-        Task::Javascript => javascript::run(),
-        Task::Gallery(arguments) => gallery::run(arguments),
-        Task::Swaps(arguments) => swaps::run(arguments),
+        Task::Javascript(passed) => measure("javascript", passed),
+        Task::Gallery(passed) => measure("gallery", passed),
+        Task::Swaps(passed) => measure("swaps", passed),
         Task::BuildOnChange => watch::run(),
-        Task::Bench(arguments) => bench::run(arguments),
+        Task::Bench(passed) => measure("bench", passed),
     }
 }
 
@@ -112,6 +111,14 @@ fn run(watch: bool, arguments: &[String]) -> Result<()> {
     Err(error).with_context(|| format!("cannot start {}", host.display()))
 }
 
+/// Builds the measurements and starts one of them, which takes this process's place.
+fn measure(name: &str, passed: &Passed) -> Result<()> {
+    let mut measure = cargo(&["run", "--quiet", "--package", "measure", "--", name]);
+    // In the folder of the person who types it, because paths among the arguments are relative to that.
+    measure.args(&passed.arguments).current_dir(std::env::current_dir()?);
+    Err(measure.exec()).context("cannot start cargo")
+}
+
 /// Builds the demonstration guest and puts it where the host expects it.
 fn build_guest() -> Result<()> {
     setup::build_guests(&["flexwasm-guest"])?;
@@ -125,35 +132,4 @@ fn place(from: &Path, to: &Path) -> Result<()> {
     std::fs::copy(from, &staged)
         .and_then(|_| std::fs::rename(&staged, to))
         .with_context(|| format!("cannot write {}", to.display()))
-}
-
-/// The project's folder.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the project").to_owned()
-}
-
-/// A cargo command in the project's folder, with the toolchain that `toolchain::settle` has chosen.
-fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments).current_dir(root());
-    // What `cargo run` tells of this package. Build scripts of others would run again for it, and with them half of the host.
-    let told = std::env::vars_os().map(|(name, _)| name);
-    let of_package = |name: &std::ffi::OsString| {
-        let name = name.to_string_lossy();
-        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
-    };
-    for name in told.filter(of_package) {
-        command.env_remove(name);
-    }
-    command
-}
-
-/// Runs a command to its end, with its output in plain sight.
-fn execute(command: &mut Command) -> Result<()> {
-    let shown = format!("{command:?}");
-    let status = command.status().with_context(|| format!("cannot start {shown}"))?;
-    if !status.success() {
-        bail!("{shown} failed ({status})");
-    }
-    Ok(())
 }

@@ -24,6 +24,9 @@ const SHIPS: Form = Form { profile: "release", package: "dist/flexwasm.zip" };
 /// What the tests take. It is not where deploy.sh looks.
 pub const FOR_TESTS: Form = Form { profile: "package-test", package: "target/package-test/flexwasm.zip" };
 
+/// What `flexwasm check --json` said about the package that was checked last.
+const REPORT: &str = "target/package/check.json";
+
 /// Bytes. An instance that starts has to fetch and unpack it.
 const LARGEST: u64 = 25_000_000;
 
@@ -31,10 +34,10 @@ const LARGEST: u64 = 25_000_000;
 pub struct Arguments {
     /// Build faster than what ships, into target/package-test/flexwasm.zip, which the tests take
     #[arg(long, conflicts_with = "check")]
-    for_tests: bool,
+    pub for_tests: bool,
     /// Build nothing but the host, and check this package with it
     #[arg(long, value_name = "ZIP")]
-    check: Option<PathBuf>,
+    pub check: Option<PathBuf>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -59,7 +62,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             package
         }
     };
-    execute(Command::new(&host).args(["check", "--package"]).arg(package))
+    execute(Command::new(&host).args(["check", "--package"]).arg(&package))?;
+    report(&host, &package)
+}
+
+/// Writes what the host says about the package for programs, where `deploy.sh` reads it.
+fn report(host: &Path, package: &Path) -> Result<()> {
+    let report = root().join(REPORT);
+    fs::create_dir_all(report.parent().unwrap_or(&root()))?;
+    let file = File::create(&report).with_context(|| format!("cannot write {}", report.display()))?;
+    execute(Command::new(host).args(["check", "--json", "--package"]).arg(package).stdout(file))
 }
 
 /// Builds the host for the plan, and returns its file.

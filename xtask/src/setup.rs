@@ -118,6 +118,7 @@ fn package(tool: &str) -> &str {
     }
 }
 
+/// Whether a tool can be started by its name.
 pub fn is_on_path(tool: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()))
 }

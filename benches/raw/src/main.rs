@@ -1,6 +1,6 @@
 //! Raw hyper: what the machine, the kernel, tokio and hyper cost without a guest.
 //!
-//! Runtime, allocator and hyper's settings are those of flexwasm (`host/src/cli.rs`, `host/src/http/`). `--current-thread`
+//! Runtime, allocator and hyper's settings are those of flexwasm (`host/src/cli/context.rs`, `host/src/http/`). `--current-thread`
 //! swaps the runtime for a single-threaded one, the cheapest that tokio has.
 
 use http_body_util::Full;

@@ -1,5 +1,6 @@
 //! What commands print, and how they end when nobody reads it.
 
+use crate::config::section::Problem;
 use std::fmt::{Arguments, Display};
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -22,7 +23,19 @@ impl From<String> for Ended {
     }
 }
 
+impl From<Vec<Problem>> for Ended {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self::all(&problems)
+    }
+}
+
 impl Ended {
+    /// It failed for several reasons: a line each.
+    pub fn all(reasons: &[impl ToString]) -> Self {
+        let lines: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+        Self::Failed(lines.join("\nflexwasm: "))
+    }
+
     /// Tells why on standard error, if there is somebody to tell, and gives the exit status.
     pub fn report(self) -> ExitCode {
         match self {

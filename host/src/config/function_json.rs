@@ -82,7 +82,7 @@ impl FunctionFile {
             }
         };
         let mut section = Section::of_file(file, document, problems);
-        let patch = FunctionPatch::read(&mut section);
+        let patch = FunctionPatch::take(&mut section);
         let guest = GuestSettings::read(&mut section, settings);
         let elsewhere = "applies to the whole host: move it to the flexwasm section of host.json";
         section.finish(&[&FUNCTION_KEYS[..], &GUEST_KEYS[..]].concat(), (&HOST_KEYS, elsewhere));

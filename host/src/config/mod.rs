@@ -4,10 +4,12 @@
 //! with file, key, value and remedy. Nothing here knows WebAssembly or opens a socket.
 
 pub mod constraint;
+pub mod digest;
 pub mod dirs;
 pub mod function_json;
 pub mod host_json;
 pub mod hosts;
+pub mod kind;
 pub mod local_settings;
 #[cfg(test)]
 mod properties;
@@ -28,7 +30,9 @@ use jsonc_parser::{CollectOptions, ParseOptions};
 use local_settings::{Cors, LocalSettings};
 use section::{APP_SETTINGS, Problem, Problems, Section};
 use serde_json::Value;
-use settings::{FunctionPatch, Headers, HostPatch, Limits, LogRequests, Reuse, Share};
+use settings::{
+    FunctionPatch, Granted, Headers, HostPatch, HostSettings, Instances, Limits, LogRequests, Reuse, Share,
+};
 use source::GuestSettings;
 use std::collections::BTreeMap;
 use std::fs;
@@ -137,6 +141,8 @@ pub struct Config {
     pub cache_folders: Vec<PathBuf>,
     /// Where people may reach the running host, best first.
     pub control_sockets: Vec<PathBuf>,
+    /// Where they may reach it as well, on this machine, if `--operate` asks for it.
+    pub operate: Option<SocketAddr>,
     /// First segments of every route; empty for none.
     pub route_prefix: String,
     /// Pages of other origins that may call the functions; stand-alone only.
@@ -188,6 +194,23 @@ pub struct Grants {
     pub dirs: Vec<Folder>,
     /// Servers to send requests to.
     pub hosts: Vec<Grant>,
+}
+
+impl Grants {
+    /// Names of the variables, never their values.
+    pub fn variables(&self) -> Vec<String> {
+        self.env.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Where the guest finds the folders.
+    pub fn folders(&self) -> Vec<String> {
+        self.dirs.iter().map(|dir| dir.guest_path.clone()).collect()
+    }
+
+    /// The servers as they are written.
+    pub fn servers(&self) -> Vec<String> {
+        self.hosts.iter().map(ToString::to_string).collect()
+    }
 }
 
 /// What the command line and the machine contribute.
@@ -269,9 +292,10 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         timeout.check(&file, "flexwasm.limits.timeout", patch.timeout, &mut problems);
         let patch = overrides.function.over(&patch.over(&of_file.function));
         let limits = limits(&patch, timeout.default, total_memory);
-        let (share, reuse) = (patch.share.unwrap_or_default(), patch.reuse());
+        let instances = Instances::from(&patch);
+        let Granted { env: names, dirs, hosts } = Granted::from(&patch);
         let mut env = Vec::new();
-        for granted in patch.env.clone().unwrap_or_default() {
+        for granted in names {
             match settings.get(&granted) {
                 Some(value) => env.push((granted, value.clone())),
                 None => problems.add(
@@ -282,7 +306,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
                 ),
             }
         }
-        let dirs = dirs::find(root, &patch.dirs.unwrap_or_default()).unwrap_or_else(|refused| {
+        let dirs = dirs::find(root, &dirs).unwrap_or_else(|refused| {
             for (entry, remedy) in refused {
                 problems.add(&file, "grants.dirs", Some(&entry.into()), remedy);
             }
@@ -298,9 +322,9 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             name: name.into(),
             trigger,
             limits,
-            share,
-            reuse,
-            grants: Grants { env, dirs, hosts: patch.hosts.unwrap_or_default() },
+            share: instances.share,
+            reuse: Reuse::from(&instances),
+            grants: Grants { env, dirs, hosts },
             refused,
         });
     }
@@ -332,7 +356,9 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         ));
     }
     let named = named.map(|named| named.min(MAX_DEFAULT_POOL_SIZE));
-    let config = resolve(role, listen, &host, named, given, azure.route_prefix, functions);
+    let app =
+        App { role, listen, host: &host, max_concurrent_requests: named, route_prefix: azure.route_prefix, functions };
+    let config = app.resolve(given);
     note_large_shares(&shares, overrides.function.share, config.pool_size, &mut problems);
     if problems.0.is_empty() {
         return Ok(Config { cors, objections, notes, ..config });
@@ -370,7 +396,7 @@ fn default_timeout(function_timeout: Option<Duration>) -> Duration {
 
 /// The limits, with defaults that do not contradict what is set for the host.
 fn limits(patch: &FunctionPatch, timeout: Duration, total_memory: u64) -> Limits {
-    let limits = patch.limits();
+    let limits = Limits::from(patch);
     Limits {
         timeout: patch.timeout.unwrap_or(timeout),
         memory: patch.memory.unwrap_or(limits.memory.min(total_memory)),
@@ -418,64 +444,74 @@ pub fn load_as_deployed(
 pub fn serve(guest: PathBuf, host: &HostPatch, grants: Grants, given: &Circumstances) -> Config {
     let total_memory = total_memory(Role::Serve, host, given.machine_memory);
     let limits = limits(&host.function, Limits::default().timeout, total_memory);
-    let (share, reuse) = (host.function.share.unwrap_or_default(), host.function.reuse());
+    let instances = Instances::from(&host.function);
+    let (share, reuse) = (instances.share, Reuse::from(&instances));
     let trigger = Trigger::Http { route: route::Template::everything(), methods: None, auth: AuthLevel::Anonymous };
     let (script_file, guest) = (guest, GuestSettings::default());
     let function =
         Function { name: "serve".into(), trigger, script_file, guest, limits, share, reuse, grants, refused: None };
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
-    resolve(Role::Serve, listen, host, None, given, String::new(), vec![function])
+    let (route_prefix, functions) = (String::new(), vec![function]);
+    App { role: Role::Serve, listen, host, max_concurrent_requests: None, route_prefix, functions }.resolve(given)
 }
 
-fn resolve(
+/// An app as its sources describe it.
+struct App<'a> {
     role: Role,
     listen: SocketAddr,
-    host: &HostPatch,
+    host: &'a HostPatch,
+    /// What Azure may send at the same time, as far as a pool may have that size by default.
     max_concurrent_requests: Option<u32>,
-    given: &Circumstances,
     route_prefix: String,
     functions: Vec<Function>,
-) -> Config {
-    let set = host.pool_size.or(max_concurrent_requests);
-    let pool_size = set.unwrap_or_else(|| default_pool_size(given.machine_memory));
-    let queue_length = host.queue_length.unwrap_or(pool_size.saturating_mul(2));
-    // The Functions host writes a record of every invocation, and stamps every line of ours.
-    let under_host = role == Role::CustomHandler;
-    Config {
-        role,
-        listen,
-        pool_size,
-        pool_size_by_memory: set.is_none(),
-        queue_length,
-        queue_timeout: host.queue_timeout.unwrap_or(Duration::from_secs(30)),
-        total_memory: total_memory(role, host, given.machine_memory),
-        core_instances: host.core_instances.unwrap_or(32),
-        spool: host.spool,
-        request_head: host.request_head.unwrap_or(64 << 10),
-        connections: host
-            .connections
-            .unwrap_or(pool_size.saturating_add(queue_length).saturating_mul(4).saturating_add(256)),
-        drain_timeout: host.drain_timeout.unwrap_or(Duration::from_secs(30)),
-        headers: host.headers.unwrap_or(match role {
-            // Everybody may read the answers of a public app.
-            Role::CustomHandler => Headers::Off,
-            Role::StandAlone | Role::Serve => Headers::Full,
-        }),
-        head_timeout: HEAD_TIMEOUT,
-        log_level: host.log_level.unwrap_or(Level::INFO),
-        log_requests: host.log_requests.unwrap_or(if under_host { LogRequests::Problems } else { LogRequests::All }),
-        log_slow: host.log_slow,
-        log_timestamps: host.log_timestamps.unwrap_or(!under_host),
-        ready_within: READY_WITHIN,
-        compiler: OWN_EXECUTABLE.into(),
-        compiler_memory: compiler_memory(given.machine_memory),
-        cache_folders: given.cache_folders.clone(),
-        control_sockets: given.control_sockets.clone(),
-        route_prefix,
-        cors: None,
-        functions,
-        objections: Vec::new(),
-        notes: Vec::new(),
+}
+
+impl App<'_> {
+    /// Decides what the sources leave open.
+    fn resolve(self, given: &Circumstances) -> Config {
+        let Self { role, listen, host, max_concurrent_requests, route_prefix, functions } = self;
+        let set = HostSettings::from(host);
+        let named = set.pool_size.or(max_concurrent_requests);
+        let pool_size = named.unwrap_or_else(|| default_pool_size(given.machine_memory));
+        let queue_length = set.queue_length.unwrap_or(pool_size.saturating_mul(2));
+        let connections = || pool_size.saturating_add(queue_length).saturating_mul(4).saturating_add(256);
+        // The Functions host writes a record of every invocation, and stamps every line of ours.
+        let under_host = role == Role::CustomHandler;
+        Config {
+            role,
+            listen,
+            pool_size,
+            pool_size_by_memory: named.is_none(),
+            queue_length,
+            queue_timeout: set.queue_timeout,
+            total_memory: total_memory(role, host, given.machine_memory),
+            core_instances: set.core_instances,
+            spool: set.spool,
+            request_head: set.request_head,
+            connections: set.connections.unwrap_or_else(connections),
+            drain_timeout: set.drain_timeout,
+            headers: set.headers.unwrap_or(match role {
+                // Everybody may read the answers of a public app.
+                Role::CustomHandler => Headers::Off,
+                Role::StandAlone | Role::Serve => Headers::Full,
+            }),
+            head_timeout: HEAD_TIMEOUT,
+            log_level: set.log_level,
+            log_requests: set.log_requests.unwrap_or(if under_host { LogRequests::Problems } else { LogRequests::All }),
+            log_slow: set.log_slow,
+            log_timestamps: set.log_timestamps.unwrap_or(!under_host),
+            ready_within: READY_WITHIN,
+            compiler: OWN_EXECUTABLE.into(),
+            compiler_memory: compiler_memory(given.machine_memory),
+            cache_folders: given.cache_folders.clone(),
+            control_sockets: given.control_sockets.clone(),
+            operate: None,
+            route_prefix,
+            cors: None,
+            functions,
+            objections: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 }
 

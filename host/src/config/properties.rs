@@ -294,7 +294,7 @@ proptest! {
         prop_assert_eq!(&of_file.over(&of_file), &of_file);
         prop_assert_eq!(&HostPatch::default().over(&of_file), &of_file);
         prop_assert_eq!(&of_file.over(&HostPatch::default()), &of_file);
-        prop_assert_eq!(FunctionPatch::default().limits(), super::settings::Limits::default());
+        prop_assert_eq!(super::settings::Limits::from(&FunctionPatch::default()), super::settings::Limits::default());
     }
 
     #[test]

@@ -4,8 +4,6 @@
 //! nobody took is a mistake too, because a misspelt limit must not look like a limit.
 
 use super::hosts::{self, Grant, Refused};
-use super::settings::RETIRED_KEYS;
-use super::source;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +13,12 @@ pub const APP_SETTINGS: &str = "app settings";
 
 /// Our settings among the app settings.
 const PREFIX: &str = "flexwasm__";
+
+/// Keys that once existed, and what to do now. They are refused as unknown.
+const RETIRED_KEYS: [(&str, &str); 1] = [(
+    "pool.concurrentPerInstance",
+    "unknown key: sharing an instance was removed; remove the key, each request has an instance of its own",
+)];
 
 /// One mistake in the configuration: where, what it says, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +55,22 @@ impl Problems {
     pub fn add(&mut self, file: &str, key: &str, value: Option<&Value>, remedy: impl Into<String>) {
         let value = value.map(Value::to_string);
         self.0.push(Problem { file: file.to_owned(), key: key.to_owned(), value, remedy: remedy.into() });
+    }
+}
+
+/// A value that cannot work and may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withheld {
+    /// As much of it as may be shown.
+    pub shown: Option<String>,
+    /// What is wrong, and what to write instead.
+    pub remedy: String,
+}
+
+impl Withheld {
+    /// What is wrong with a value of which `shown` is no secret.
+    pub fn new(shown: Option<String>, remedy: impl Into<String>) -> Self {
+        Self { shown, remedy: remedy.into() }
     }
 }
 
@@ -109,13 +129,9 @@ impl<'a> Section<'a> {
     }
 
     /// Takes one key of a file whose value may be a secret: `read` says how much of it may be shown.
-    pub fn take_discreet<T>(
-        &mut self,
-        key: &str,
-        read: impl FnOnce(&Value) -> Result<T, source::Refused>,
-    ) -> Option<T> {
+    pub fn take_discreet<T>(&mut self, key: &str, read: impl FnOnce(&Value) -> Result<T, Withheld>) -> Option<T> {
         let (spelled, value) = self.entries.remove(key)?;
-        let note = |source::Refused { shown, remedy }| {
+        let note = |Withheld { shown, remedy }| {
             self.problems.add(&self.file, &spelled, shown.map(Value::from).as_ref(), remedy);
         };
         read(&value).map_err(note).ok()

@@ -1,131 +1,265 @@
-//! Our own settings: what a source may say ([`HostPatch`], [`FunctionPatch`]) and what the program uses ([`Limits`]).
+//! Our own settings. Each key stands once in the tables below, with its kind, range and default; everything else follows: what a
+//! source may say ([`HostPatch`], [`FunctionPatch`]), which of two sources prevails, what the program uses ([`Limits`]), and what
+//! `flexwasm check` lists. To add a key, add its line, and its row in the page of settings, which a test compares with the tables.
 //!
-//! With [`super::source`], which has the keys that stand only in a `function.json`, this file is the complete list of keys,
-//! defaults and ranges; a test compares the table in docs/settings.md with it.
+//! The keys that stand only in a `function.json` are in [`super::source`].
 
 use super::hosts::Grant;
+use super::kind::{Count, Flag, Hosts, Kind, List, Memory, Setting, Size, SizeOrZero, SizeWithin, Time, Word};
 use super::section::Section;
 use super::source::GUEST_KEYS;
-use super::units;
 use serde_json::Value;
 use std::fmt;
 use std::time::Duration;
 use tracing::Level;
 
-/// Keys of the whole host.
-pub const HOST_KEYS: [&str; 14] = [
-    "pool.size",
-    "queue.length",
-    "queue.timeout",
-    "limits.totalMemory",
-    "limits.coreInstances",
-    "limits.requestHead",
-    "limits.connections",
-    "limits.spool",
-    "drain.timeout",
-    "headers",
-    "log.level",
-    "log.requests",
-    "log.slow",
-    "log.timestamps",
-];
-
-/// Keys that `function.json` may override.
-pub const FUNCTION_KEYS: [&str; 21] = [
-    "pool.share",
-    "pool.reuse",
-    "pool.idleTimeout",
-    "limits.timeout",
-    "limits.cpu",
-    "limits.memory",
-    "limits.tableElements",
-    "limits.handles",
-    "limits.hostCall",
-    "limits.random",
-    "limits.requestBody",
-    "limits.responseHeaders",
-    "limits.responseHead",
-    "limits.responseBody",
-    "limits.log",
-    "limits.logRate",
-    "limits.outgoing",
-    "limits.outgoingConcurrent",
-    "grants.env",
-    "grants.dirs",
-    "grants.hosts",
-];
-
-/// Keys that once existed, and what to do now. They are refused as unknown.
-pub const RETIRED_KEYS: [(&str, &str); 1] = [(
-    "pool.concurrentPerInstance",
-    "unknown key: sharing an instance was removed; remove the key, each request has an instance of its own",
-)];
-
 /// The largest pool that any machine has room for, by its address space; what this one has room for is checked at the start.
 pub const MAX_POOL_SIZE: u32 = 32_000;
 
-/// A wasm32 memory cannot be larger.
-const MAX_MEMORY: u64 = 4 << 30;
+/// The most requests that one instance may be given: beyond it a count bounds nothing any more.
+pub const MAX_REUSE: u32 = 1_000_000;
 
-/// What one invocation of a function may use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// From the arrival of the request head to the last byte of the answer, waiting included.
-    pub timeout: Duration,
-    /// Time on a thread, apart from all waiting.
-    pub cpu: Duration,
-    /// Bytes of linear memory of one instance.
-    pub memory: u64,
-    /// Elements of all tables of one instance.
-    pub table_elements: u32,
-    /// Handles, and entries of the resource table on the host's side, of one instance.
-    pub handles: u32,
-    /// Bytes that the guest may hand to the host in one call.
-    pub host_call: u64,
-    /// Random bytes in one call.
-    pub random: u64,
-    /// Bytes of a request body.
-    pub request_body: u64,
-    /// Header lines of a response.
-    pub response_headers: u32,
-    /// Bytes of those lines.
-    pub response_head: u64,
-    /// Bytes of a response body; none is bounded by the timeout alone.
-    pub response_body: Option<u64>,
-    /// Bytes of standard output and error that reach the log, per invocation.
-    pub log: u64,
-    /// Bytes of the log that all invocations of the function together may write in a second.
-    pub log_rate: u64,
-    /// Requests that one invocation may send.
-    pub outgoing: u32,
-    /// Of these, under way at the same time.
-    pub outgoing_concurrent: u32,
+/// The type of a setting once every source has been heard: `default` has a value in any case; what is `computed` from other facts
+/// is left open, and what is `none` may stay away.
+macro_rules! resolved {
+    (default, $type:ty) => { $type };
+    ($how:ident, $type:ty) => { Option<$type> };
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(220),
-            cpu: Duration::from_secs(60),
-            memory: 128 << 20,
-            table_elements: 20_000,
-            handles: 1024,
-            host_call: 2 << 20,
-            random: 64 << 10,
-            request_body: 100 << 20,
-            response_headers: 100,
-            response_head: 64 << 10,
-            response_body: None,
-            log: 64 << 10,
-            log_rate: 1 << 20,
-            outgoing: 1000,
-            outgoing_concurrent: 32,
+macro_rules! resolve {
+    ($written:expr, default($value:expr)) => {
+        or_else(&$written, || $value)
+    };
+    ($written:expr, $how:ident($words:expr)) => {
+        $written.clone()
+    };
+}
+
+macro_rules! default_in_words {
+    ($kind:expr, default($value:expr)) => {
+        $kind.spell(&$value)
+    };
+    ($kind:expr, $how:ident($words:expr)) => {
+        $words.to_owned()
+    };
+}
+
+macro_rules! shown {
+    ($kind:expr, $value:expr, none($words:expr)) => {
+        $value.as_ref().map_or_else(|| $words.to_owned(), |value| $kind.spell(value))
+    };
+    ($kind:expr, $value:expr, $how:ident($default:expr)) => {
+        $kind.spell(&$value)
+    };
+}
+
+/// Makes, of a table of settings: the list of its keys, what one source may say about them, and for each group what the program
+/// uses, with a function that lists the group's values. A line is
+/// `field: type = key, kind, default(value)`, with `computed(words)` or `none(words)` where there is no value to name.
+macro_rules! settings {
+    (
+        $(#[$doc:meta])*
+        $patch:ident $(and $(#[$part_doc:meta])* $part:ident: $part_type:ty)?, $keys:ident, $scope:literal;
+        $(
+            $(#[$group_doc:meta])*
+            $group:ident listed from $place:ident: $place_type:ty {
+                $(
+                    $(#[$field_doc:meta])*
+                    $field:ident: $type:ty = $key:literal, $kind:expr, $how:ident($default:expr);
+                )+
+            }
+        )+
+    ) => {
+        #[doc = concat!("Keys of the scope `", $scope, "`.")]
+        pub const $keys: [&str; [$($($key),+),+].len()] = [$($($key),+),+];
+
+        $(#[$doc])*
+        #[derive(Debug, Default, Clone, PartialEq, Eq)]
+        pub struct $patch {
+            $($($(#[$field_doc])* pub $field: Option<$type>,)+)+
+            $($(#[$part_doc])* pub $part: $part_type,)?
         }
+
+        impl $patch {
+            /// Takes the keys of this table from a source.
+            pub(super) fn take(section: &mut Section<'_>) -> Self {
+                Self {
+                    $($($field: $kind.take($key, section),)+)+
+                    $($part: <$part_type>::take(section),)?
+                }
+            }
+
+            /// This source's word where it says something, else the weaker one's.
+            pub fn over(&self, weaker: &Self) -> Self {
+                Self {
+                    $($($field: over(&self.$field, &weaker.$field),)+)+
+                    $($part: self.$part.over(&weaker.$part),)?
+                }
+            }
+
+            /// The table as the page of settings has to present it.
+            pub fn table() -> Vec<Setting> {
+                vec![$($(Setting {
+                    key: $key,
+                    scope: $scope,
+                    range: $kind.range(),
+                    default: default_in_words!($kind, $how($default)),
+                },)+)+]
+            }
+        }
+
+        $(
+            $(#[$group_doc])*
+            #[derive(Debug, Clone, PartialEq, Eq)]
+            pub struct $group {
+                $($(#[$field_doc])* pub $field: resolved!($how, $type),)+
+            }
+
+            impl From<&$patch> for $group {
+                fn from(patch: &$patch) -> Self {
+                    Self { $($field: resolve!(patch.$field, $how($default)),)+ }
+                }
+            }
+
+            impl Default for $group {
+                fn default() -> Self {
+                    Self::from(&$patch::default())
+                }
+            }
+
+            impl $group {
+                /// Key and value of each setting of this group, for a person.
+                pub fn list($place: &$place_type) -> Vec<(&'static str, String)> {
+                    vec![$(($key, shown!($kind, $place.$field, $how($default))),)+]
+                }
+            }
+        )+
+    };
+}
+
+fn over<T: Clone>(written: &Option<T>, weaker: &Option<T>) -> Option<T> {
+    written.as_ref().or(weaker.as_ref()).cloned()
+}
+
+fn or_else<T: Clone>(written: &Option<T>, default: impl FnOnce() -> T) -> T {
+    written.clone().unwrap_or_else(default)
+}
+
+settings! {
+    /// What one source says about the host as a whole.
+    HostPatch and
+        /// What holds for every function that does not say otherwise.
+        function: FunctionPatch,
+    HOST_KEYS, "host";
+
+    /// What is written about the host as a whole.
+    HostSettings listed from config: super::Config {
+        /// Slots.
+        pool_size: u32 = "pool.size", Count(1, MAX_POOL_SIZE),
+            computed("`extensions.http.maxConcurrentRequests` up to 6000, else 4, 16 or 32 by memory");
+        /// Invocations that may wait for a slot.
+        queue_length: u32 = "queue.length", Count(0, 1_000_000), computed("twice the pool size");
+        /// How long one may wait.
+        queue_timeout: Duration = "queue.timeout", Time, default(Duration::from_secs(30));
+        /// Guest memory of all instances together, in bytes.
+        total_memory: u64 = "limits.totalMemory", Size, computed(
+            "60 % of the control group's limit, else of RAM; as custom handler at most that limit less 300MiB, which the Functions host needs"
+        );
+        /// Core instances of one component.
+        core_instances: u32 = "limits.coreInstances", Count(1, 1000), default(32);
+        /// Bytes of a request head. hyper's buffer holds no more than 408 KiB.
+        request_head: u64 = "limits.requestHead", SizeWithin(1 << 10, 256 << 10), default(64 << 10);
+        /// Bytes of request bodies that are read ahead of their guests; 0 switches it off.
+        spool: u64 = "limits.spool", SizeOrZero(SizeWithin(1 << 20, 1 << 40)),
+            none("half of the temporary folder's free space, at most 512MiB");
+        /// Connections at the same time.
+        connections: u32 = "limits.connections", Count(16, 1_000_000),
+            computed("4 × (`pool.size` + `queue.length`) + 256");
+        /// For running invocations after SIGTERM.
+        drain_timeout: Duration = "drain.timeout", Time, default(Duration::from_secs(30));
+        /// Diagnostic headers.
+        headers: Headers = "headers", HEADERS, computed("`off` as custom handler, `full` stand-alone");
+        /// What reaches the log.
+        log_level: Level = "log.level", LOG_LEVEL, default(Level::INFO);
+        /// Which invocations write a closing line.
+        log_requests: LogRequests = "log.requests", LOG_REQUESTS,
+            computed("`problems` as custom handler, `all` stand-alone");
+        /// From how long on an invocation is slow.
+        log_slow: Duration = "log.slow", Time, none("off");
+        /// Whether each record of the log begins with its time.
+        log_timestamps: bool = "log.timestamps", Flag, computed("`false` as custom handler, `true` stand-alone");
     }
 }
 
-/// The most requests that one instance may be given: beyond it a count bounds nothing any more.
-pub const MAX_REUSE: u32 = 1_000_000;
+settings! {
+    /// What one source says about one function, or about all of them.
+    FunctionPatch, FUNCTION_KEYS, "both";
+
+    /// How the slots of the pool are used for a function.
+    Instances listed from instances: Self {
+        /// The most slots that it may hold.
+        share: Share = "pool.share", PoolShare, default(Share::Percent(100));
+        /// Requests in the life of an instance; 1 is a fresh instance for every request.
+        reuse: u32 = "pool.reuse", Count(1, MAX_REUSE), default(1);
+        /// How long an instance may wait for the next one.
+        idle_timeout: Duration = "pool.idleTimeout", Time, default(Duration::from_secs(60));
+    }
+
+    /// What one invocation of a function may use.
+    Limits listed from limits: Self {
+        /// From the arrival of the request head to the last byte of the answer, waiting included.
+        timeout: Duration = "limits.timeout", Time, default(Duration::from_secs(220));
+        /// Time on a thread, apart from all waiting.
+        cpu: Duration = "limits.cpu", Time, default(Duration::from_secs(60));
+        /// Bytes of linear memory of one instance.
+        memory: u64 = "limits.memory", Memory, default(128 << 20);
+        /// Elements of all tables of one instance.
+        table_elements: u32 = "limits.tableElements", Count(1, 10_000_000), default(20_000);
+        /// Handles, and entries of the resource table on the host's side, of one instance.
+        handles: u32 = "limits.handles", Count(16, 100_000), default(1024);
+        /// Bytes that the guest may hand to the host in one call. The least is one write of WASI 0.2.
+        host_call: u64 = "limits.hostCall", SizeWithin(4 << 10, 1 << 30), default(2 << 20);
+        /// Random bytes in one call. The least is what seeds a generator; much more than the most would hold a thread.
+        random: u64 = "limits.random", SizeWithin(32, 16 << 20), default(64 << 10);
+        /// Bytes of a request body.
+        request_body: u64 = "limits.requestBody", Size, default(100 << 20);
+        /// Header lines of a response.
+        response_headers: u32 = "limits.responseHeaders", Count(1, 10_000), default(100);
+        /// Bytes of those lines.
+        response_head: u64 = "limits.responseHead", SizeWithin(1 << 10, 1 << 20), default(64 << 10);
+        /// Bytes of a response body; none is bounded by the timeout alone.
+        response_body: u64 = "limits.responseBody", Size, none("none");
+        /// Bytes of standard output and error that reach the log, per invocation.
+        log: u64 = "limits.log", Size, default(64 << 10);
+        /// Bytes of the log that all invocations of the function together may write in a second. The longest line takes more
+        /// than half of the least.
+        log_rate: u64 = "limits.logRate", SizeWithin(16 << 10, 1 << 30), default(1 << 20);
+        /// Requests that one invocation may send.
+        outgoing: u32 = "limits.outgoing", Count(1, 1_000_000), default(1000);
+        /// Of these, under way at the same time.
+        outgoing_concurrent: u32 = "limits.outgoingConcurrent", Count(1, 1000), default(32);
+    }
+
+    /// What is granted, as it is written.
+    Granted listed from granted: Self {
+        /// App settings by name that the guest may see.
+        env: Vec<String> = "grants.env", List("app setting names, such as [\"GREETING\"]"), default(Vec::new());
+        /// Folders of the app that the guest may read.
+        dirs: Vec<String> = "grants.dirs", List("folders in the app, such as [\"http_trigger/data\"]"), default(Vec::new());
+        /// Servers that the guest may send requests to.
+        hosts: Vec<Grant> = "grants.hosts", Hosts, default(Vec::new());
+    }
+}
+
+impl HostPatch {
+    /// Reads a whole source and notes the keys that nobody knows.
+    pub fn read(mut section: Section<'_>) -> Self {
+        let patch = Self::take(&mut section);
+        let elsewhere = "applies to one function: move it to the flexwasm section of its function.json";
+        section.finish(&[&HOST_KEYS[..], &FUNCTION_KEYS[..]].concat(), (&GUEST_KEYS, elsewhere));
+        patch
+    }
+}
 
 /// How many requests of a function one instance may serve, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,9 +270,15 @@ pub struct Reuse {
     pub idle_timeout: Duration,
 }
 
+impl From<&Instances> for Reuse {
+    fn from(instances: &Instances) -> Self {
+        Self { requests: instances.reuse, idle_timeout: instances.idle_timeout }
+    }
+}
+
 impl Default for Reuse {
     fn default() -> Self {
-        Self { requests: 1, idle_timeout: Duration::from_secs(60) }
+        Self::from(&Instances::default())
     }
 }
 
@@ -165,7 +305,7 @@ impl Share {
 
 impl Default for Share {
     fn default() -> Self {
-        Self::Percent(100)
+        Instances::default().share
     }
 }
 
@@ -175,6 +315,27 @@ impl fmt::Display for Share {
             Self::Slots(slots) => slots.fmt(f),
             Self::Percent(percent) => write!(f, "{percent}%"),
         }
+    }
+}
+
+/// A number of slots, or a percentage of the pool.
+struct PoolShare;
+
+impl Kind for PoolShare {
+    type Value = Share;
+
+    fn read(&self, value: &Value) -> Result<Share, String> {
+        let digits = value.as_str().and_then(|text| text.strip_suffix('%')).unwrap_or_default();
+        let percent = || digits.parse().ok().filter(|percent| (1..=100).contains(percent) && !digits.starts_with('+'));
+        match (Count(1, MAX_POOL_SIZE).read(value), percent()) {
+            (Ok(slots), _) => Ok(Share::Slots(slots)),
+            (_, Some(percent)) => Ok(Share::Percent(percent)),
+            (Err(words), None) => Err(format!("{words}, or a percentage of pool.size from \"1%\" to \"100%\"")),
+        }
+    }
+
+    fn spell(&self, value: &Share) -> String {
+        value.to_string()
     }
 }
 
@@ -189,6 +350,8 @@ pub enum Headers {
     Off,
 }
 
+const HEADERS: Word<Headers> = Word(&[("full", Headers::Full), ("id", Headers::Id), ("off", Headers::Off)]);
+
 /// Which invocations write a closing line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogRequests {
@@ -200,245 +363,18 @@ pub enum LogRequests {
     None,
 }
 
-/// What one source says about one function, or about all of them.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct FunctionPatch {
-    /// `pool.share`.
-    pub share: Option<Share>,
-    /// `pool.reuse`.
-    pub reuse: Option<u32>,
-    idle_timeout: Option<Duration>,
-    /// `limits.timeout`.
-    pub timeout: Option<Duration>,
-    cpu: Option<Duration>,
-    /// `limits.memory`, in bytes.
-    pub memory: Option<u64>,
-    table_elements: Option<u32>,
-    handles: Option<u32>,
-    host_call: Option<u64>,
-    random: Option<u64>,
-    request_body: Option<u64>,
-    response_headers: Option<u32>,
-    response_head: Option<u64>,
-    response_body: Option<u64>,
-    log: Option<u64>,
-    log_rate: Option<u64>,
-    outgoing: Option<u32>,
-    outgoing_concurrent: Option<u32>,
-    /// App settings by name that the guest may see.
-    pub env: Option<Vec<String>>,
-    /// Folders of the app that the guest may read.
-    pub dirs: Option<Vec<String>>,
-    /// Servers that the guest may send requests to.
-    pub hosts: Option<Vec<Grant>>,
-}
+const LOG_REQUESTS: Word<LogRequests> =
+    Word(&[("all", LogRequests::All), ("problems", LogRequests::Problems), ("none", LogRequests::None)]);
 
-impl FunctionPatch {
-    /// Takes the keys that belong to a function.
-    pub fn read(section: &mut Section<'_>) -> Self {
-        Self {
-            share: section.take("pool.share", share),
-            reuse: section.take("pool.reuse", |value| count(value, 1, MAX_REUSE)),
-            idle_timeout: section.take("pool.idleTimeout", duration),
-            timeout: section.take("limits.timeout", duration),
-            cpu: section.take("limits.cpu", duration),
-            memory: section.take("limits.memory", |value| memory(value.as_str().unwrap_or_default())),
-            table_elements: section.take("limits.tableElements", |value| count(value, 1, 10_000_000)),
-            handles: section.take("limits.handles", |value| count(value, 16, 100_000)),
-            // The least is one write of WASI 0.2.
-            host_call: section.take("limits.hostCall", |value| size_within(value, 4 << 10, 1 << 30)),
-            // The least is what seeds a generator; much more than the most would hold a thread.
-            random: section.take("limits.random", |value| size_within(value, 32, 16 << 20)),
-            request_body: section.take("limits.requestBody", size),
-            response_headers: section.take("limits.responseHeaders", |value| count(value, 1, 10_000)),
-            response_head: section.take("limits.responseHead", |value| size_within(value, 1 << 10, 1 << 20)),
-            response_body: section.take("limits.responseBody", size),
-            log: section.take("limits.log", size),
-            // The longest line takes more than half of the least.
-            log_rate: section.take("limits.logRate", |value| size_within(value, 16 << 10, 1 << 30)),
-            outgoing: section.take("limits.outgoing", |value| count(value, 1, 1_000_000)),
-            outgoing_concurrent: section.take("limits.outgoingConcurrent", |value| count(value, 1, 1000)),
-            hosts: section
-                .take_hosts("grants.hosts", |value| list(value, "servers, such as [\"https://api.example.com\"]")),
-            env: section.take("grants.env", |value| list(value, "app setting names, such as [\"GREETING\"]")),
-            dirs: section
-                .take("grants.dirs", |value| list(value, "folders in the app, such as [\"http_trigger/data\"]")),
-        }
-    }
-
-    /// This source's word where it says something, else the weaker one's.
-    pub fn over(&self, weaker: &Self) -> Self {
-        Self {
-            share: self.share.or(weaker.share),
-            reuse: self.reuse.or(weaker.reuse),
-            idle_timeout: self.idle_timeout.or(weaker.idle_timeout),
-            timeout: self.timeout.or(weaker.timeout),
-            cpu: self.cpu.or(weaker.cpu),
-            memory: self.memory.or(weaker.memory),
-            table_elements: self.table_elements.or(weaker.table_elements),
-            handles: self.handles.or(weaker.handles),
-            host_call: self.host_call.or(weaker.host_call),
-            random: self.random.or(weaker.random),
-            request_body: self.request_body.or(weaker.request_body),
-            response_headers: self.response_headers.or(weaker.response_headers),
-            response_head: self.response_head.or(weaker.response_head),
-            response_body: self.response_body.or(weaker.response_body),
-            log: self.log.or(weaker.log),
-            log_rate: self.log_rate.or(weaker.log_rate),
-            outgoing: self.outgoing.or(weaker.outgoing),
-            outgoing_concurrent: self.outgoing_concurrent.or(weaker.outgoing_concurrent),
-            env: self.env.clone().or_else(|| weaker.env.clone()),
-            dirs: self.dirs.clone().or_else(|| weaker.dirs.clone()),
-            hosts: self.hosts.clone().or_else(|| weaker.hosts.clone()),
-        }
-    }
-
-    /// How instances are reused, with defaults where no source said anything.
-    pub fn reuse(&self) -> Reuse {
-        let default = Reuse::default();
-        Reuse {
-            requests: self.reuse.unwrap_or(default.requests),
-            idle_timeout: self.idle_timeout.unwrap_or(default.idle_timeout),
-        }
-    }
-
-    /// The limits, with defaults where no source said anything.
-    pub fn limits(&self) -> Limits {
-        let default = Limits::default();
-        Limits {
-            timeout: self.timeout.unwrap_or(default.timeout),
-            cpu: self.cpu.unwrap_or(default.cpu),
-            memory: self.memory.unwrap_or(default.memory),
-            table_elements: self.table_elements.unwrap_or(default.table_elements),
-            handles: self.handles.unwrap_or(default.handles),
-            host_call: self.host_call.unwrap_or(default.host_call),
-            random: self.random.unwrap_or(default.random),
-            request_body: self.request_body.unwrap_or(default.request_body),
-            response_headers: self.response_headers.unwrap_or(default.response_headers),
-            response_head: self.response_head.unwrap_or(default.response_head),
-            response_body: self.response_body.or(default.response_body),
-            log: self.log.unwrap_or(default.log),
-            log_rate: self.log_rate.unwrap_or(default.log_rate),
-            outgoing: self.outgoing.unwrap_or(default.outgoing),
-            outgoing_concurrent: self.outgoing_concurrent.unwrap_or(default.outgoing_concurrent),
-        }
-    }
-}
-
-/// What one source says about the host as a whole.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct HostPatch {
-    /// Slots.
-    pub pool_size: Option<u32>,
-    /// Invocations that may wait for a slot.
-    pub queue_length: Option<u32>,
-    /// How long one may wait.
-    pub queue_timeout: Option<Duration>,
-    /// Guest memory of all instances together, in bytes.
-    pub total_memory: Option<u64>,
-    /// Core instances of one component.
-    pub core_instances: Option<u32>,
-    /// Bytes of a request head.
-    pub request_head: Option<u64>,
-    /// For running invocations after SIGTERM.
-    pub drain_timeout: Option<Duration>,
-    /// Diagnostic headers.
-    pub headers: Option<Headers>,
-    /// What reaches the log.
-    pub log_level: Option<Level>,
-    /// `limits.spool`, in bytes; 0 switches it off.
-    pub spool: Option<u64>,
-    /// `limits.connections`.
-    pub connections: Option<u32>,
-    /// `log.requests`.
-    pub log_requests: Option<LogRequests>,
-    /// `log.slow`.
-    pub log_slow: Option<Duration>,
-    /// `log.timestamps`.
-    pub log_timestamps: Option<bool>,
-    /// What holds for every function that does not say otherwise.
-    pub function: FunctionPatch,
-}
-
-impl HostPatch {
-    /// Reads a whole source and notes the keys that nobody knows.
-    pub fn read(mut section: Section<'_>) -> Self {
-        let patch = Self {
-            pool_size: section.take("pool.size", |value| count(value, 1, MAX_POOL_SIZE)),
-            queue_length: section.take("queue.length", |value| count(value, 0, 1_000_000)),
-            queue_timeout: section.take("queue.timeout", duration),
-            total_memory: section.take("limits.totalMemory", size),
-            core_instances: section.take("limits.coreInstances", |value| count(value, 1, 1000)),
-            // hyper's buffer holds no more than 408 KiB.
-            request_head: section.take("limits.requestHead", |value| size_within(value, 1 << 10, 256 << 10)),
-            drain_timeout: section.take("drain.timeout", duration),
-            headers: section.take("headers", |value| match value.as_str() {
-                Some("full") => Ok(Headers::Full),
-                Some("id") => Ok(Headers::Id),
-                Some("off") => Ok(Headers::Off),
-                _ => Err("must be \"full\", \"id\" or \"off\"".to_owned()),
-            }),
-            log_level: section.take("log.level", |value| log_level(value.as_str().unwrap_or_default())),
-            spool: section.take("limits.spool", |value| match value {
-                value if value.as_u64() == Some(0) || value.as_str() == Some("0") => Ok(0),
-                value => size_within(value, 1 << 20, 1 << 40).map_err(|remedy| format!("{remedy}, or 0 for none")),
-            }),
-            connections: section.take("limits.connections", |value| count(value, 16, 1_000_000)),
-            log_requests: section.take("log.requests", |value| match value.as_str() {
-                Some("all") => Ok(LogRequests::All),
-                Some("problems") => Ok(LogRequests::Problems),
-                Some("none") => Ok(LogRequests::None),
-                _ => Err("must be \"all\", \"problems\" or \"none\"".to_owned()),
-            }),
-            log_slow: section.take("log.slow", duration),
-            // An app setting is text.
-            log_timestamps: section.take("log.timestamps", |value| match (value, value.as_str()) {
-                (Value::Bool(on), _) => Ok(*on),
-                (_, Some("true")) => Ok(true),
-                (_, Some("false")) => Ok(false),
-                _ => Err("must be true or false".to_owned()),
-            }),
-            function: FunctionPatch::read(&mut section),
-        };
-        let elsewhere = "applies to one function: move it to the flexwasm section of its function.json";
-        section.finish(&[&HOST_KEYS[..], &FUNCTION_KEYS[..]].concat(), (&GUEST_KEYS, elsewhere));
-        patch
-    }
-
-    /// This source's word where it says something, else the weaker one's.
-    pub fn over(&self, weaker: &Self) -> Self {
-        Self {
-            pool_size: self.pool_size.or(weaker.pool_size),
-            queue_length: self.queue_length.or(weaker.queue_length),
-            queue_timeout: self.queue_timeout.or(weaker.queue_timeout),
-            total_memory: self.total_memory.or(weaker.total_memory),
-            core_instances: self.core_instances.or(weaker.core_instances),
-            request_head: self.request_head.or(weaker.request_head),
-            drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
-            headers: self.headers.or(weaker.headers),
-            log_level: self.log_level.or(weaker.log_level),
-            connections: self.connections.or(weaker.connections),
-            spool: self.spool.or(weaker.spool),
-            log_requests: self.log_requests.or(weaker.log_requests),
-            log_slow: self.log_slow.or(weaker.log_slow),
-            log_timestamps: self.log_timestamps.or(weaker.log_timestamps),
-            function: self.function.over(&weaker.function),
-        }
-    }
-}
+const LOG_LEVEL: Word<Level> =
+    Word(&[("error", Level::ERROR), ("warn", Level::WARN), ("info", Level::INFO), ("debug", Level::DEBUG)]);
 
 /// Reads `log.level`.
 ///
 /// # Errors
 /// What to write instead, for a person.
 pub fn log_level(text: &str) -> Result<Level, String> {
-    match text {
-        "error" => Ok(Level::ERROR),
-        "warn" => Ok(Level::WARN),
-        "info" => Ok(Level::INFO),
-        "debug" => Ok(Level::DEBUG),
-        _ => Err("must be \"error\", \"warn\", \"info\" or \"debug\"".to_owned()),
-    }
+    LOG_LEVEL.read(&text.into())
 }
 
 /// Reads `limits.memory`, in bytes.
@@ -446,52 +382,5 @@ pub fn log_level(text: &str) -> Result<Level, String> {
 /// # Errors
 /// What to write instead, for a person.
 pub fn memory(text: &str) -> Result<u64, String> {
-    match units::size(text)? {
-        bytes if bytes > MAX_MEMORY => Err("must be at most 4GiB, the most that a wasm32 memory can hold".to_owned()),
-        bytes if bytes < 64 << 10 => Err("must be at least 64KiB, one WebAssembly page".to_owned()),
-        bytes => Ok(bytes),
-    }
-}
-
-fn duration(value: &Value) -> Result<Duration, String> {
-    units::duration(value.as_str().unwrap_or_default())
-}
-
-fn size(value: &Value) -> Result<u64, String> {
-    units::size(value.as_str().unwrap_or_default())
-}
-
-/// Reads a size in a range, in bytes.
-///
-/// # Errors
-/// What to write instead, for a person.
-pub(super) fn size_within(value: &Value, least: u64, most: u64) -> Result<u64, String> {
-    let bytes = size(value)?;
-    let spell = units::spell_size;
-    let fits = (least..=most).contains(&bytes).then_some(bytes);
-    fits.ok_or_else(|| format!("must be a size from {} to {}", spell(least), spell(most)))
-}
-
-fn count(value: &Value, least: u32, most: u32) -> Result<u32, String> {
-    let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-    number
-        .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
-}
-
-fn share(value: &Value) -> Result<Share, String> {
-    let digits = value.as_str().and_then(|text| text.strip_suffix('%')).unwrap_or_default();
-    let percent = || digits.parse().ok().filter(|percent| (1..=100).contains(percent) && !digits.starts_with('+'));
-    match (count(value, 1, MAX_POOL_SIZE), percent()) {
-        (Ok(slots), _) => Ok(Share::Slots(slots)),
-        (_, Some(percent)) => Ok(Share::Percent(percent)),
-        (Err(words), None) => Err(format!("{words}, or a percentage of pool.size from \"1%\" to \"100%\"")),
-    }
-}
-
-/// A list of texts; `what` they are is said where it is anything else.
-fn list(value: &Value, what: &str) -> Result<Vec<String>, String> {
-    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    let list = value.as_array().and_then(|values| values.iter().map(text).collect());
-    list.ok_or_else(|| format!("must be a list of {what}"))
+    Memory.read(&text.into())
 }

@@ -4,9 +4,9 @@
 //! anything here shows one.
 
 use super::AppSettings;
-use super::section::Section;
-use super::settings::size_within;
-use super::units;
+use super::digest::Digest;
+use super::kind::{Kind as _, Setting, SizeWithin, UpToHours};
+use super::section::{Section, Withheld};
 use http::StatusCode;
 use http::uri::PathAndQuery;
 use serde_json::Value;
@@ -30,13 +30,17 @@ pub const GUEST_KEYS: [&str; 9] = [
 /// The most that `guest.maxSize` may be, in bytes.
 pub const MAX_GUEST: u64 = 1 << 30;
 
+const MAX_SIZE: SizeWithin = SizeWithin(1 << 10, MAX_GUEST);
+const COMPILE_TIMEOUT: UpToHours = UpToHours(1);
+const POLL: UpToHours = UpToHours(24);
+
 /// Where a guest comes from, and what it takes to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestSettings {
     /// The source; none is the `scriptFile` itself.
     pub source: Option<Remote>,
     /// Only a guest with this digest is ever published, whatever its source.
-    pub sha256: Option<[u8; 32]>,
+    pub sha256: Option<Digest>,
     /// The most bytes of a guest's file.
     pub max_size: u64,
     /// How long its compilation may take.
@@ -154,6 +158,23 @@ impl fmt::Debug for Credentials {
 }
 
 impl GuestSettings {
+    /// The keys as the page of settings has to present them.
+    pub fn table() -> Vec<Setting> {
+        let Self { max_size, compile_timeout, poll, .. } = Self::default();
+        let row = |key, range, default: &str| Setting { key, scope: "function", range, default: default.to_owned() };
+        vec![
+            row("guest.source", vec![], "the `scriptFile` itself"),
+            row("guest.username", vec![], "none"),
+            row("guest.password", vec![], "none"),
+            row("guest.sha256", vec![], "none"),
+            row("guest.maxSize", MAX_SIZE.range(), &MAX_SIZE.spell(&max_size)),
+            row("guest.compileTimeout", COMPILE_TIMEOUT.range(), &COMPILE_TIMEOUT.spell(&compile_timeout)),
+            row("guest.poll", POLL.range(), &POLL.spell(&poll)),
+            row("guest.smoke.path", vec![], "none"),
+            row("guest.smoke.status", vec!["200 to 599".to_owned()], StatusCode::OK.as_str()),
+        ]
+    }
+
     /// Takes the keys of `guest`. A value `%NAME%` is that app setting's, Azure's notation in a `function.json`; what the
     /// setting holds is in no message.
     pub fn read(section: &mut Section<'_>, settings: &AppSettings) -> Self {
@@ -189,32 +210,19 @@ impl GuestSettings {
         }
 
         let default = Self::default();
-        let max_size = section.take("guest.maxSize", |value| size_within(value, 1 << 10, MAX_GUEST));
+        let max_size = section.take("guest.maxSize", |value| MAX_SIZE.read(value));
         Self {
             source: place.map(|place| Remote { place, credentials }),
-            sha256: section.take("guest.sha256", |value| digest(value.as_str().unwrap_or_default())),
+            sha256: section.take("guest.sha256", |value| {
+                value.as_str().unwrap_or_default().parse::<Digest>().map_err(|wrong| wrong.to_string())
+            }),
             max_size: max_size.unwrap_or(default.max_size),
             compile_timeout: section
-                .take("guest.compileTimeout", |value| duration_within(value, 1))
+                .take("guest.compileTimeout", |value| COMPILE_TIMEOUT.read(value))
                 .unwrap_or(default.compile_timeout),
-            poll: section.take("guest.poll", |value| duration_within(value, 24)).unwrap_or(default.poll),
+            poll: section.take("guest.poll", |value| POLL.read(value)).unwrap_or(default.poll),
             smoke: path.map(|path| Smoke { path, status: status.unwrap_or(StatusCode::OK) }),
         }
-    }
-}
-
-/// A value that cannot work.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// As much of it as may be shown.
-    pub shown: Option<String>,
-    /// What is wrong, and what to write instead.
-    pub remedy: String,
-}
-
-impl Refused {
-    fn new(shown: Option<String>, remedy: impl Into<String>) -> Self {
-        Self { shown, remedy: remedy.into() }
     }
 }
 
@@ -225,44 +233,44 @@ struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    fn of(value: &'a Value, settings: &'a AppSettings) -> Result<Self, Refused> {
-        let text = value.as_str().ok_or_else(|| Refused::new(None, "must be text"))?;
+    fn of(value: &'a Value, settings: &'a AppSettings) -> Result<Self, Withheld> {
+        let text = value.as_str().ok_or_else(|| Withheld::new(None, "must be text"))?;
         let name = text.strip_prefix('%').and_then(|text| text.strip_suffix('%'));
         let Some(name) = name.filter(|name| !name.is_empty() && !name.contains('%')) else {
             return Ok(Self { text, setting: None });
         };
         let missing = || {
             let remedy = format!("there is no app setting {name}: set it, or write another name");
-            Refused::new(Some(text.to_owned()), remedy)
+            Withheld::new(Some(text.to_owned()), remedy)
         };
         Ok(Self { text: settings.get(name).ok_or_else(missing)?, setting: Some(name) })
     }
 
     /// What is wrong, without a word of a text that may be a secret.
-    fn refuse(&self, why: &str) -> Refused {
+    fn refuse(&self, why: &str) -> Withheld {
         match self.setting {
-            Some(name) => Refused::new(Some(format!("%{name}%")), format!("the app setting {name} {why}")),
-            None => Refused::new(shown(self.text), why),
+            Some(name) => Withheld::new(Some(format!("%{name}%")), format!("the app setting {name} {why}")),
+            None => Withheld::new(shown(self.text), why),
         }
     }
 
-    fn username(&self) -> Result<String, Refused> {
+    fn username(&self) -> Result<String, Withheld> {
         let fits = !self.text.is_empty() && !self.text.contains(|c: char| c == ':' || c.is_control());
         let why = "must be a user's name: not empty, and without a colon or a line break";
-        fits.then(|| self.text.to_owned()).ok_or_else(|| Refused { shown: None, ..self.refuse(why) })
+        fits.then(|| self.text.to_owned()).ok_or_else(|| Withheld { shown: None, ..self.refuse(why) })
     }
 
-    fn password(&self) -> Result<String, Refused> {
+    fn password(&self) -> Result<String, Withheld> {
         if self.setting.is_none() {
             let remedy = "must not stand here: write \"password\": \"%GUEST_PASSWORD%\", and put it into the app setting GUEST_PASSWORD";
-            return Err(Refused::new(None, remedy));
+            return Err(Withheld::new(None, remedy));
         }
         let fits = !self.text.is_empty() && !self.text.contains(char::is_control);
         let why = "must be a password: not empty, and without a line break";
         fits.then(|| self.text.to_owned()).ok_or_else(|| self.refuse(why))
     }
 
-    fn place(&self) -> Result<Place, Refused> {
+    fn place(&self) -> Result<Place, Withheld> {
         const FORM: &str =
             "must be like \"https://example.com/guest.wasm\" or \"oci://registry.example.com/team/guest:latest\"";
         let (scheme, rest) = self.text.split_once("://").ok_or_else(|| self.refuse(FORM))?;
@@ -311,9 +319,9 @@ fn artifact(mut root: Url) -> Result<Artifact, String> {
             return Err("names both a tag and a digest: leave out the tag".to_owned());
         }
         (Some((name, digest)), _) => {
-            let hexadecimal = digest.strip_prefix("sha256:").filter(|digits| self::digest(digits).is_ok());
-            let hexadecimal = hexadecimal.ok_or("must have a digest like sha256: and 64 hexadecimal digits")?;
-            (name, format!("sha256:{}", hexadecimal.to_ascii_lowercase()))
+            let digest: Option<Digest> = digest.strip_prefix("sha256:").and_then(|digits| digits.parse().ok());
+            let digest = digest.ok_or("must have a digest like sha256: and 64 hexadecimal digits")?;
+            (name, format!("sha256:{digest}"))
         }
         (None, Some((name, tag))) => {
             let first = tag.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
@@ -362,21 +370,6 @@ fn smoke_path(text: &str) -> Result<PathAndQuery, String> {
     let path = Some(text).filter(|text| text.starts_with('/') && !text.contains('#'));
     let path = path.and_then(|text| text.parse().ok());
     path.ok_or_else(|| "must be a path that begins with /, such as \"/api/health?deep=1\"".to_owned())
-}
-
-fn digest(text: &str) -> Result<[u8; 32], String> {
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err("must be 64 hexadecimal digits, as `sha256sum` prints them".to_owned());
-    }
-    let byte = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("they are two digits");
-    Ok(std::array::from_fn(byte))
-}
-
-/// Reads a duration of at least a second, and at most as many `hours`.
-fn duration_within(value: &Value, hours: u64) -> Result<Duration, String> {
-    let duration = units::duration(value.as_str().unwrap_or_default())?;
-    let fits = (Duration::from_secs(1)..=Duration::from_secs(hours * 60 * 60)).contains(&duration).then_some(duration);
-    fits.ok_or_else(|| format!("must be a duration from 1s to {hours}h"))
 }
 
 #[cfg(test)]
@@ -432,7 +425,7 @@ mod tests {
         let credentials = Credentials { username: "u".to_owned(), password: SECRET.to_owned() };
         let expected = GuestSettings {
             source: Some(Remote { place: Place::Http(url), credentials: Some(credentials) }),
-            sha256: Some([0xab; 32]),
+            sha256: Some([0xab; 32].into()),
             max_size: 1 << 10,
             compile_timeout: Duration::from_secs(60 * 60),
             poll: Duration::from_secs(24 * 60 * 60),

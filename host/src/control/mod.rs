@@ -1,18 +1,25 @@
-//! Telling a running host on the same machine to replace a guest: HTTP on a unix socket that only our user can reach.
+//! The operator plane: what people on this machine see and change of a running host, as HTTP with JSON (docs/operate.md).
 //!
 //! | request | body | what |
 //! |---|---|---|
+//! | `GET /pool` | | slots, and how many of them are taken |
+//! | `GET /functions` | | which guest each function has, or why none |
+//! | `GET /log-level` | | what reaches the log |
+//! | `PUT /log-level` | `{"level": …}` | another level until the host ends |
 //! | `POST /swap/FUNCTION` | the component | [`Swap::publish`](crate::swap::Swap::publish) |
 //! | `POST /rollback/FUNCTION` | none | [`Swap::rollback`](crate::swap::Swap::rollback) |
 //!
-//! Both answer JSON, see [`server`]. The socket belongs to the app's folder: whoever names that folder finds it.
+//! [`plane`] answers them. [`server`] lets them in: on a unix socket that only our user can reach, and, where `--operate` asks for
+//! it, on a port of this machine to those who bring the [`token`]. The socket belongs to the app's folder: whoever names that
+//! folder finds it, as [`client`] does.
 
 pub mod client;
+pub mod plane;
 pub mod server;
+pub mod token;
 
 use crate::config::AppSettings;
-use crate::guest::compiled::digest;
-use crate::guest::hexadecimal;
+use crate::config::digest::Digest;
 use crate::private;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +31,7 @@ use std::path::{Path, PathBuf};
 /// There is no such folder.
 pub fn sockets(root: &Path, settings: &AppSettings) -> io::Result<Vec<PathBuf>> {
     let root = root.canonicalize()?;
-    let name = format!("{}.sock", &hexadecimal(&digest(root.as_os_str().as_encoded_bytes()))[..16]);
+    let name = format!("{}.sock", Digest::of(root.as_os_str().as_encoded_bytes()).digits::<16>());
     let session = settings.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let folders = session.map(|folder| folder.join("flexwasm")).into_iter().chain([private::below_tmp()]);
     Ok(folders.map(|folder| folder.join(&name)).collect())

@@ -1,12 +1,12 @@
 //! The app on this machine, held to an instance of the plan.
 
 use super::Finding;
-use crate::app::{App, Checked};
+use crate::app::check::{self, Checked};
+use crate::app::compose::engine_size;
 use crate::config::section::Problem;
 use crate::config::units::{spell_duration, spell_size};
 use crate::config::{self, AppSettings, Circumstances, Config};
 use crate::engine::room;
-use crate::loading::engine_size;
 use crate::observe::machine::Machine;
 use crate::package::Package;
 use std::path::Path;
@@ -51,7 +51,7 @@ pub async fn examine(root: &Path, settings: AppSettings, given: &Circumstances, 
     let scan = crate::describe::residency(&engine_size(&config, &machine), &machine.kernel);
     findings.push(Finding::Note(format!("{scan}; `headers: full` shows kernel and scan of the plan's instances")));
     findings.extend(bodies(&config, body_limit.as_deref(), given.machine_memory));
-    match App::check(config.clone(), machine).await {
+    match check::run(config.clone(), machine).await {
         Err(why) => findings.push(Finding::Change(why)),
         Ok(checked) => {
             findings.extend(checked.broken.iter().cloned().map(Finding::Change));

@@ -1,8 +1,8 @@
 //! An app that is deployed, as its callers see it: what its receipts tell, and what happens when many ask at once.
 
 use super::Finding;
-use crate::outgoing::tls;
 use crate::source::root_cause;
+use crate::tls;
 use reqwest::header::HeaderValue;
 use reqwest::{Client, Url, redirect};
 use serde_json::Value;

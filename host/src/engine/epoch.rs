@@ -43,7 +43,7 @@ impl Ticker {
         Ok(Self { guests, thread: handle.thread().clone() })
     }
 
-    /// Ticks until the answer is dropped.
+    /// Ticks until the returned guard is dropped.
     pub fn ticking(&self) -> Ticking {
         if self.guests.fetch_add(1, Ordering::AcqRel) == 0 {
             self.thread.unpark();

@@ -1,6 +1,6 @@
 //! What the kernel knows about pages of this process, and asking it to map them. The one place in `engine` with `unsafe`.
 //!
-//! JUSTIFICATION: whether a slot of the pool is reset cheaply depends on what the kernel says about pages that nobody has
+//! JUSTIFICATION: whether a slot of the pool is reset cheaply depends on what the kernel says about pages that nothing has
 //! touched ([`super::slots`]), and neither wasmtime nor a safe library asks it. Both calls leave the content of every page as it
 //! is, whatever addresses they are given.
 
@@ -57,7 +57,7 @@ impl Pages {
         File::open("/proc/self/pagemap").map(Self)
     }
 
-    /// Whether the kernel calls a page in this range of addresses written that nobody has touched. wasmtime 50.0.1 then resets it.
+    /// Whether the kernel calls a page in this range of addresses written that nothing has touched. wasmtime 50.0.1 then resets it.
     ///
     /// # Errors
     /// The kernel has no PAGEMAP_SCAN, or refuses it.

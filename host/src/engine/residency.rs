@@ -9,7 +9,7 @@ use crate::observe::machine::Scan;
 /// Slots keep at most this part of `limits.totalMemory` together: a quarter.
 const SHARE: u64 = 4;
 
-/// Without the scan a single processor, which has nobody to tell, copies so much back faster than it faults it in. Measured: a
+/// Without the scan a single processor, which has no other to tell, copies so much back faster than it faults it in. Measured: a
 /// memory of 256 KiB makes 1.6 times the answers, one of 2 MiB 0.6 times.
 const SMALL: u64 = 512 << 10;
 
@@ -54,7 +54,7 @@ mod tests {
             assert_eq!(keep(scan, 2, 9 * MIB, &[8 * MIB]), 9 * MIB);
             assert_eq!(keep(scan, 2, 9 * MIB, &[MIB, 40 * MIB]), 2 * MIB);
             assert_eq!(keep(scan, 2, 9 * MIB, &[40 * MIB]), 0);
-            // Whoever is alone is not slowed down by a large one.
+            // A single processor keeps a small one, or nothing.
             assert_eq!(keep(scan, 1, 9 * MIB, &[MIB]), 0);
             assert_eq!(keep(scan, 1, 9 * MIB, &[256 << 10]), 512 << 10);
         }

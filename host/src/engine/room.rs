@@ -15,9 +15,9 @@ const MAPPINGS_PER_MEMORY: u64 = 4;
 
 /// User space of a 64-bit process on Linux: 47 bits.
 const ADDRESSES: u64 = 1 << 47;
-/// Kept for everything else: code, heap, mapped guests.
+/// Addresses that are kept for everything else: code, heap, mapped guests.
 const SPARE_ADDRESSES: u64 = 1 << 40;
-/// The same, in mappings.
+/// Mappings that are kept for everything else.
 const SPARE_MAPPINGS: u64 = 1_000;
 
 /// Linux's `DEFAULT_MAX_MAP_COUNT`.
@@ -36,7 +36,7 @@ pub fn check(pool_size: u32, engines: &[Wasi]) -> Result<(), String> {
     fits(u64::from(pool_size), engines, space, mappings)
 }
 
-/// The same for a machine that is like Linux as it comes, whatever this one is like.
+/// As [`check`], by the limits that Linux has by default in place of this machine's.
 ///
 /// # Errors
 /// As [`check`].

@@ -1,7 +1,7 @@
 //! Slots of which every page is mapped before their first reset, so that only written pages count as written.
 //!
 //! After each instance wasmtime asks the kernel which pages of its memory were written, and resets these. Linux 6.18 calls a page
-//! written, too, that nobody has touched, as soon as its page table exists. Unmended, the first reset copies the whole image into
+//! written, too, that nothing has touched, as soon as its page table exists. Unmended, the first reset copies the whole image into
 //! the slot, page by page, and so does each one after it. A page that has been mapped for reading is told apart from a written
 //! one: this module has every page of a slot mapped so, once, after its first instance and before the reset that follows.
 //!
@@ -136,7 +136,7 @@ fn few(engine: &Engine, module: &Module, count: u32) -> Result<Option<(usize, us
 }
 
 impl Slots {
-    /// Maps the first `length` bytes of every slot that has so many. Answers whether that changed anything. One image may have
+    /// Maps the first `length` bytes of every slot that has so many. Returns whether that changed anything. One image may have
     /// `replaced` another since.
     fn map(&self, length: usize, replaced: bool) -> bool {
         let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,9 +170,9 @@ pub struct Image {
     slots: Option<Arc<Slots>>,
     /// Instances, counted from before they are given a slot until after it is free.
     most: AtomicU32,
-    /// The same, counted from after until before: never more than there are slots with this image.
+    /// Instances, counted from after they are given a slot until before it is free: never more than there are slots with this image.
     least: AtomicU32,
-    /// So many slots have had this image at least.
+    /// How many slots have had this image at least.
     known: AtomicU32,
     /// Bytes of memory that instances are known to have.
     reach: AtomicU64,
@@ -319,13 +319,13 @@ mod tests {
             start..start + self.memory.data_size(&self.store)
         }
 
-        /// Whether a page would be taken for written, though nobody has touched it.
+        /// Whether a page would be taken for written, though nothing has touched it.
         fn has_untouched(&self) -> bool {
             let slots = self.stay.image.slots.as_ref();
             slots.is_some_and(|slots| slots.pages.has_untouched(self.addresses()).expect("a scan"))
         }
 
-        /// Ends as a guest's instance does. Answers whether its reset finds untouched pages.
+        /// Ends as a guest's instance does. Returns whether its reset finds untouched pages.
         fn end(mut self) -> bool {
             self.stay.leave(self.memory.data_size(&self.store) as u64);
             self.has_untouched()

@@ -1,8 +1,9 @@
 //! What a guest is made of: the bytes of one component, read once. Whatever happens later to the file that they came from,
 //! digest, code and guest belong together.
 
-use super::compiled::{self, Digest};
+use super::compiled;
 use super::interfaces::Interfaces;
+use crate::config::digest::Digest;
 use crate::config::units::spell_size;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,13 +13,13 @@ const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 /// A core module's first bytes.
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
-/// See the module's documentation.
+/// A component, with what its bytes say of it.
 pub struct Artifact {
     /// Where it came from, for messages: a file, or a source without its secrets.
     pub origin: String,
     /// All of it.
     pub wasm: Vec<u8>,
-    /// SHA-256 of it.
+    /// Of all of it.
     pub digest: Digest,
     /// What it asks for and offers.
     pub interfaces: Interfaces,
@@ -70,7 +71,7 @@ impl Artifact {
             module if module.starts_with(CORE_MODULE) => return Err(NoArtifact::CoreModule),
             _ => return Err(NoArtifact::NotComponent),
         }
-        let (digest, interfaces) = (compiled::digest(&wasm), Interfaces::of(&wasm));
+        let (digest, interfaces) = (Digest::of(&wasm), Interfaces::of(&wasm));
         Ok(Self { origin, wasm, digest, interfaces, compiled: None })
     }
 }

@@ -6,7 +6,8 @@
 //! by renaming, so a reader never sees half of one; one that was cut off by a crash fails its checksum. Beyond
 //! [`MOST`] bytes the files that have not been used for the longest time are removed.
 
-use super::compiled::{Digest, Unusable};
+use super::compiled::Unusable;
+use crate::config::digest::Digest;
 use crate::private;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, fstat, openat, renameat, unlinkat};
 use rustix::process::geteuid;
@@ -48,7 +49,7 @@ impl Cache {
 
     /// The name of a guest's code.
     pub fn code(guest: &Digest, compatibility: u64) -> String {
-        format!("{}-{compatibility:016x}.cwasm", super::hexadecimal(guest))
+        format!("{guest}-{compatibility:016x}.cwasm")
     }
 
     /// Where a file lies, for people.
@@ -93,8 +94,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes what has not been used for the longest time until at most `most` bytes are left, but never `kept`. Whoever has
-    /// mapped a file keeps it.
+    /// Removes what has not been used for the longest time until at most `most` bytes are left, but never `kept`. A process
+    /// that has mapped a file keeps it.
     fn trim(&self, kept: &str, most: u64) {
         let Ok(entries) = fs::read_dir(&self.path) else { return };
         let mut files: Vec<(SystemTime, u64, std::ffi::OsString)> = entries
@@ -127,7 +128,7 @@ pub fn place(
     mode: Mode,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    // Nobody else who runs has this thread's id; one that was killed in between may have left the file behind.
+    // No other thread that runs has this id; one that was killed in between may have left the file behind.
     let staged = name.with_added_extension(format!("{}.new", gettid().as_raw_nonzero()));
     let _ = unlinkat(&folder, &staged, AtFlags::empty());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -17,9 +17,10 @@
 //! # What is trusted
 //! wasmtime cannot check machine code. The checksum finds damage, not malice: whoever can write the file can run code
 //! as this process, as with the executable beside it. [`super::cache`] says who can write there. The checksum is taken of
-//! the very file that is mapped, so nobody can put another one in its place in between; but who writes *into* a file while
+//! the very file that is mapped, so nobody can put another one in its place in between; but writing *into* a file while
 //! it is mapped changes or ends the process. Replace it by renaming, as `flexwasm compile` does.
 
+use crate::config::digest::Digest;
 use crate::config::source::MAX_GUEST;
 use crate::engine::Wasi;
 use crate::engine::code::{Processors, compiler};
@@ -34,9 +35,6 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use wasmtime::component::Component;
 use wasmtime::{Engine, Result};
-
-/// SHA-256.
-pub type Digest = [u8; 32];
 
 /// The largest file that is looked at. Measured: the code of a guest in Rust, JavaScript or Python is two to four times its size.
 const MAX_FILE: u64 = 8 * MAX_GUEST;
@@ -94,11 +92,6 @@ pub fn open(path: &Path) -> std::result::Result<Option<File>, Unusable> {
     }
 }
 
-/// The digest of a guest's `.wasm`.
-pub fn digest(wasm: &[u8]) -> Digest {
-    Sha256::digest(wasm).into()
-}
-
 /// What code of `engine` depends on, in one number.
 pub fn compatibility(engine: &Engine) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -106,7 +99,7 @@ pub fn compatibility(engine: &Engine) -> u64 {
     hasher.finish()
 }
 
-/// Compiles the component `wasm` and answers the content of its file.
+/// Compiles the component `wasm` and returns the content of its file.
 ///
 /// # Errors
 /// wasmtime's: it is not valid, or uses what this host does not support.
@@ -115,14 +108,14 @@ pub fn compile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
     let (length, checksum) = (content.len() as u64, Sha256::digest(&content));
     content.extend(compatibility(engine).to_le_bytes());
     content.extend(length.to_le_bytes());
-    content.extend(digest(wasm));
+    content.extend(Digest::of(wasm).as_bytes());
     content.extend(checksum);
     content.extend(FORMAT.to_le_bytes());
     content.extend(MAGIC);
     Ok(content)
 }
 
-/// Writes a compiled file in one step: whoever has mapped the old one keeps it.
+/// Writes a compiled file in one step: a process that has mapped the old one keeps it.
 ///
 /// # Errors
 /// When the folder is not there or cannot be written to.
@@ -148,7 +141,7 @@ pub fn verify(file: &File, guest: &Digest, engine: &Engine, wasi: Wasi) -> std::
     file.read_exact_at(&mut trailer, length)?;
     let mut rest = &trailer[..];
     let (compatible, announced) = (u64::from_le_bytes(take(&mut rest)), u64::from_le_bytes(take(&mut rest)));
-    let (made_from, checksum): (Digest, Digest) = (take(&mut rest), take(&mut rest));
+    let (made_from, checksum) = (Digest::from(take::<32>(&mut rest)), Digest::from(take::<32>(&mut rest)));
     let (format, magic) = (u32::from_le_bytes(take(&mut rest)), take(&mut rest));
     if magic != MAGIC {
         return Err(Unusable::Foreign);
@@ -229,7 +222,7 @@ fn checksum_of(file: &File, length: u64) -> io::Result<Digest> {
         hasher.update(&buffer[..read]);
         at += read as u64;
     }
-    Ok(hasher.finalize().into())
+    Ok(<[u8; 32]>::from(hasher.finalize()).into())
 }
 
 /// The next field of a trailer.
@@ -263,7 +256,7 @@ mod tests {
         let wasm = wat::parse_str(r#"(component (core module (func (export "f") nop)))"#).expect("a component");
         let content = compile(&compiler(wasi, processors).expect("an engine"), &wasm).expect("compiled");
         let engine = compiler(wasi, Processors::ThisKind).expect("an engine");
-        Sample { engine, guest: digest(&wasm), content }
+        Sample { engine, guest: Digest::of(&wasm), content }
     }
 
     #[test]
@@ -343,7 +336,7 @@ mod tests {
         let file = file(&[]);
         // It has holes: nothing of it is on the disk.
         file.write_all_at(&trailer, length).expect("written");
-        let other = [!guest[0]; 32];
+        let other = Digest::of(b"another guest");
         assert!(matches!(verify(&file, &other, &engine, Wasi::P2), Err(Unusable::Stale)));
         file.set_len(MAX_FILE + TRAILER as u64 + 1).expect("longer");
         assert!(matches!(verify(&file, &guest, &engine, Wasi::P2), Err(Unusable::Foreign)));
@@ -365,7 +358,7 @@ mod tests {
             Err(Unusable::Stale)
         ));
         assert!(matches!(
-            verify(&file(&compile(&other, &wasm).expect("compiled")), &digest(&wasm), &engine, Wasi::P2),
+            verify(&file(&compile(&other, &wasm).expect("compiled")), &Digest::of(&wasm), &engine, Wasi::P2),
             Err(Unusable::Incompatible)
         ));
     }

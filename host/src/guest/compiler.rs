@@ -11,8 +11,9 @@ pub mod process;
 
 use super::artifact::Artifact;
 use super::cache::Cache;
-use super::compiled::{self, Digest, Unusable};
-use super::{Keep, LoadError};
+use super::compiled::{self, Unusable};
+use super::error::LoadError;
+use crate::config::digest::Digest;
 use crate::config::units::spell_duration;
 use crate::engine::{Engine, Wasi};
 use futures_util::FutureExt as _;
@@ -76,6 +77,15 @@ pub enum NoCode {
     /// Nothing waits for it any more.
     #[error("was not compiled, because nobody waited for it")]
     Unwanted,
+}
+
+/// Whether code that has been compiled has to be kept in the cache folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Where it cannot be, it is compiled again at the next start.
+    IfPossible,
+    /// A guest whose code cannot be kept, though there is a folder, is refused: nothing is half-installed.
+    Always,
 }
 
 /// How a guest may be compiled for a function.

@@ -4,7 +4,7 @@ use crate::sandbox::leftovers::NotParked;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-/// After how many answers without a parked instance the log has a line about it.
+/// After how many requests whose instance was not parked the log has a line about it.
 const ENOUGH: u32 = 100;
 
 /// No instance has been parked yet.
@@ -16,11 +16,11 @@ const PROVEN: u8 = 2;
 /// One that had been parked failed its second request, before any had answered one.
 const FAILED: u8 = 3;
 
-/// See the module's documentation.
+/// What the instances of one guest have shown so far.
 #[derive(Debug, Default)]
 pub struct Experience {
     state: AtomicU8,
-    /// Answers without a parked instance.
+    /// Requests whose instance was not parked.
     unparked: AtomicU32,
 }
 
@@ -40,7 +40,7 @@ impl Experience {
         self.becomes(PARKED, PROVEN);
     }
 
-    /// An instance of `function` has failed its second request. Answers whether the guest runs fresh from now on, and says so.
+    /// An instance of `function` has failed its second request. Returns whether the guest runs fresh from now on, and logs that.
     ///
     /// Where another instance has answered its second request before, it is the request that was at fault.
     pub fn failed_again(&self, function: &str, why: &impl Display) -> bool {

@@ -5,7 +5,7 @@ use wasmparser::{DataKind, Operator, Parser, Payload};
 /// Bytes of a WebAssembly page, unless a memory says otherwise.
 const PAGE_LOG2: u32 = 16;
 
-/// See the module's documentation. Of a component that cannot be read to its end it is what was found until there.
+/// What an instance begins with. Of a component that cannot be read to its end it is what was found until there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Footprint {
     /// Bytes of all memories together.
@@ -82,7 +82,7 @@ mod tests {
         };
         let found = of(&format!("(component {})", module(1 << 20, 1 << 20)));
         assert_eq!(found, Footprint { memory: 17 << 16, stack: 1 << 20, modules: 1 });
-        // The data lies below: how much of it is stack, nobody knows.
+        // The data lies below: how much of it is stack is not known.
         assert_eq!(of(&format!("(component {})", module(1 << 20, 1024))).stack, 0);
         let two = of(&format!("(component {} (component {}))", module(4096, 8192), module(1024, 1024)));
         assert_eq!(two, Footprint { memory: 34 << 16, stack: 4096, modules: 2 });

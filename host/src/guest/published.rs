@@ -4,7 +4,7 @@ use super::Guest;
 use arc_swap::ArcSwapOption;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// See the module's documentation. Empty until the first guest is loaded, or when it is broken.
+/// The guest that a function has now. Empty until the first one is loaded, or when that is broken.
 #[derive(Default)]
 pub struct Published {
     guest: ArcSwapOption<Guest>,
@@ -23,7 +23,7 @@ impl Published {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets `guest` answer from now on. Answers the one that did until now.
+    /// Lets `guest` answer requests from now on, and returns the one that did until now.
     pub fn publish(&self, guest: Arc<Guest>) -> Option<Arc<Guest>> {
         self.guest.swap(Some(guest))
     }

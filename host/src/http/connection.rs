@@ -4,18 +4,18 @@
 //! |---|---|
 //! | a request head, and the idle time before it | `Config::head_timeout` |
 //! | headers of a request | 100 lines, `limits.requestHead` in all; beyond it 431 |
-//! | an answer's body | the function's deadline, also when the client reads slowly or not at all |
-//! | the last bytes of an answer, once all are known | the longer of that deadline and `Config::head_timeout` |
+//! | a response's body | the function's deadline, also when the client reads slowly or not at all |
+//! | the last bytes of a response, once all are known | the longer of that deadline and `Config::head_timeout` |
 //! | a request body that nobody reads | [`super::received`] |
 //! | a client that leaves before its request body was read | noticed within [`PEER_CHECK`] |
 //! | a client that sends on and does not read, while the guest waits for it to read | [`super::flow`], noticed within [`PEER_CHECK`] |
-//! | a client that sends on after a connection's last answer | [`LINGER`], so that it can read the answer |
+//! | a client that sends on after a connection's last response | [`LINGER`], so that it can read the response |
 //!
 //! A client that leaves behind a pipelined request is noticed only at the deadline.
 
 use super::Stop;
-use super::body::ResponseBody;
 use super::exchange::Exchange;
+use super::response_body::ResponseBody;
 use super::service::Service;
 use super::socket::Socket;
 use super::timer::{Patience, PatientTimer};
@@ -33,30 +33,30 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 /// How often an unread request's client is checked for having left (P4 allows a second).
 const PEER_CHECK: Duration = Duration::from_millis(250);
 /// How long a closing connection goes on reading: bytes that nobody reads would turn the close into a reset, which can
-/// take the last answer away from a client that still sends (RFC 9112 §9.6).
+/// take the last response away from a client that still sends (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves `socket` until the client leaves, a limit ends it, or `stop` says so.
 pub async fn drive(socket: Socket, service: Arc<Service>, stop: Stop) {
-    let exchange = Arc::new(Exchange::new(service.config.head_timeout));
-    let answer = service_fn(|request| {
+    let exchange = Arc::new(Exchange::new(service.setup.config.head_timeout));
+    let respond = service_fn(|request| {
         let (service, exchange) = (Arc::clone(&service), Arc::clone(&exchange));
-        async move { Ok::<http::Response<ResponseBody>, Infallible>(service.answer(request, exchange).await) }
+        async move { Ok::<http::Response<ResponseBody>, Infallible>(service.respond(request, exchange).await) }
     });
-    let head_limit = usize::try_from(service.config.request_head).expect("256 KiB at the most");
+    let head_limit = usize::try_from(service.setup.config.request_head).expect("256 KiB at the most");
     let mut connection = pin!(
         http1::Builder::new()
             .timer(PatientTimer)
-            .header_read_timeout(service.config.head_timeout)
+            .header_read_timeout(service.setup.config.head_timeout)
             .max_header_size(head_limit)
-            .serve_connection(TokioIo::new(socket.clone()), answer)
+            .serve_connection(TokioIo::new(socket.clone()), respond)
     );
     let mut stopping = pin!(stop.gently.cancelled());
     let mut cut_off = pin!(stop.now.cancelled());
     let mut asked_to_stop = false;
-    let mut overdue = Patience::until(std::time::Instant::now() + service.config.head_timeout);
+    let mut overdue = Patience::until(std::time::Instant::now() + service.setup.config.head_timeout);
     let mut check: Option<Interval> = None;
-    // Since when the client has taken no byte of the answer, and after which write.
+    // Since when the client has taken no byte of the response, and after which write.
     let mut blocked: Option<(Instant, u64)> = None;
 
     let finished = poll_fn(|cx| {

@@ -3,29 +3,31 @@
 //! The headers are those of the Fetch standard, the choices those of the Azure Functions Core Tools: every method and header is
 //! allowed to an origin that is allowed.
 
-use super::body::ResponseBody;
 use crate::config::local_settings::Cors;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName,
     ORIGIN, VARY,
 };
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderValue, Method};
 
-/// One request, as far as its origin is concerned.
-pub struct Call {
-    /// What its answer has to say.
+/// What the page that sent one request may do.
+pub struct Access {
+    /// What the response has to say about it.
     headers: HeaderMap,
     /// Whether it is a browser's question before the request itself.
-    preflight: bool,
+    pub is_preflight: bool,
 }
 
-impl Call {
+impl Access {
     /// Judges a request; without `cors` there is nothing to say.
-    pub fn new<B>(cors: Option<&Cors>, request: &Request<B>) -> Self {
-        let (mut headers, asked) = (HeaderMap::new(), request.headers());
-        let (Some(cors), Some(origin)) = (cors, asked.get(ORIGIN)) else { return Self { headers, preflight: false } };
-        let method = asked.get(ACCESS_CONTROL_REQUEST_METHOD).filter(|_| request.method() == Method::OPTIONS);
+    pub fn new(cors: Option<&Cors>, request: &Parts) -> Self {
+        let (mut headers, asked) = (HeaderMap::new(), &request.headers);
+        let (Some(cors), Some(origin)) = (cors, asked.get(ORIGIN)) else {
+            return Self { headers, is_preflight: false };
+        };
+        let method = asked.get(ACCESS_CONTROL_REQUEST_METHOD).filter(|_| request.method == Method::OPTIONS);
         let allowed = match &cors.origins {
             None => Some(HeaderValue::from_static("*")),
             Some(origins) => {
@@ -46,25 +48,17 @@ impl Call {
             allow(ACCESS_CONTROL_ALLOW_METHODS, method);
             allow(ACCESS_CONTROL_ALLOW_HEADERS, method.and_then(|_| asked.get(ACCESS_CONTROL_REQUEST_HEADERS)));
         }
-        Self { headers, preflight: method.is_some() }
+        Self { headers, is_preflight: method.is_some() }
     }
 
-    /// Answers a preflight, or awaits the answer and adds what the browser asks for.
-    pub async fn answer(self, answer: impl Future<Output = Response<ResponseBody>>) -> Response<ResponseBody> {
-        let mut response = if self.preflight {
-            let mut response = Response::new(ResponseBody::Own(None));
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response
-        } else {
-            answer.await
-        };
+    /// Adds to the headers of the response what the browser asks for.
+    pub fn write(&self, response: &mut HeaderMap) {
         for (name, value) in &self.headers {
             if name == VARY {
-                response.headers_mut().append(name, value.clone());
+                response.append(name, value.clone());
             } else {
-                response.headers_mut().insert(name, value.clone());
+                response.insert(name, value.clone());
             }
         }
-        response
     }
 }

@@ -1,4 +1,4 @@
-//! What one request and its answer tell the connection that carries them.
+//! What one request and its response tell the connection that carries them.
 
 use super::flow::Flow;
 use super::received::Rest;
@@ -16,18 +16,18 @@ pub struct Exchange {
     flow: Mutex<Option<Arc<Flow>>>,
     /// Why no more of it can be read ahead, though guest and client wait for each other.
     stalled: Mutex<Option<Full>>,
-    /// When the answer has to be over.
+    /// When the response has to be over.
     deadline: Mutex<Option<Instant>>,
     /// How long the last bytes may take to leave, once all are known.
     patience: Duration,
     has_request_body: AtomicBool,
     ends_with_connection: AtomicBool,
-    /// The answer says that the connection ends after it.
+    /// The response says that the connection ends after it.
     closes: AtomicBool,
 }
 
 impl Exchange {
-    /// No exchange yet; the last bytes of an answer get `patience` to leave.
+    /// No exchange yet; the last bytes of a response get `patience` to leave.
     pub fn new(patience: Duration) -> Self {
         Self {
             rest: Rest::default(),
@@ -71,18 +71,18 @@ impl Exchange {
         lock(&self.stalled).take()
     }
 
-    /// The head of the answer leaves; its body has until `deadline`.
-    pub fn answer(&self, deadline: Instant, ends_with_connection: bool) {
+    /// The head of the response leaves; its body has until `deadline`.
+    pub fn respond(&self, deadline: Instant, ends_with_connection: bool) {
         self.set_deadline(Some(deadline));
         self.ends_with_connection.store(ends_with_connection, Ordering::Relaxed);
     }
 
-    /// The answer says that the connection ends after it.
+    /// The response says that the connection ends after it.
     pub fn close(&self) {
         self.closes.store(true, Ordering::Relaxed);
     }
 
-    /// The answer is complete, but for the bytes that the client has not taken yet.
+    /// The response is complete, but for the bytes that the client has not taken yet.
     pub fn end(&self) {
         if self.closes.load(Ordering::Relaxed) {
             self.rest.forget();
@@ -91,7 +91,7 @@ impl Exchange {
         self.has_request_body.store(false, Ordering::Relaxed);
     }
 
-    /// When the answer has to be over. Also set while the connection is idle, where hyper's own time-out is as long or
+    /// When the response has to be over. Also set while the connection is idle, where hyper's own time-out is as long or
     /// shorter. None while a guest works on its head, which has a clock of its own.
     pub fn deadline(&self) -> Option<Instant> {
         *lock(&self.deadline)
@@ -102,7 +102,7 @@ impl Exchange {
         self.has_request_body.load(Ordering::Relaxed)
     }
 
-    /// Whether only the end of the connection ends the answer: an HTTP/1.0 client got no length.
+    /// Whether only the end of the connection ends the response: an HTTP/1.0 client got no length.
     pub fn ends_with_connection(&self) -> bool {
         self.ends_with_connection.load(Ordering::Relaxed)
     }

@@ -1,8 +1,8 @@
 //! The body of a request on its way from the connection to its guest, where it may be read ahead of the guest.
 //!
-//! Many clients, the Functions host among them, send their whole request before they read a byte of the answer. A guest that
-//! answers while it reads would then wait for ever for the client to read, and the client for the guest. So the connection
-//! reads the body ahead into a [`Spool`] while the answer's way out is blocked, and the guest reads from there. A client that
+//! Many clients, the Functions host among them, send their whole request before they read a byte of the response. A guest that
+//! responds while it reads would then wait for ever for the client to read, and the client for the guest. So the connection
+//! reads the body ahead into a [`Spool`] while the response's way out is blocked, and the guest reads from there. A client that
 //! reads while it sends pays nothing: a body is only read ahead when the client has taken no byte for [`BLOCKED`]. Then its
 //! back-pressure ends as well, within the bounds of `limits.requestBody` and `limits.spool`, also for a client that is only
 //! slow: the host cannot tell the two apart.
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-/// For how long a client has taken no byte of the answer when its request is read ahead. One that reads slowly is not far from
+/// For how long a client has taken no byte of the response when its request is read ahead. One that reads slowly is not far from
 /// taking the next; where it is, no more is read ahead than the bounds allow.
 const BLOCKED: Duration = Duration::from_millis(100);
 /// For how long it has taken none when it is given up, because no more can be read ahead. One that takes 250 kB a second is not:
@@ -87,10 +87,17 @@ impl Flow {
 
     /// The guest reads no more of it: what is left, if any of it is still to come.
     pub fn leave(&self) -> Option<Incoming> {
-        std::mem::take(&mut *self.state()).incoming
+        let mut state = self.state();
+        let ended = State { taken: state.taken, ..State::default() };
+        std::mem::replace(&mut *state, ended).incoming
     }
 
-    /// Reads ahead of the guest, on behalf of a connection on which the answer's way out has been blocked for so long; none
+    /// Bytes that were taken of it, by the guest or ahead of it.
+    pub fn taken(&self) -> u64 {
+        self.state().taken
+    }
+
+    /// Reads ahead of the guest, on behalf of a connection on which the response's way out has been blocked for so long; none
     /// where it is not.
     ///
     /// # Errors

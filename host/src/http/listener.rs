@@ -64,7 +64,7 @@ fn explain(address: SocketAddr, error: &io::Error) -> io::Error {
 /// Accepts until told to stop; every connection is a task of `tasks`. Beyond `limits.connections`, or what the process has file
 /// descriptors for, they wait in the backlog.
 pub async fn serve(listener: TcpListener, service: Arc<Service>, stop: Stop, tasks: TaskTracker) {
-    let permits = Arc::new(Semaphore::new(connection_limit(&service.config)));
+    let permits = Arc::new(Semaphore::new(connection_limit(&service.setup.config)));
     loop {
         let permit = Arc::clone(&permits).acquire_owned();
         let Some(permit) = stop.gently.run_until_cancelled(permit).await else { return };

@@ -1,20 +1,26 @@
 //! The HTTP front: sockets, connections, one request from top to bottom, and every status that the host chooses.
 //!
 //! The path of a request: [`listener`] accepts → [`connection`] drives hyper with its timers → [`service`] finds the
-//! function, admits, invokes → [`body`] carries the lease to the last byte → its drop writes the closing line.
+//! function, admits, invokes → [`response_body`] carries the lease to the last byte → its drop, or the host's own response
+//! ([`respond`]), drops the [`closing`], which makes the record of the invocation.
 
-mod body;
 mod closing;
 mod connection;
 mod cors;
 mod exchange;
 mod flow;
+pub mod home;
 pub mod listener;
 mod received;
+mod request_body;
 mod respond;
+mod response_body;
+mod sendable;
 pub mod service;
 mod socket;
 mod spool;
+#[cfg(test)]
+mod tests;
 mod timer;
 
 use tokio_util::sync::CancellationToken;

@@ -1,16 +1,16 @@
 //! What a client sends as the body of its request, and the rest of it that nobody reads.
 //!
 //! A connection serves the next request only when this one's body has been read. hyper closes it when a body is dropped
-//! before that, after an answer that did not say so: clients that keep their connections, the Functions host among them,
+//! before that, after a response that did not say so: clients that keep their connections, the Functions host among them,
 //! then lose the next request. So a body that is dropped early leaves its rest to the connection, which reads on and
-//! forgets what comes. Whether the answer says `Connection: close` is decided when its head leaves:
+//! forgets what comes. Whether the response says `Connection: close` is decided when its head leaves:
 //!
 //! | the body then | the connection |
 //! |---|---|
 //! | is with a guest that runs on | stays; what the guest leaves is read for as long as the exchange may take |
 //! | has at most [`REST`] bytes to come, by its length | stays |
 //! | is chunked, and ends within [`REST`] bytes and [`WAIT`] | stays |
-//! | any other | closes; the rest is read until the answer is complete |
+//! | any other | closes; the rest is read until the response is complete |
 //! | is waited for with `100 Continue`, which nobody has caused | closes: the client may leave the body out now |
 
 use super::exchange::Exchange;
@@ -28,7 +28,7 @@ use tokio::time::timeout;
 
 /// Bytes that are worth less than a new connection.
 const REST: u64 = 256 << 10;
-/// For how long an answer waits to see the end of a chunked body: the client has sent it, or is about to.
+/// For how long a response waits to see the end of a chunked body: the client has sent it, or is about to.
 const WAIT: Duration = Duration::from_millis(50);
 
 /// The body of a request, as a guest reads it.
@@ -46,6 +46,11 @@ impl Received {
             (flow, Arc::clone(exchange))
         });
         Self { open }
+    }
+
+    /// Its way from the connection; none where there is no body.
+    pub fn flow(&self) -> Option<Arc<Flow>> {
+        self.open.as_ref().map(|(flow, _)| Arc::clone(flow))
     }
 
     /// No more than `limit` bytes of it are read ahead.
@@ -104,7 +109,7 @@ pub struct Rest {
 #[derive(Default)]
 struct State {
     left: Option<Incoming>,
-    /// Of the connection's task: a guest that works on after its answer drops its body in a task of its own.
+    /// Of the connection's task: a guest that works on after its response drops its body in a task of its own.
     connection: Option<Waker>,
 }
 
@@ -128,7 +133,7 @@ impl Rest {
         self.state().left = None;
     }
 
-    /// Whether the connection may stay open, as far as can be told when the head of the answer leaves; `expects` tells that
+    /// Whether the connection may stay open, as far as can be told when the head of the response leaves; `expects` tells that
     /// the client waits for `100 Continue`.
     pub async fn is_short(&self, expects: bool) -> bool {
         if expects && !self.asked.load(Ordering::Relaxed) {

@@ -1,43 +1,63 @@
-//! The only place where a fault becomes a status, and where diagnostic headers are added.
+//! Every response that the host gives itself, and so the only place where a fault becomes a status.
 //!
-//! The client reads a reason and the invocation's id; what the operator needs stands in the closing line.
+//! The client reads a reason and the invocation's id; what the operator needs stands in the outcome.
 
-use super::body::ResponseBody;
-use super::closing::{Closing, Outcome};
+use super::closing::Closing;
+use super::request_body::TooLong;
+use super::response_body::{ResponseBody, Timeout};
 use crate::config::Function;
-use crate::config::settings::Headers;
-use crate::observe::machine::{Machine, current_thread};
-use crate::observe::text::Text;
-use crate::pool::{Fault, Refusal, Timings};
+use crate::observe::record::Outcome;
+use crate::pool::Refusal;
 use crate::protocol::forwarded::BadHead;
-use crate::sandbox::Identity;
+use crate::run::Fault;
 use crate::sandbox::hit::Hit;
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
-use std::time::Duration;
 
-const INSTANCE: HeaderName = HeaderName::from_static("x-flexwasm-instance");
-const HOST: HeaderName = HeaderName::from_static("x-flexwasm-host");
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-
-/// An answer that the host gives in place of a guest.
+/// A response that the host gives in place of a guest.
 #[derive(Debug)]
-pub struct Refused {
+pub struct HostResponse {
     status: StatusCode,
-    /// One word for programs.
-    reason: &'static str,
-    /// One sentence for people.
-    message: String,
+    content: Content,
     header: Option<Box<(HeaderName, HeaderValue)>>,
     /// What the operator reads.
-    pub outcome: Outcome,
+    outcome: Outcome,
 }
 
-impl Refused {
+#[derive(Debug)]
+enum Content {
+    None,
+    /// A page in HTML.
+    Page(String),
+    /// An error in JSON.
+    Error {
+        /// One word for programs.
+        reason: &'static str,
+        /// One sentence for people.
+        message: String,
+    },
+}
+
+impl HostResponse {
     fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { status, reason, outcome: Outcome::Refused(message.clone()), message, header: None }
+        let outcome = Outcome::Refused(message.clone());
+        Self { status, content: Content::Error { reason, message }, header: None, outcome }
+    }
+
+    fn success(status: StatusCode, content: Content) -> Self {
+        Self { status, content, header: None, outcome: Outcome::Answered }
+    }
+
+    /// What a person finds where no function has the path.
+    pub fn home_page(page: String) -> Self {
+        Self::success(StatusCode::OK, Content::Page(page))
+    }
+
+    /// To a browser's question before the request itself; what it may do stands in the headers.
+    pub fn preflight() -> Self {
+        Self::success(StatusCode::NO_CONTENT, Content::None)
     }
 
     fn with(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
@@ -59,7 +79,7 @@ impl Refused {
     }
 
     /// CONNECT asks for a tunnel, which nobody here digs.
-    pub fn tunnel() -> Self {
+    pub fn no_tunnel() -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, "connect", "CONNECT is not supported").closing()
     }
 
@@ -86,46 +106,43 @@ impl Refused {
         Self { outcome, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "guest-not-loaded", message) }
     }
 
-    /// The function answers nobody, because its route is none.
-    pub fn function(function: &Function) -> Self {
+    /// No request may reach the function, because Azure does not accept its route.
+    pub fn route_refused(function: &Function) -> Self {
         let message = format!("function {} has no route that Azure accepts; `flexwasm check` says why", function.name);
         let outcome = Outcome::Refused(function.refused.as_deref().unwrap_or_default().to_owned());
         Self { outcome, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "route-refused", message) }
     }
 
-    /// The request body is longer than the function accepts.
-    pub fn body_too_large(limit: u64) -> Self {
-        let message = format!("the request body is longer than {limit} bytes");
-        let outcome = Outcome::Refused(Hit::RequestBody(limit).explained());
-        let refused = Self { outcome, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request-body-too-large", message) };
-        // What is left of the body is not read: nothing else can follow on this connection.
-        refused.closing()
-    }
-
     /// The deadline came before the guest's head.
-    pub fn deadline(timeout: Duration) -> Self {
-        let message = format!("no answer within {} s", timeout.as_secs_f64());
-        Self { outcome: Outcome::Deadline, ..Self::new(StatusCode::GATEWAY_TIMEOUT, "deadline", message) }
+    pub fn deadline(timeout: Timeout) -> Self {
+        let message = format!("no answer within {} s", timeout.limit.as_secs_f64());
+        Self { outcome: timeout.outcome(), ..Self::new(StatusCode::GATEWAY_TIMEOUT, "deadline", message) }
     }
 
     fn closing(self) -> Self {
         self.with(CONNECTION, HeaderValue::from_static("close"))
     }
 
-    /// The response, with the invocation's id where there is one, and its line in the log.
-    pub fn response(self, mut closing: Closing) -> Response<ResponseBody> {
-        let error = serde_json::json!({
-            "error": { "reason": self.reason, "message": self.message, "invocation_id": closing.id.as_deref() }
-        });
-        closing.status = Some(self.status);
-        closing.outcome = self.outcome;
-        let mut response = own(self.status, "application/json", error.to_string());
+    /// The response, with the invocation's id where there is one. It ends the invocation.
+    pub fn send(self, mut closing: Closing) -> Response<ResponseBody> {
+        closing.record.status = Some(self.status);
+        closing.record.outcome = self.outcome;
+        let mut response = match self.content {
+            Content::None => own(self.status, None, None),
+            Content::Page(page) => own(self.status, Some("text/html; charset=utf-8"), Some(page.into())),
+            Content::Error { reason, message } => {
+                let id = closing.record.id.as_deref();
+                let error =
+                    serde_json::json!({ "error": { "reason": reason, "message": message, "invocation_id": id } });
+                own(self.status, Some("application/json"), Some(error.to_string().into()))
+            }
+        };
         response.headers_mut().extend(self.header.map(|header| *header));
         response
     }
 }
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for HostResponse {
     fn from(refusal: Refusal) -> Self {
         let reason = match refusal {
             Refusal::QueueFull { .. } | Refusal::ShareFull { .. } => "queue-full",
@@ -136,7 +153,7 @@ impl From<Refusal> for Refused {
     }
 }
 
-impl From<Fault> for Refused {
+impl From<Fault> for HostResponse {
     fn from(fault: Fault) -> Self {
         let message = "the function failed; the log has the reason";
         let outcome = Outcome::Faulted(fault.to_string());
@@ -144,60 +161,30 @@ impl From<Fault> for Refused {
     }
 }
 
-impl From<BadHead> for Refused {
+impl From<BadHead> for HostResponse {
     fn from(problem: BadHead) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", problem.to_string()).closing()
     }
 }
 
-/// An answer in the host's own words.
-pub fn own(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::Own(Some(text.into())));
+impl From<TooLong> for HostResponse {
+    fn from(TooLong { limit }: TooLong) -> Self {
+        let message = format!("the request body is longer than {limit} bytes");
+        let outcome = Outcome::Refused(Hit::RequestBody(limit).explained());
+        let refused = Self { outcome, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request-body-too-large", message) };
+        // What is left of the body is not read: nothing else can follow on this connection.
+        refused.closing()
+    }
+}
+
+/// To the ping of the Functions host, which is no invocation.
+pub fn ready() -> Response<ResponseBody> {
+    own(StatusCode::OK, Some("text/plain"), Some("flexwasm is ready\n".into()))
+}
+
+fn own(status: StatusCode, content_type: Option<&'static str>, words: Option<Bytes>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Host(words));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().extend(content_type.map(|value| (CONTENT_TYPE, HeaderValue::from_static(value))));
     response
-}
-
-/// Adds what the configuration asks for to a guest's answer: which instance, on which host, how long.
-pub fn annotate(
-    headers: &mut HeaderMap,
-    which: Headers,
-    identity: &Identity,
-    machine: &Machine,
-    queued: Duration,
-    timings: Timings,
-) {
-    if which == Headers::Off {
-        return;
-    }
-    let Identity { instance, slot, pool_size, served, generation, digest } = identity;
-    let digest = &digest[..12];
-    let mut text = Text::new();
-    let mut set = |name: HeaderName, text: &mut Text| {
-        // A host name that is no header value stays out.
-        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
-            headers.append(name, value);
-        }
-        text.clear();
-    };
-    text.number(*instance).add("; slot=").number(*slot).add("; pool=").number(*pool_size);
-    text.add("; served=").number(*served).add("; generation=").number(*generation).add("; digest=").add(digest);
-    set(INSTANCE, &mut text);
-    if which == Headers::Full {
-        let (thread, name) = current_thread();
-        let host = machine.azure_instance.as_ref().unwrap_or(&machine.host_name);
-        text.add("\"").add(host).add("\"; pid=").number(machine.process_id);
-        text.add("; thread=").number(thread).add("; name=\"").add(&name);
-        text.add("\"; kernel=\"").add(&machine.kernel).add("\"; pagemap-scan=").add(machine.scan.word());
-        set(HOST, &mut text);
-        text.add("queue;dur=").millis(queued).add(", instantiate;dur=").millis(timings.instantiate);
-        text.add(", guest;dur=").millis(timings.head);
-        set(SERVER_TIMING, &mut text);
-    }
-}
-
-/// Removes what only the host may say, before [`annotate`] says it.
-pub fn remove_annotations(headers: &mut HeaderMap) {
-    headers.remove(INSTANCE);
-    headers.remove(HOST);
 }

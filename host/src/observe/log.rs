@@ -19,8 +19,13 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::level_filters::LevelFilter;
-use tracing::{Level, Metadata};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::subscriber::Interest;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_core::callsite::rebuild_interest_cache;
+use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Bytes that may wait to be written.
 const ROOM: usize = 16 << 20;
@@ -36,6 +41,7 @@ static STDOUT: Queue = Queue::new();
 static STDERR: Queue = Queue::new();
 static SPLIT: AtomicBool = AtomicBool::new(false);
 static TIMESTAMPS: AtomicBool = AtomicBool::new(true);
+static LEVEL: Mutex<Level> = Mutex::new(Level::INFO);
 
 /// What the log looks like.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +54,7 @@ pub struct Shape {
     pub split: bool,
 }
 
-/// Starts the log; what is waiting is written when the answer is dropped.
+/// Starts the log; what is waiting is written when the returned value is dropped.
 pub fn start(shape: Shape) -> Log {
     SPLIT.store(shape.split, Ordering::Relaxed);
     TIMESTAMPS.store(shape.timestamps, Ordering::Relaxed);
@@ -56,13 +62,47 @@ pub fn start(shape: Shape) -> Log {
     if shape.split {
         STDERR.start("log-errors", || STDERR.write_to(&mut io::stderr()));
     }
-    let records = tracing_subscriber::fmt().with_writer(Streams).with_ansi(false).with_max_level(shape.level);
+    *level_now() = shape.level;
+    let records = fmt::layer().with_writer(Streams).with_ansi(false);
     if shape.timestamps {
-        records.init()
+        tracing_subscriber::registry().with(records).with(Threshold).init();
     } else {
-        records.without_time().init()
+        tracing_subscriber::registry().with(records.without_time()).with(Threshold).init();
     }
     Log(())
+}
+
+/// Which records are written: those of this level and above.
+pub fn level() -> Level {
+    *level_now()
+}
+
+/// Lets other records be written from now on.
+pub fn set_level(level: Level) {
+    *level_now() = level;
+    // Each place that makes records asks anew.
+    rebuild_interest_cache();
+}
+
+fn level_now() -> MutexGuard<'static, Level> {
+    LEVEL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells each place that makes records whether they are written, once, so that records themselves do not ask for the level.
+struct Threshold;
+
+impl<S: Subscriber> Layer<S> for Threshold {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if *metadata.level() <= level() { Interest::always() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        *metadata.level() <= level()
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(level().into())
+    }
 }
 
 /// Whether records of this level are written.

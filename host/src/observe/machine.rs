@@ -18,8 +18,8 @@ const SCAN_VARIABLE: &str = "FLEXWASM_PAGEMAP_SCAN";
 pub struct Machine {
     /// This process, as the operating system counts.
     pub process_id: u32,
-    /// The instance's name on the Flex Consumption plan, which sets no `WEBSITE_INSTANCE_ID` (flex-deploy.md §3.4).
-    pub azure_instance: Option<String>,
+    /// What the platform calls this instance of the app, where it says so.
+    pub platform_instance: Option<String>,
     /// The host name.
     pub host_name: String,
     /// Logical processors.
@@ -82,7 +82,7 @@ impl fmt::Display for Scan {
 
 impl Machine {
     /// Asks the operating system; what it does not tell is empty or zero. Takes about a millisecond.
-    pub fn read(azure_instance: Option<String>) -> Self {
+    pub fn read(platform_instance: Option<String>) -> Self {
         let what = RefreshKind::nothing()
             .with_cpu(CpuRefreshKind::nothing())
             .with_memory(MemoryRefreshKind::nothing().with_ram());
@@ -93,7 +93,7 @@ impl Machine {
         let platform = [System::name().ok(), kernel.clone(), Some(std::env::consts::ARCH.to_owned())];
         Self {
             process_id: std::process::id(),
-            azure_instance,
+            platform_instance,
             host_name: System::host_name().unwrap_or_default(),
             cpu_count: u32::try_from(cpus.len()).unwrap_or(u32::MAX),
             cpu_model: cpus.first().map(|cpu| cpu.brand().trim().to_owned()).unwrap_or_default(),

@@ -1,7 +1,12 @@
-//! What operators and guests can learn about the host: the log, the machine, and how the start went.
+//! What operators and guests can learn about the host: the log, the machine, how the start went, and how each invocation ended.
+//!
+//! A finished invocation is a [`record`]; whoever makes something of it is a [`record::Sink`], in a file of its own, and one line
+//! in [`crate::app`].
 
+pub mod line;
 pub mod log;
 pub mod machine;
 pub mod rate;
+pub mod record;
 pub mod startup;
 pub mod text;

@@ -46,7 +46,7 @@ impl Rate {
     }
 
     /// Whether a record of `length` bytes may be written now. When it first may not, a task that lives for the rest of the
-    /// second hands what was dropped to what `tell` answers.
+    /// second hands what was dropped to what `tell` returns.
     pub fn admits<T: FnOnce(Dropped) + Send + 'static>(&self, length: usize, tell: impl FnOnce() -> T) -> bool {
         let Err(first) = self.take(Instant::now(), length) else { return true };
         if let (Some(rest), Ok(runtime)) = (first, tokio::runtime::Handle::try_current()) {

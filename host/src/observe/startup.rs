@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-/// Logs the phase that began at `begun` and is over now. Answers when the next one begins.
+/// Logs the phase that began at `begun` and is over now. Returns when the next one begins.
 pub fn phase(name: impl Display, begun: Instant) -> Instant {
     let now = Instant::now();
     measured(name, now - begun);

@@ -1,4 +1,4 @@
-//! Text that every request writes: its closing line and the headers of its answer.
+//! Text that every request writes: its closing line and the headers of its response.
 //!
 //! `core::fmt` took 4 % of a warm request for them (docs/speed.md), most of it for the numbers.
 

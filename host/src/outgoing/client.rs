@@ -7,9 +7,9 @@
 //! request and without saying whose it was.
 
 use super::addresses::is_public;
-use super::tls::Trust;
 use super::upload::Upload;
 use crate::config::hosts::{Grant, Name, Target};
+use crate::tls::Trust;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -221,7 +221,7 @@ impl Client {
                 Name::Host(name) => ServerName::try_from(name.clone()).map_err(|_| Error::HttpRequestUriInvalid)?,
                 Name::Address(address) => ServerName::from(*address),
             };
-            handshake(self.trust.connect(stream, server).await?).await?
+            handshake(self.trust.connect(stream, server).await.map_err(|error| unencrypted(&error))?).await?
         } else {
             handshake(stream).await?
         };
@@ -348,6 +348,18 @@ fn unreachable(error: &io::Error) -> Error {
         TimedOut => Error::ConnectionTimeout,
         AddrNotAvailable | HostUnreachable | NetworkUnreachable => Error::DestinationIpUnroutable,
         _ => Error::DestinationUnavailable,
+    }
+}
+
+/// Why a connection could not be encrypted, as `wasi:http` names it.
+fn unencrypted(error: &io::Error) -> Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
+        Some(rustls::Error::AlertReceived(alert)) => {
+            Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
+        }
+        Some(_) => Error::TlsProtocolError,
+        None => Error::ConnectionTerminated,
     }
 }
 

@@ -9,17 +9,12 @@
 
 mod addresses;
 mod client;
-pub mod tls;
 mod upload;
 
 pub use client::{CONNECTIONS, Client};
-pub use tls::Trust;
 pub use upload::Cut;
 
 use crate::config::hosts::{Name, Target, default_port};
-use crate::config::settings::Limits;
-use crate::sandbox::Policy;
-use crate::sandbox::hit::Hit;
 use bytes::Bytes;
 use client::Failure;
 use http::header::{HOST, HeaderValue};
@@ -37,10 +32,38 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 /// Bytes that an outgoing body takes in one write, in either direction.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Who sends the requests of one instance, and what WASI asks of us for them.
+/// How many requests one invocation may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// In all (`limits.outgoing`).
+    pub requests: u32,
+    /// At the same time (`limits.outgoingConcurrent`).
+    pub concurrent: u32,
+}
+
+/// A limit that keeps a request from being sent, with its value. In words: key, value, and what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    Requests(u32),
+    Concurrent(u32),
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, limit, remedy) = match self {
+            Self::Requests(limit) => ("outgoing", limit, "send fewer requests"),
+            Self::Concurrent(limit) => ("outgoingConcurrent", limit, "read an answer to its end before it sends more"),
+        };
+        write!(f, "limits.{key} of {limit} reached: raise it, or let the guest {remedy}")
+    }
+}
+
+/// Sends the requests of one instance, and does what WASI asks of us for them.
 pub struct Sender {
-    /// Of the function.
-    pub policy: Arc<Policy>,
+    function: Arc<str>,
+    /// None where nothing may be sent.
+    client: Option<Arc<Client>>,
+    limits: Limits,
     /// The invocation's id.
     pub invocation: Arc<str>,
     /// Of this invocation, once it has tried to send a request.
@@ -83,24 +106,24 @@ impl Tally {
     }
 
     /// Counts a request, if it may be sent.
-    fn admit(self: &Arc<Self>, limits: &Limits) -> Result<UnderWay, Hit> {
+    fn admit(self: &Arc<Self>, limits: Limits) -> Result<UnderWay, Reached> {
         let below = |counter: &AtomicU32, limit: u32| {
             let add = |count: u32| (count < limit).then_some(count + 1);
             counter.try_update(Ordering::AcqRel, Ordering::Acquire, add).is_ok()
         };
-        if !below(&self.under_way, limits.outgoing_concurrent) {
-            return Err(Hit::OutgoingConcurrent(limits.outgoing_concurrent));
+        if !below(&self.under_way, limits.concurrent) {
+            return Err(Reached::Concurrent(limits.concurrent));
         }
         let under_way = UnderWay(Arc::clone(self));
-        if below(&self.sent, limits.outgoing) { Ok(under_way) } else { Err(Hit::Outgoing(limits.outgoing)) }
+        if below(&self.sent, limits.requests) { Ok(under_way) } else { Err(Reached::Requests(limits.requests)) }
     }
 }
 
 impl Sender {
-    /// Begins with `invocation`.
-    pub fn new(policy: Arc<Policy>, invocation: Arc<str>) -> Self {
-        let cut = policy.client.is_some().then(Arc::default);
-        Self { policy, invocation, tally: None, cut }
+    /// Sends for an instance of `function`, which begins with `invocation`.
+    pub fn new(function: Arc<str>, client: Option<Arc<Client>>, limits: Limits, invocation: Arc<str>) -> Self {
+        let cut = client.is_some().then(Arc::default);
+        Self { function, client, limits, invocation, tally: None, cut }
     }
 
     /// What has to be dropped before the instance's store.
@@ -121,10 +144,11 @@ impl Sender {
 
     /// Says why a request is not sent, once for each reason.
     fn teller(&self, tally: &Arc<Tally>) -> impl FnOnce(About, fmt::Arguments<'_>) + Send + use<> {
-        let (policy, invocation, tally) = (Arc::clone(&self.policy), Arc::clone(&self.invocation), Arc::clone(tally));
+        let (function, invocation, tally) =
+            (Arc::clone(&self.function), Arc::clone(&self.invocation), Arc::clone(tally));
         move |about, why| {
             if tally.is_news(about) {
-                tracing::warn!(function = %policy.function, id = %invocation, "a request of the guest was not sent: {why}");
+                tracing::warn!(%function, id = %invocation, "a request of the guest was not sent: {why}");
             }
         }
     }
@@ -156,16 +180,16 @@ impl WasiHttpHooks for Sender {
         };
         let tally = Arc::clone(self.tally.get_or_insert_default());
         let tell = self.teller(&tally);
-        let granted = self.policy.client.clone().filter(|client| client.allows(&target));
+        let granted = self.client.clone().filter(|client| client.allows(&target));
         let Some((client, cut)) = granted.zip(self.cut.clone()) else {
             tell(About::Grants, format_args!("grants.hosts does not name {target}"));
             return failed(Error::HttpRequestDenied);
         };
-        let under_way = match tally.admit(&self.policy.limits) {
+        let under_way = match tally.admit(self.limits) {
             Ok(under_way) => under_way,
-            Err(hit) => {
-                let about = if matches!(hit, Hit::Outgoing(_)) { About::Limit } else { About::ConcurrentLimit };
-                tell(about, format_args!("{}", hit.explained()));
+            Err(reached) => {
+                let about = if matches!(reached, Reached::Requests(_)) { About::Limit } else { About::ConcurrentLimit };
+                tell(about, format_args!("{reached}"));
                 return failed(Error::ConnectionLimitReached);
             }
         };
@@ -268,5 +292,18 @@ mod tests {
         let tally = Tally::default();
         let told = [About::Grants, About::Limit, About::Grants, About::Limit].map(|about| tally.is_news(about));
         assert_eq!(told, [true, true, false, false]);
+    }
+
+    #[test]
+    fn every_limit_names_a_setting_its_value_and_what_to_do() {
+        for (reached, words) in [
+            (Reached::Requests(3), "limits.outgoing of 3 reached: raise it, or let the guest send fewer requests"),
+            (
+                Reached::Concurrent(2),
+                "limits.outgoingConcurrent of 2 reached: raise it, or let the guest read an answer to its end before it sends more",
+            ),
+        ] {
+            assert_eq!(reached.to_string(), words);
+        }
     }
 }

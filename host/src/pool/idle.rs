@@ -1,7 +1,7 @@
 //! When free slots give back the memory that they keep for the next instance.
 //!
-//! A slot keeps what guests write at every request ([`crate::engine::residency`]). When callers become fewer, that is memory nobody
-//! uses. So the pool looks twice in each `pool.idleTimeout`, and if fewer slots were taken since the last look than hold memory, all
+//! A slot keeps what guests write at every request ([`crate::engine::residency`]). When callers become fewer, that memory is of no
+//! use. So the pool looks twice in each `pool.idleTimeout`, and if fewer slots were taken since the last look than hold memory, all
 //! free ones give theirs back, as soon as no request runs: wasmtime has no slot to give to an instance while it does that. The next
 //! requests fault their pages in again, once.
 
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 /// Between two looks at the least.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// See the module's documentation.
+/// How many slots hold memory, how many are used, and when to look again.
 #[derive(Debug, Default)]
 pub struct Idle {
     /// The most slots that were taken at the same time since memory was given back: so many hold memory.
     hold: u32,
-    /// The same since the last look.
+    /// The most slots that were taken at the same time since the last look.
     taken: u32,
     /// From one look to the next.
     interval: Duration,
@@ -25,8 +25,8 @@ pub struct Idle {
 }
 
 impl Idle {
-    /// So many slots are taken, one of them just now by a guest with this `pool.idleTimeout`. Answers whether nobody was going to
-    /// look and somebody has to.
+    /// Notes that so many slots are taken, one of them just now by a guest with this `pool.idleTimeout`. Returns whether it planned
+    /// a look where none was planned before.
     pub fn took(&mut self, taken: u32, idle_timeout: Duration) -> bool {
         self.taken = self.taken.max(taken);
         self.hold = self.hold.max(taken);

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 
-/// See the module's documentation. `G` is the guest, `I` the instance.
+/// All parked instances `I`, a stack for each guest `G`.
 pub struct Parked<G, I> {
     stacks: Vec<Stack<G, I>>,
     count: usize,
@@ -29,7 +29,7 @@ struct Place<I> {
 }
 
 impl<G, I> Parked<G, I> {
-    /// Nobody yet.
+    /// No instance is parked.
     pub fn new() -> Self {
         Self { stacks: Vec::new(), count: 0 }
     }
@@ -37,6 +37,11 @@ impl<G, I> Parked<G, I> {
     /// How many instances are parked.
     pub fn len(&self) -> usize {
         self.count
+    }
+
+    /// Every slot with an instance, and since when it is parked there.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Instant)> {
+        self.stacks.iter().flat_map(|stack| &stack.places).map(|place| (place.slot, place.since))
     }
 
     /// Parks an instance of `guest` from `now` until `until` at the longest.

@@ -1,10 +1,15 @@
-//! A request that the Functions host passes on as the client sent it, by forwarding or by proxying.
+//! A request that the Functions host passes on as the client sent it, by forwarding or by proxying, and the response to it.
+//!
+//! Requests that clients send themselves, stand-alone, have the same shape; only nobody is believed then.
 
-use crate::config::Role;
+use super::receipt::Receipt;
+use crate::config::function_json::{AuthLevel, Trigger};
+use crate::config::{Function, Role};
+use crate::invocation::{Invocation, Origin, TraceContext};
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{Method, Version};
+use http::{Method, Version, response};
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -21,15 +26,13 @@ const ORIGINAL_TARGETS: [HeaderName; 2] =
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// What the request says about itself, once it is known who sent it.
+/// What a head says of its request, whatever function it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct Caller {
     /// The invocation's id.
     pub id: Arc<str>,
-    /// The scheme that the client used.
-    pub scheme: Scheme,
-    /// The authority that the client used.
-    pub authority: Authority,
+    /// Where the client sent it.
+    pub origin: Origin,
 }
 
 /// Why a request head is refused with 400.
@@ -52,14 +55,14 @@ pub fn is_ping(role: Role, head: &Parts) -> bool {
         && !head.headers.contains_key(INVOCATION_ID)
 }
 
-/// Reads id, scheme and authority. `own` is the address that is listened on.
+/// Reads id and origin. `own` is the address that is listened on.
 ///
 /// Only the Functions host is believed what it says about the client. It proxies with its own view of us as `Host` and
 /// the client's in `X-Forwarded-Host` (P1); forwarding keeps the client's `Host` (F2).
 ///
 /// # Errors
 /// [`BadHead`], as RFC 9112 asks.
-pub fn origin(role: Role, head: &Parts, own: &Authority) -> Result<Origin, BadHead> {
+pub fn caller(role: Role, head: &Parts, own: &Authority) -> Result<Caller, BadHead> {
     let host = sole_host(head)?;
     let trusted = role == Role::CustomHandler;
     let forwarded =
@@ -78,11 +81,30 @@ pub fn origin(role: Role, head: &Parts, own: &Authority) -> Result<Origin, BadHe
     };
     let id = if trusted { invocation_id(&head.headers) } else { None };
     let id = id.unwrap_or_else(Uuid::new_v4).hyphenated().encode_lower(&mut Uuid::encode_buffer()).into();
-    Ok(Origin { id, scheme, authority: proxied.unwrap_or(named) })
+    Ok(Caller { id, origin: Origin { scheme, authority: proxied.unwrap_or(named) } })
+}
+
+/// Decodes a request to `function`: its guest sees the client's `Host` and no function key.
+pub fn decode<B>(role: Role, function: &Function, caller: Caller, mut head: Parts, body: B) -> Invocation<B> {
+    let Caller { id, origin } = caller;
+    if let Trigger::Http { auth, .. } = function.trigger {
+        remove_key(role, auth != AuthLevel::Anonymous, &mut head);
+    }
+    let authority = origin.authority.as_str();
+    if head.headers.get(HOST).is_none_or(|host| host != authority) {
+        head.headers.insert(HOST, HeaderValue::try_from(authority).expect("an authority is a header value"));
+    }
+    let (function, trace) = (Arc::clone(&function.name), TraceContext::of(&head.headers));
+    Invocation { function, id, origin, trace, head, body }
+}
+
+/// Encodes the head of a response: it leaves as the guest wrote it, but for what only the host may say.
+pub fn encode(head: &mut response::Parts, receipt: &Receipt<'_>) {
+    receipt.write(&mut head.headers);
 }
 
 /// Removes what a guest must not see: the function key, as header and, where the function demands one, as `code=`.
-pub fn remove_key(role: Role, keyed: bool, head: &mut Parts) {
+fn remove_key(role: Role, keyed: bool, head: &mut Parts) {
     if role != Role::CustomHandler {
         return;
     }
@@ -148,8 +170,8 @@ mod tests {
         request.body(()).expect("a valid request").into_parts().0
     }
 
-    fn read(role: Role, headers: &[(&str, &str)]) -> Result<Origin, BadHead> {
-        origin(role, &head("/x", headers), &Authority::from_static("127.0.0.1:9000"))
+    fn read(role: Role, headers: &[(&str, &str)]) -> Result<Caller, BadHead> {
+        caller(role, &head("/x", headers), &Authority::from_static("127.0.0.1:9000"))
     }
 
     #[test]
@@ -165,7 +187,7 @@ mod tests {
     #[test]
     fn f2_forwarding_keeps_host_and_the_last_id_wins() {
         let both = format!("{SPOOFED}, {ID}");
-        let origin = read(
+        let caller = read(
             Role::CustomHandler,
             &[
                 ("host", "app.example:8080"),
@@ -173,18 +195,18 @@ mod tests {
                 ("x-azure-functions-invocationid", &both),
             ],
         );
-        let origin = origin.expect("a good head");
-        assert_eq!((origin.authority.as_str(), &*origin.id), ("app.example:8080", ID));
-        let origin = read(
+        let Caller { id, origin } = caller.expect("a good head");
+        assert_eq!((origin.authority.as_str(), &*id), ("app.example:8080", ID));
+        let caller = read(
             Role::CustomHandler,
             &[("host", "a"), ("x-azure-functions-invocationid", SPOOFED), ("x-azure-functions-invocationid", ID)],
         );
-        assert_eq!(&*origin.expect("a good head").id, ID);
+        assert_eq!(&*caller.expect("a good head").id, ID);
     }
 
     #[test]
     fn p1_proxying_names_the_client_in_forwarded_headers() {
-        let origin = read(
+        let caller = read(
             Role::CustomHandler,
             &[
                 ("host", "127.0.0.1:9000"),
@@ -193,14 +215,13 @@ mod tests {
                 ("x-ms-invocation-id", ID),
             ],
         );
-        let expected =
-            Origin { id: ID.into(), scheme: Scheme::HTTPS, authority: Authority::from_static("app.example") };
-        assert_eq!(origin, Ok(expected));
+        let origin = Origin { scheme: Scheme::HTTPS, authority: Authority::from_static("app.example") };
+        assert_eq!(caller, Ok(Caller { id: ID.into(), origin }));
     }
 
     #[test]
     fn nobody_else_is_believed() {
-        let origin = read(
+        let caller = read(
             Role::StandAlone,
             &[
                 ("host", "127.0.0.1:9000"),
@@ -209,9 +230,9 @@ mod tests {
                 ("x-azure-functions-invocationid", ID),
             ],
         );
-        let origin = origin.expect("a good head");
+        let Caller { id, origin } = caller.expect("a good head");
         assert_eq!((origin.authority.as_str(), origin.scheme), ("127.0.0.1:9000", Scheme::HTTP));
-        assert_ne!(&*origin.id, ID);
+        assert_ne!(&*id, ID);
     }
 
     #[test]
@@ -222,11 +243,12 @@ mod tests {
         assert_eq!(read(Role::StandAlone, &[("host", "user@a")]), Err(BadHead::HostValue));
         let own = Authority::from_static("127.0.0.1:9000");
         let absolute = head("http://user:pw@b/x", &[("host", "b")]);
-        assert_eq!(origin(Role::StandAlone, &absolute, &own), Err(BadHead::HostValue));
-        assert_eq!(read(Role::StandAlone, &[("host", "")]).expect("a good head").authority.as_str(), "127.0.0.1:9000");
+        assert_eq!(caller(Role::StandAlone, &absolute, &own), Err(BadHead::HostValue));
+        let named = |caller: Result<Caller, BadHead>| caller.expect("a good head").origin.authority;
+        assert_eq!(named(read(Role::StandAlone, &[("host", "")])), own);
         let mut old = head("/x", &[]);
         old.version = Version::HTTP_10;
-        assert_eq!(origin(Role::StandAlone, &old, &own).expect("a good head").authority.as_str(), "127.0.0.1:9000");
+        assert_eq!(named(caller(Role::StandAlone, &old, &own)), own);
     }
 
     #[test]

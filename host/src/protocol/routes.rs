@@ -1,16 +1,27 @@
 //! Path and method to function, as Azure routes them: functions are tried in the order of their names, and the first whose
-//! template, constraints and methods fit wins (azure-contract.md §2). So whoever the Functions host has let in is answered by the
-//! function that it has asked the key for.
+//! template, constraints and methods fit wins (azure-contract.md §2). So a request that the Functions host has let in
+//! reaches the very function whose key it was asked for.
 
 use crate::config::function_json::Trigger;
+use crate::config::route::Template;
 use crate::config::{Config, Function};
 use http::Method;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The routes of all functions.
 #[derive(Debug)]
 pub struct Router {
     prefix: Vec<String>,
+    /// The whole path of each of `Config::functions`, as a template.
+    paths: Vec<Arc<str>>,
+}
+
+/// The whole path of a function with this route, as a template, such as `/api/orders/{id}`.
+pub fn path(prefix: &str, route: &Template) -> String {
+    let (prefix, route) = (prefix.trim_matches('/'), route.to_string());
+    let parts = [prefix, route.trim_matches('/')];
+    format!("/{}", parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/"))
 }
 
 /// Where a request goes.
@@ -20,7 +31,7 @@ pub enum Route {
     Function(usize),
     /// To a function that is called with a JSON envelope.
     Envelope(usize),
-    /// To a function that answers nobody.
+    /// To a function that no request may reach.
     Refused(usize),
     /// The path exists, for other methods.
     WrongMethod(Vec<Method>),
@@ -32,7 +43,16 @@ impl Router {
     /// Prepares the routes of `config`.
     pub fn new(config: &Config) -> Self {
         let prefix = config.route_prefix.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-        Self { prefix }
+        let path = |function: &Function| match &function.trigger {
+            Trigger::Http { route, .. } => path(&config.route_prefix, route).into(),
+            Trigger::Envelope => format!("/{}", function.name).into(),
+        };
+        Self { prefix, paths: config.functions.iter().map(path).collect() }
+    }
+
+    /// The whole path of the function at this index, as a template.
+    pub fn path(&self, index: usize) -> &Arc<str> {
+        &self.paths[index]
     }
 
     /// Finds the function for `path` (as received, percent-encoded) and `method`.
@@ -85,7 +105,6 @@ fn decode(segment: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use crate::config::function_json::AuthLevel;
-    use crate::config::route::Template;
     use crate::config::settings::{HostPatch, Limits, Reuse, Share};
     use crate::config::source::GuestSettings;
     use crate::config::{Circumstances, Grants, serve};
@@ -132,6 +151,7 @@ mod tests {
         assert_eq!(find("/x/42"), Route::NotFound);
         assert_eq!(find("/api"), Route::NotFound);
         assert_eq!(find("/api/x/42/7"), Route::NotFound);
+        assert_eq!(&**router.path(0), "/api/x/{id}");
     }
 
     #[test]
@@ -175,6 +195,7 @@ mod tests {
     fn j9_an_envelope_goes_to_the_exact_name() {
         let (router, functions) = router("api", &[("OnQueue", "(envelope)", &[])]);
         assert_eq!(router.find(&functions, &Method::POST, "/OnQueue"), Route::Envelope(0));
+        assert_eq!(&**router.path(0), "/OnQueue");
         assert_eq!(router.find(&functions, &Method::POST, "/onqueue"), Route::NotFound);
         assert_eq!(router.find(&functions, &Method::POST, "/api/OnQueue"), Route::NotFound);
     }

@@ -15,17 +15,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
+use wasmtime::component::Resource;
 use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
-use wasmtime_wasi_http::p2::bindings::http::{outgoing_handler, types};
+use wasmtime_wasi_http::p2::bindings::http::types;
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, HyperOutgoingBody, StreamContext};
-use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
+use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{Error, WasiHttpHooks as _, WasiHttpView as _};
-
-/// As wasmtime-wasi-http links it; a version that does not fit is linked in vain, which the tests notice.
-const TYPES: &str = "wasi:http/types@0.2.12";
-const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
 
 /// What is known of the bodies that a guest is about to write.
 #[derive(Default)]
@@ -50,55 +45,11 @@ impl Bodies {
     }
 }
 
-/// Links what is ours in place of wasmtime's.
-///
-/// # Errors
-/// When something else has these names, which no input can cause.
-pub fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
-    let mut types = linker.instance(TYPES)?;
-    types.func_wrap(
-        "[method]outgoing-response.body",
-        |mut store: StoreContextMut<'_, Sandbox>, (response,): (Resource<HostOutgoingResponse>,)| {
-            Ok((store.data_mut().response_body(response)?,))
-        },
-    )?;
-    types.func_wrap(
-        "[method]outgoing-request.body",
-        |mut store: StoreContextMut<'_, Sandbox>, (request,): (Resource<HostOutgoingRequest>,)| {
-            Ok((store.data_mut().request_body(request)?,))
-        },
-    )?;
-    types.func_wrap(
-        "[method]outgoing-body.write",
-        |mut store: StoreContextMut<'_, Sandbox>, (body,): (Resource<HostOutgoingBody>,)| {
-            Ok((store.data_mut().body_stream(body)?,))
-        },
-    )?;
-    linker.instance(HANDLER)?.func_wrap(
-        "handle",
-        |mut store: StoreContextMut<'_, Sandbox>, (request, options): (Resource<HostOutgoingRequest>, Options)| {
-            Ok((store.data_mut().send(request, options)?,))
-        },
-    )
-}
-
-type Options = Option<Resource<types::RequestOptions>>;
-type Sent = wasmtime::Result<Result<Resource<HostFutureIncomingResponse>, types::ErrorCode>>;
-
 type Made = wasmtime::Result<Result<Resource<HostOutgoingBody>, ()>>;
 
 impl Sandbox {
-    /// One without a path asks for `/`, as RFC 9112 §3.2.1 has it; wasmtime's would refuse it.
-    fn send(&mut self, request: Resource<HostOutgoingRequest>, options: Options) -> Sent {
-        self.table.get_mut(&request)?.path_with_query.get_or_insert_with(|| "/".to_owned());
-        let mut http = self.http();
-        match outgoing_handler::Host::handle(&mut http, request, options) {
-            Ok(sent) => Ok(Ok(sent)),
-            Err(error) => types::Host::convert_error_code(&mut http, error).map(Err),
-        }
-    }
-
-    fn response_body(&mut self, id: Resource<HostOutgoingResponse>) -> Made {
+    /// `[method]outgoing-response.body`.
+    pub(crate) fn response_body(&mut self, id: Resource<HostOutgoingResponse>) -> Made {
         let place = Resource::<HostOutgoingResponse>::new_borrow(id.rep());
         let response = self.table.get(&place)?;
         let bodiless = self.bodies.to_head || response.status == StatusCode::NOT_MODIFIED;
@@ -116,7 +67,8 @@ impl Sandbox {
         Ok(Ok(made))
     }
 
-    fn request_body(&mut self, id: Resource<HostOutgoingRequest>) -> Made {
+    /// `[method]outgoing-request.body`.
+    pub(crate) fn request_body(&mut self, id: Resource<HostOutgoingRequest>) -> Made {
         let place = Resource::<HostOutgoingRequest>::new_borrow(id.rep());
         let Ok(made) = types::HostOutgoingRequest::body(&mut self.http(), id)? else { return Ok(Err(())) };
         let body = self.table.get_mut(&place)?.body.take().expect("made just now");
@@ -125,7 +77,8 @@ impl Sandbox {
         Ok(Ok(made))
     }
 
-    fn body_stream(
+    /// `[method]outgoing-body.write`.
+    pub(crate) fn body_stream(
         &mut self,
         id: Resource<HostOutgoingBody>,
     ) -> wasmtime::Result<Result<Resource<DynOutputStream>, ()>> {

@@ -34,10 +34,6 @@ pub enum Hit {
     ResponseHead(u64),
     /// Of the answer's body.
     ResponseBody(u64),
-    /// Requests that it sends.
-    Outgoing(u32),
-    /// Of these, under way at the same time.
-    OutgoingConcurrent(u32),
 }
 
 impl Hit {
@@ -64,24 +60,45 @@ impl Hit {
         }
     }
 
+    /// Key below `limits`, value, and what to do about it.
+    fn words(self) -> (&'static str, String, &'static str) {
+        match self {
+            Self::Timeout(limit) => ("timeout", spell_duration(limit), "raise it, or let the function answer sooner"),
+            Self::Cpu(limit) => {
+                ("cpu", spell_duration(limit), "raise it, or let the guest compute less for one request")
+            }
+            Self::Memory(limit) => ("memory", spell_size(limit), "raise it, or let the guest keep less in memory"),
+            Self::TotalMemory(limit) => (
+                "totalMemory",
+                format!("{}, shared by all guests,", spell_size(limit)),
+                "raise it, lower pool.size, or let the guests keep less in memory",
+            ),
+            Self::TableElements(limit) => {
+                ("tableElements", limit.to_string(), "raise it, or let the guest grow its tables less")
+            }
+            Self::Handles(limit) => {
+                ("handles", limit.to_string(), "raise it, or let the guest drop what it needs no more")
+            }
+            Self::HostCall(limit) => {
+                ("hostCall", spell_size(limit), "raise it, or let the guest hand over less in one call")
+            }
+            Self::Random(limit) => {
+                ("random", spell_size(limit), "raise it, or let the guest ask for fewer random bytes at a time")
+            }
+            Self::RequestBody(limit) => ("requestBody", spell_size(limit), "raise it, or let clients send less"),
+            Self::ResponseHeaders(limit) => {
+                ("responseHeaders", limit.to_string(), "raise it, or let the guest set fewer headers")
+            }
+            Self::ResponseHead(limit) => {
+                ("responseHead", spell_size(limit), "raise it, or let the guest set shorter headers")
+            }
+            Self::ResponseBody(limit) => ("responseBody", spell_size(limit), "raise it, or let the guest answer less"),
+        }
+    }
+
     /// What to do about it, as it follows the name of the limit.
     pub fn remedy(self) -> &'static str {
-        match self {
-            Self::Timeout(_) => "raise it, or let the function answer sooner",
-            Self::Cpu(_) => "raise it, or let the guest compute less for one request",
-            Self::Memory(_) => "raise it, or let the guest keep less in memory",
-            Self::TotalMemory(_) => "raise it, lower pool.size, or let the guests keep less in memory",
-            Self::TableElements(_) => "raise it, or let the guest grow its tables less",
-            Self::Handles(_) => "raise it, or let the guest drop what it needs no more",
-            Self::HostCall(_) => "raise it, or let the guest hand over less in one call",
-            Self::Random(_) => "raise it, or let the guest ask for fewer random bytes at a time",
-            Self::RequestBody(_) => "raise it, or let clients send less",
-            Self::ResponseHeaders(_) => "raise it, or let the guest set fewer headers",
-            Self::ResponseHead(_) => "raise it, or let the guest set shorter headers",
-            Self::ResponseBody(_) => "raise it, or let the guest answer less",
-            Self::Outgoing(_) => "raise it, or let the guest send fewer requests",
-            Self::OutgoingConcurrent(_) => "raise it, or let the guest read an answer to its end before it sends more",
-        }
+        self.words().2
     }
 
     /// The limit and what to do about it.
@@ -93,22 +110,7 @@ impl Hit {
 /// Key and value.
 impl fmt::Display for Hit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (key, value) = match *self {
-            Self::Timeout(limit) => ("timeout", spell_duration(limit)),
-            Self::Cpu(limit) => ("cpu", spell_duration(limit)),
-            Self::Memory(limit) => ("memory", spell_size(limit)),
-            Self::TotalMemory(limit) => ("totalMemory", format!("{}, shared by all guests,", spell_size(limit))),
-            Self::TableElements(limit) => ("tableElements", limit.to_string()),
-            Self::Handles(limit) => ("handles", limit.to_string()),
-            Self::HostCall(limit) => ("hostCall", spell_size(limit)),
-            Self::Random(limit) => ("random", spell_size(limit)),
-            Self::RequestBody(limit) => ("requestBody", spell_size(limit)),
-            Self::ResponseHeaders(limit) => ("responseHeaders", limit.to_string()),
-            Self::ResponseHead(limit) => ("responseHead", spell_size(limit)),
-            Self::ResponseBody(limit) => ("responseBody", spell_size(limit)),
-            Self::Outgoing(limit) => ("outgoing", limit.to_string()),
-            Self::OutgoingConcurrent(limit) => ("outgoingConcurrent", limit.to_string()),
-        };
+        let (key, value, _) = self.words();
         write!(f, "limits.{key} of {value} reached")
     }
 }
@@ -135,8 +137,6 @@ mod tests {
             (Hit::ResponseHeaders(3), "limits.responseHeaders of 3 reached: raise it"),
             (Hit::ResponseHead(2048), "limits.responseHead of 2KiB reached: raise it"),
             (Hit::ResponseBody(1), "limits.responseBody of 1B reached: raise it"),
-            (Hit::Outgoing(3), "limits.outgoing of 3 reached: raise it"),
-            (Hit::OutgoingConcurrent(2), "limits.outgoingConcurrent of 2 reached: raise it"),
         ] {
             let said = hit.explained();
             assert!(said.starts_with(words), "{said}");

@@ -1,36 +1,27 @@
-//! The data of one store: what a guest may use, and what it is told.
+//! The data of one store: what a guest may use, what it has used, and which request it works for.
 //!
-//! A guest gets nothing that was not granted: no environment beyond `grants.env`, no files beyond `grants.dirs`, no
-//! requests to servers beyond `grants.hosts`, and no sockets. WASI interfaces that need a grant are linked all the same, because the standard libraries of several
-//! languages import them; they answer with a denial.
+//! What a guest may do with it is linked by [`crate::capabilities`].
 
 mod bodies;
 pub mod cpu;
-mod diagnostics;
 pub mod hit;
 pub mod leftovers;
 pub mod limits;
-mod stdio;
 
-use crate::bindings::flexwasm::host::diagnostics as bindings;
 use crate::config::Grants;
-use crate::config::dirs::Folder;
+use crate::config::digest::Digest;
 use crate::config::settings::{Limits, Reuse, Share};
-use crate::engine::Wasi;
 use crate::observe::machine::Machine;
 use crate::observe::rate::Rate;
-use crate::outgoing::{Client, Cut, Sender};
+use crate::outgoing::{self, Client, Cut, Sender};
 use bodies::Bodies;
 use cpu::Meter;
-use leftovers::{Leftovers, NotParked};
 use limits::{Limiter, Reservation};
 use std::sync::Arc;
 use std::time::Instant;
-use stdio::Output;
-use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
-use wasmtime_wasi_io::bindings::wasi::io;
 
 /// What wasmtime adds to the bytes of each header field when it counts a set of them.
 const FIELD_OVERHEAD: usize = size_of::<http::HeaderName>() + size_of::<http::HeaderValue>();
@@ -76,33 +67,15 @@ impl Policy {
         usize::try_from(self.limits.host_call).expect("1 GiB at the most")
     }
 
+    /// Requests that an invocation may send.
+    fn outgoing(&self) -> outgoing::Limits {
+        outgoing::Limits { requests: self.limits.outgoing, concurrent: self.limits.outgoing_concurrent }
+    }
+
     /// Bytes of one set of header fields, as wasmtime counts them: room for every head that may be sent.
     fn field_bytes(&self) -> usize {
         let bytes = usize::try_from(self.limits.response_head).expect("1 MiB at the most");
         bytes + self.limits.response_headers as usize * FIELD_OVERHEAD
-    }
-}
-
-/// What a guest has of an operating system, and its log.
-struct System {
-    wasi: WasiCtx,
-    output: Output,
-}
-
-impl System {
-    fn new(policy: &Arc<Policy>, invocation: Arc<str>) -> Self {
-        let output = Output::new(policy, invocation);
-        let [stdout, stderr] = output.streams();
-        let mut wasi = WasiCtx::builder();
-        wasi.envs(&policy.grants.env).stdout(stdout).stderr(stderr);
-        wasi.allow_tcp(false).allow_udp(false).max_random_size(policy.limits.random);
-        for Folder { path, guest_path } in &policy.grants.dirs {
-            // It was there when the configuration was read. Links in it that lead out of it are refused when they are opened.
-            if let Err(error) = wasi.preopened_dir(path, guest_path, FsPerms::ReadOnly) {
-                tracing::warn!(function = %policy.function, folder = guest_path, %error, "a granted folder cannot be opened");
-            }
-        }
-        Self { wasi: wasi.build(), output }
     }
 }
 
@@ -119,18 +92,37 @@ pub struct Identity {
     pub served: u64,
     /// Counts the guests of the function.
     pub generation: u64,
-    /// SHA-256 of the component, in hexadecimal.
-    pub digest: Arc<str>,
+    /// Of the component.
+    pub digest: Digest,
 }
 
-/// See the module's documentation.
+/// What an instance has of an operating system, as the capabilities have put it together.
+pub struct System {
+    /// What WASI works on.
+    pub wasi: WasiCtx,
+    /// What has to know which request the instance works for.
+    pub scoped: Vec<Arc<dyn Scoped>>,
+}
+
+/// Something of an instance that belongs to one request at a time.
+pub trait Scoped: Send + Sync {
+    /// From here on it belongs to `invocation`.
+    fn begin(&self, invocation: &Arc<str>);
+
+    /// The request is answered.
+    fn end(&self);
+}
+
+/// The data of one store.
 pub struct Sandbox {
+    policy: Arc<Policy>,
     /// Made when it is first asked for: a guest that only answers HTTP has no use for it, and random generators, clocks and
     /// streams cost a microsecond.
     system: Option<Box<System>>,
     http: WasiHttpCtx,
-    table: ResourceTable,
-    /// Knows whose instance it is, and sends its requests.
+    /// What the guest has handles of.
+    pub(crate) table: ResourceTable,
+    /// Knows the invocation, and sends its requests.
     sender: Sender,
     /// What the guest writes.
     bodies: Bodies,
@@ -150,21 +142,24 @@ impl Sandbox {
         table.set_max_capacity(policy.handles());
         let limiter = Limiter::new(&policy.limits, reservation);
         let cpu = Meter::new(policy.limits.cpu, policy.made);
-        Self {
-            system: None,
-            http,
-            table,
-            bodies: Bodies::default(),
-            limiter,
-            cpu,
-            identity,
-            sender: Sender::new(policy, invocation),
-        }
+        let sender = Sender::new(Arc::clone(&policy.function), policy.client.clone(), policy.outgoing(), invocation);
+        Self { policy, system: None, http, table, sender, bodies: Bodies::default(), limiter, cpu, identity }
     }
 
     /// What stays the same for every invocation of the function.
     pub fn policy(&self) -> &Policy {
-        &self.sender.policy
+        &self.policy
+    }
+
+    /// The id of the request that it works for.
+    pub(crate) fn invocation(&self) -> &Arc<str> {
+        &self.sender.invocation
+    }
+
+    /// The instance's system, put together by `make` when it is first asked for.
+    pub(crate) fn system(&mut self, make: fn(&Arc<Policy>, &Arc<str>) -> System) -> WasiCtxView<'_> {
+        let system = self.system.get_or_insert_with(|| Box::new(make(&self.policy, &self.sender.invocation)));
+        WasiCtxView { ctx: &mut system.wasi, table: &mut self.table }
     }
 
     /// Which instance this is.
@@ -175,8 +170,8 @@ impl Sandbox {
     /// The instance has been given another request: budgets and tags begin anew. Its memory is as the last one left it.
     pub fn begin(&mut self, invocation: Arc<str>) {
         self.identity.served += 1;
-        if let Some(system) = &self.system {
-            system.output.begin(Arc::clone(&invocation));
+        for scoped in self.scoped() {
+            scoped.begin(&invocation);
         }
         self.limiter.begin();
         self.cpu.begin();
@@ -190,9 +185,11 @@ impl Sandbox {
 
     /// The request is answered: nothing more will be said under its name.
     pub fn end(&self) {
-        if let Some(system) = &self.system {
-            system.output.end();
-        }
+        self.scoped().for_each(|scoped| scoped.end());
+    }
+
+    fn scoped(&self) -> impl Iterator<Item = &Arc<dyn Scoped>> {
+        self.system.iter().flat_map(|system| &system.scoped)
     }
 
     /// What has to be dropped before the store.
@@ -203,78 +200,6 @@ impl Sandbox {
     /// Whether a request of the guest is under way. The body of its answer may be that of the guest's own.
     pub fn awaits_answer(&self) -> bool {
         self.sender.is_busy()
-    }
-
-    /// Takes what belongs to finished requests from the guest, and counts what it still holds; see
-    /// [`leftovers::clear`].
-    ///
-    /// # Errors
-    /// Why the instance is not to be used again.
-    pub fn clear(&mut self, wasi: Wasi) -> Result<Leftovers, NotParked> {
-        if self.awaits_answer() {
-            return Err(NotParked::Busy);
-        }
-        leftovers::clear(&mut self.table, wasi == Wasi::P2)
-    }
-}
-
-/// Links everything that a guest may import. One of WASI 0.3 may import 0.2 too: Rust's standard library does.
-///
-/// # Errors
-/// When two interfaces claim one name, which no input can cause.
-pub fn linker(engine: &wasmtime::Engine, wasi: Wasi) -> wasmtime::Result<Linker<Sandbox>> {
-    let mut linker = Linker::<Sandbox>::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    // Once more and straight from the table: through the context, every body would make a `System`.
-    linker.allow_shadowing(true);
-    io::error::add_to_linker::<_, Errors<'static>>(&mut linker, |sandbox| Errors(&mut sandbox.table))?;
-    io::poll::add_to_linker::<_, Table>(&mut linker, |sandbox| &mut sandbox.table)?;
-    io::streams::add_to_linker::<_, Table>(&mut linker, |sandbox| &mut sandbox.table)?;
-    bodies::add_to_linker(&mut linker)?;
-    leftovers::add_to_linker(&mut linker)?;
-    linker.allow_shadowing(false);
-    if wasi == Wasi::P3 {
-        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-    }
-    bindings::add_to_linker::<_, wasmtime::component::HasSelf<Sandbox>>(&mut linker, |sandbox| sandbox)?;
-    Ok(linker)
-}
-
-/// Tells the linker what `wasi:io` works on.
-struct Table;
-
-impl HasData for Table {
-    type Data<'a> = &'a mut ResourceTable;
-}
-
-/// What `wasi:io/error` works on: an error is told without the backtrace of the host that `RUST_BACKTRACE` adds to it.
-struct Errors<'a>(&'a mut ResourceTable);
-
-impl HasData for Errors<'static> {
-    type Data<'a> = Errors<'a>;
-}
-
-impl io::error::Host for Errors<'_> {}
-
-impl io::error::HostError for Errors<'_> {
-    fn to_debug_string(&mut self, error: Resource<wasmtime::Error>) -> wasmtime::Result<String> {
-        Ok(format!("{:#}", self.0.get(&error)?))
-    }
-
-    fn drop(&mut self, error: Resource<wasmtime::Error>) -> wasmtime::Result<()> {
-        self.0.delete(error)?;
-        Ok(())
-    }
-}
-
-impl WasiView for Sandbox {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        let system = self
-            .system
-            .get_or_insert_with(|| Box::new(System::new(&self.sender.policy, Arc::clone(&self.sender.invocation))));
-        WasiCtxView { ctx: &mut system.wasi, table: &mut self.table }
     }
 }
 

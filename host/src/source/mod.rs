@@ -8,7 +8,7 @@ mod oci;
 
 use crate::config::source::{Credentials, Place, Remote};
 use crate::config::units::spell_size;
-use crate::outgoing::tls;
+use crate::tls;
 use reqwest::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};

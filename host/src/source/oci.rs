@@ -5,9 +5,8 @@
 //! password to a token service that need not be encrypted, and reads manifests and tokens without a bound.
 
 use super::{Failure, Fetched, Source, read, send, successful};
+use crate::config::digest::Digest;
 use crate::config::source::Artifact;
-use crate::guest::compiled::digest;
-use crate::guest::hexadecimal;
 use http_auth::{ChallengeRef, parse_challenges};
 use reqwest::header::{ACCEPT, HeaderMap, HeaderName, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode, Url};
@@ -49,7 +48,7 @@ pub(super) async fn fetch(source: &Source, artifact: &Artifact, known: Option<&s
 
     let too_large = |_| Failure::Registry("has a manifest of more than 1MiB: it is no guest's".to_owned());
     let manifest = read(successful(session.ask(Method::GET, &manifest).await?)?, MAX_MANIFEST, too_large).await?;
-    let version = format!("sha256:{}", hexadecimal(&digest(&manifest)));
+    let version = format!("sha256:{}", Digest::of(&manifest));
     if artifact.is_pinned() && version != *reference {
         return Err(mismatch("manifest"));
     }
@@ -66,12 +65,12 @@ pub(super) async fn fetch(source: &Source, artifact: &Artifact, known: Option<&s
     if layer.size > source.max_size {
         return Err(Failure::TooLarge(source.max_size));
     }
-    let blob = session.ask(Method::GET, &format!("blobs/{}", layer.digest)).await?;
+    let blob = session.ask(Method::GET, &format!("blobs/sha256:{}", layer.digest)).await?;
     let wasm = read(successful(blob)?, source.max_size, Failure::TooLarge).await?;
     // A large one would hold the thread.
-    let digested = tokio::task::spawn_blocking(move || (digest(&wasm), wasm)).await;
+    let digested = tokio::task::spawn_blocking(move || (Digest::of(&wasm), wasm)).await;
     let (digest, wasm) = digested.expect("a digest does not panic");
-    if format!("sha256:{}", hexadecimal(&digest)) != layer.digest {
+    if digest != layer.digest {
         return Err(mismatch("layer"));
     }
     Ok(Fetched::Guest { wasm, version: Some(version) })
@@ -85,7 +84,7 @@ fn mismatch(what: &str) -> Failure {
 /// The only layer of a guest's manifest.
 #[derive(Debug, PartialEq, Eq)]
 struct Layer {
-    digest: String,
+    digest: Digest,
     size: u64,
 }
 
@@ -114,11 +113,9 @@ fn layer(manifest: &[u8]) -> Result<Layer, String> {
     if kind != LAYER {
         return Err(format!("an artifact with a layer {kind}"));
     }
-    let (digest, size) = (text(layer, "digest"), layer["size"].as_u64());
-    let hexadecimal = digest.strip_prefix("sha256:").filter(|digits| digits.len() == 64);
-    let (Some(_), Some(size)) =
-        (hexadecimal.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit())), size)
-    else {
+    let digest = text(layer, "digest");
+    let named = digest.strip_prefix("sha256:").and_then(|digits| digits.parse().ok());
+    let (Some(digest), Some(size)) = (named, layer["size"].as_u64()) else {
         return Err(format!("an artifact with a layer of digest {digest:?} and size {}", layer["size"]));
     };
     Ok(Layer { digest, size })

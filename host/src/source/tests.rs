@@ -1,10 +1,9 @@
 //! The rules, against servers on loopback that answer as they are told.
 
 use super::*;
+use crate::config::digest::Digest;
 use crate::config::section::{Problems, Section};
 use crate::config::source::GuestSettings;
-use crate::guest::compiled::digest;
-use crate::guest::hexadecimal;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::json;
@@ -317,7 +316,7 @@ mod oci {
     const WASM: &str = "wasm";
 
     fn sha256(text: &str) -> String {
-        format!("sha256:{}", hexadecimal(&digest(text.as_bytes())))
+        format!("sha256:{}", Digest::of(text.as_bytes()))
     }
 
     fn manifest(layer: &str, size: u64) -> String {

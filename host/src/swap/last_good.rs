@@ -1,10 +1,9 @@
 //! The last guest that a source delivered and that served. It is kept on disk, so that a start without the source still serves.
 
+use crate::config::digest::Digest;
 use crate::config::source::Remote;
 use crate::guest::artifact::Artifact;
 use crate::guest::cache::Cache;
-use crate::guest::compiled::{Digest, digest};
-use crate::guest::hexadecimal;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 
@@ -26,8 +25,8 @@ pub struct Kept {
 impl<'a> LastGood<'a> {
     /// The place that belongs to this function and source. Nothing is read or written yet.
     pub fn new(cache: &'a Cache, function: &str, source: &Remote) -> Self {
-        let key = digest(format!("{function} {source}").as_bytes());
-        Self { cache, name: format!("{}.last-good", &hexadecimal(&key)[..32]) }
+        let key = Digest::of(format!("{function} {source}").as_bytes());
+        Self { cache, name: format!("{}.last-good", key.digits::<32>()) }
     }
 
     /// Reads the guest. Returns none if none was noted, or if its file is not what was kept.
@@ -38,10 +37,10 @@ impl<'a> LastGood<'a> {
             Some(content)
         };
         let note: Value = serde_json::from_slice(&read(&self.name)?).ok()?;
-        let sha256 = note["sha256"].as_str()?;
-        let wasm = read(&component(sha256))?;
+        let digest: Digest = note["sha256"].as_str()?.parse().ok()?;
+        let wasm = read(&component(&digest))?;
         let version = note["version"].as_str().map(str::to_owned);
-        (hexadecimal(&digest(&wasm)) == sha256).then_some(Kept { wasm, version })
+        (Digest::of(&wasm) == digest).then_some(Kept { wasm, version })
     }
 
     /// Writes the component, before it is published. Until [`LastGood::note`], a start does not use it.
@@ -49,7 +48,7 @@ impl<'a> LastGood<'a> {
     /// # Errors
     /// Names the file and what is wrong with it, for a person: the disk is full, say.
     pub fn keep(&self, artifact: &Artifact) -> Result<(), String> {
-        let name = component(&hexadecimal(&artifact.digest));
+        let name = component(&artifact.digest);
         let kept = self.cache.keep(&name, |file| file.write_all(&artifact.wasm));
         kept.map_err(|why| format!("{} {why}", self.cache.locate(&name).display()))
     }
@@ -59,14 +58,14 @@ impl<'a> LastGood<'a> {
     /// # Errors
     /// As [`LastGood::keep`].
     pub fn note(&self, digest: &Digest, version: Option<&str>) -> Result<(), String> {
-        let note = json!({ "sha256": hexadecimal(digest), "version": version }).to_string();
+        let note = json!({ "sha256": digest.to_string(), "version": version }).to_string();
         let noted = self.cache.keep(&self.name, |file| file.write_all(note.as_bytes()));
         noted.map_err(|why| format!("{} {why}", self.cache.locate(&self.name).display()))
     }
 }
 
-fn component(sha256: &str) -> String {
-    format!("{sha256}.wasm")
+fn component(digest: &Digest) -> String {
+    format!("{digest}.wasm")
 }
 
 #[cfg(test)]
@@ -92,7 +91,7 @@ mod tests {
         assert_eq!((kept.wasm, kept.version.as_deref()), (wasm, Some("\"etag\"")));
         assert!(LastGood::new(&cache, "b", &source).read().is_none());
 
-        let file = path.join(component(&hexadecimal(&artifact.digest)));
+        let file = path.join(component(&artifact.digest));
         std::fs::write(&file, "half").expect("ours");
         assert!(good.read().is_none());
     }

@@ -11,13 +11,14 @@ mod remote;
 mod watch;
 
 use crate::config::Function;
+use crate::config::digest::Digest;
 use crate::describe;
 use crate::guest::artifact::Artifact;
 use crate::guest::compiler::Terms;
 use crate::guest::published::Published;
-use crate::guest::{Guest, Keep, LoadError, Loader, hexadecimal};
+use crate::guest::{Guest, Keep, LoadError, Loader};
 use crate::observe::startup;
-use crate::pool::Pool;
+use crate::run::Pool;
 use crate::sandbox::Policy;
 use std::fmt;
 use std::path::Path;
@@ -54,19 +55,19 @@ struct History {
 pub struct Version {
     /// Counts the guests of the function, from 1.
     pub generation: u64,
-    /// SHA-256 of the component, in hexadecimal.
-    pub digest: Arc<str>,
+    /// Of the component.
+    pub digest: Digest,
 }
 
 impl Version {
     fn of(guest: &Guest) -> Self {
-        Self { generation: guest.generation, digest: Arc::clone(&guest.digest) }
+        Self { generation: guest.generation, digest: guest.digest }
     }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "generation {} ({})", self.generation, &self.digest[..12])
+        write!(f, "generation {} ({})", self.generation, self.digest.short())
     }
 }
 
@@ -101,6 +102,11 @@ impl Swap {
         Self { function, policy, loader, pool, place, undelivered, turn, history }
     }
 
+    /// Which guest serves, if any.
+    pub fn serving(&self) -> Option<Version> {
+        self.place.guest().map(|guest| Version::of(&guest))
+    }
+
     /// Why no guest serves, if that is known.
     pub fn problem(&self) -> Option<String> {
         self.place.problem().filter(|_| self.place.guest().is_none())
@@ -128,13 +134,13 @@ impl Swap {
         let _turn = self.turn.lock().await;
         let begun = Instant::now();
         if let Some(wanted) = self.function.guest.sha256.filter(|wanted| *wanted != artifact.digest) {
-            return Err(LoadError::Digest(hexadecimal(&artifact.digest), hexadecimal(&wanted)));
+            return Err(LoadError::Digest(artifact.digest, wanted));
         }
         let (old, generation) = {
             let history = self.history();
             (self.place.guest(), history.generations + 1)
         };
-        if let Some(same) = old.as_ref().filter(|old| *old.digest == *hexadecimal(&artifact.digest)) {
+        if let Some(same) = old.as_ref().filter(|old| old.digest == artifact.digest) {
             return Ok(Outcome::Unchanged(Version::of(same)));
         }
         let terms = Terms { keep, time: self.function.guest.compile_timeout };

@@ -5,9 +5,9 @@
 
 use super::last_good::{Kept, LastGood};
 use super::{Outcome, Swap};
+use crate::config::digest::Digest;
 use crate::config::source::Remote;
 use crate::guest::artifact::Artifact;
-use crate::guest::compiled::{Digest, digest};
 use crate::guest::{Keep, LoadError};
 use crate::source::{Fetched, Source};
 use std::sync::Arc;
@@ -105,7 +105,7 @@ impl Following<'_> {
     fn serves(&self, what: &str) {
         if let Some(guest) = self.swap.place.guest() {
             let function = &self.swap.function.name;
-            tracing::warn!(%function, "serves {what} ({}) until {} delivers", &guest.digest[..12], self.origin);
+            tracing::warn!(%function, "serves {what} ({}) until {} delivers", guest.digest.short(), self.origin);
         }
     }
 
@@ -149,7 +149,7 @@ impl Following<'_> {
         version: Option<String>,
         keep: Keep,
     ) -> Result<(), LoadError> {
-        let digest = digest(&wasm);
+        let digest = Digest::of(&wasm);
         let taken = self.install(remote, wasm, keep).await;
         match taken {
             Ok(_) => {

@@ -94,7 +94,8 @@ fn swaps_that_are_given_up_leave_no_compiler_and_a_rollback_waits_for_none() {
     let app = App::new("{}").function("only", guests::MARKER).file("only/guest.wasm", &marked(1));
     let mut config = config(&app);
     config.compiler = hesitant(&app);
-    let settings: AppSettings = [("XDG_RUNTIME_DIR".to_owned(), crate::support::RUNTIME.to_owned())].into();
+    let settings: AppSettings =
+        [("XDG_RUNTIME_DIR".to_owned(), crate::support::runtime().display().to_string())].into();
     config.control_sockets = control::sockets(app.path(), &settings).unwrap();
     let runtime = Runtime::new().unwrap();
     let host = runtime.block_on(app::App::build(config, Arc::new(Machine::read(None)))).unwrap();

@@ -250,7 +250,7 @@ fn what_the_host_keeps_for_a_guest_is_bounded() {
     let before = host.resident();
     assert_eq!(host.get("/api/hoard").status, 500);
     let grown = host.resident().saturating_sub(before);
-    assert!(grown < 128 << 20, "{} MiB", grown >> 20);
+    assert!(grown < 64 << 20, "{} MiB", grown >> 20);
     assert!(host.is_running());
 }
 

@@ -210,15 +210,3 @@ fn x1_x2_the_files_are_what_the_functions_host_wants() {
         assert_eq!(leaves_out(&name) || name == ".git", !published, "{name} in .funcignore");
     }
 }
-
-#[test]
-fn the_settings_page_lists_every_setting() {
-    use flexwasm::config::settings::{FUNCTION_KEYS, HOST_KEYS};
-    use flexwasm::config::source::GUEST_KEYS;
-    let page = fs::read_to_string(repository().join("docs/settings.md")).unwrap();
-    let mut listed: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    let mut keys = [&HOST_KEYS[..], &FUNCTION_KEYS[..], &GUEST_KEYS[..]].concat();
-    keys.sort_unstable();
-    listed.sort_unstable();
-    assert_eq!(listed, keys);
-}

@@ -80,6 +80,7 @@ fn overlaps(host: &Host) {
 }
 
 #[test]
+#[ignore = "needs target/examples: cargo xtask test"]
 fn one_process_answers_in_three_languages_and_nobody_sees_a_difference() {
     let app =
         App::new(r#"{"pool": {"size": 8}, "limits": {"timeout": "30s"}}"#).function("only", guests::DEMONSTRATION);
@@ -101,6 +102,7 @@ fn one_process_answers_in_three_languages_and_nobody_sees_a_difference() {
 }
 
 #[test]
+#[ignore = "needs target/examples: cargo xtask test"]
 fn a_guest_with_a_router_routes_and_streams() {
     // Its collector drops the handles of a body's pieces late.
     let settings = r#"{"limits": {"handles": 10000}}"#;
@@ -127,6 +129,7 @@ fn a_guest_with_a_router_routes_and_streams() {
 }
 
 #[test]
+#[ignore = "needs target/examples: cargo xtask test"]
 fn a_guest_in_python_answers_while_it_reads() {
     let app = App::new("{}").function("only", guests::DEMONSTRATION);
     let host = app.start();

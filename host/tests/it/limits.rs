@@ -5,13 +5,15 @@ use bytes::Bytes;
 use flexwasm::config::Grants;
 use flexwasm::config::settings::{Limits, Reuse, Share};
 use flexwasm::engine::Size;
-use flexwasm::engines::Engines;
 use flexwasm::guest::artifact::Artifact;
 use flexwasm::guest::compiler::{Compiler, Terms};
+use flexwasm::guest::worlds::Worlds;
 use flexwasm::guest::{Guest, Keep, Loader};
+use flexwasm::invocation::{Invocation, Origin, TraceContext};
 use flexwasm::observe::machine::{Machine, Scan};
 use flexwasm::observe::rate::Rate;
-use flexwasm::pool::{self, Call, Fault, Pool};
+use flexwasm::pool::Capacity;
+use flexwasm::run::{Fault, Pool};
 use flexwasm::sandbox::Policy;
 use http_body_util::Empty;
 use std::sync::Arc;
@@ -81,7 +83,7 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
     let scan = Scan::detect();
     let size = Size { slots: 1, core_instances: 2, table_elements: 20_000, scan, keep_resident: 1 << 20 };
     let compiler = Arc::new(Compiler::new(env!("CARGO_BIN_EXE_flexwasm").into(), Vec::new(), 1 << 30));
-    let loader = Loader { engines: Engines::new(size).into(), compiler, total_memory: 1 << 30 };
+    let loader = Loader { worlds: Worlds::new(size).into(), compiler, total_memory: 1 << 30 };
     let artifact = Arc::new(Artifact::new("start".to_owned(), component("start", start)).unwrap());
     let policy = Policy {
         function: "start".into(),
@@ -101,16 +103,18 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
 /// Lets a request run into a start function, for no longer than `most`; the slot is free afterwards.
 async fn start(instructions: &str, limits: Limits, most: Duration) -> Option<Fault> {
     let guest = untried(instructions, limits).await;
-    let size = pool::Size { slots: 1, queue_length: 0, queue_timeout: most, total_memory: 1 << 30 };
-    let pool = Pool::new(size);
+    let pool = Pool::new(Capacity { slots: 1, queue_length: 0, queue_timeout: most, total_memory: 1 << 30 });
     let lease = pool.admit(&guest, Instant::now() + most).await.unwrap();
-    let call = Call {
-        request: http::Request::new(Empty::<Bytes>::new()),
-        scheme: http::uri::Scheme::HTTP,
-        authority: "a".parse().unwrap(),
-        id: "id".into(),
+    let (head, body) = http::Request::new(Empty::<Bytes>::new()).into_parts();
+    let invocation = Invocation {
+        function: "start".into(),
+        id: "0a1b2c3d".into(),
+        origin: Origin { scheme: http::uri::Scheme::HTTP, authority: "a".parse().unwrap() },
+        trace: TraceContext::default(),
+        head,
+        body,
     };
-    let ended = timeout(most, lease.invoke(call)).await;
+    let ended = timeout(most, lease.invoke(invocation)).await;
     assert_eq!(pool.occupancy().busy, 0);
     ended.ok().map(|result| result.err().unwrap())
 }

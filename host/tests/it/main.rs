@@ -3,6 +3,7 @@
 //! A test that covers a rule of docs/azure-contract.md §8 carries its name (`s4_…`).
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod architecture;
 mod bad_input;
 mod compiled;
 mod compiler;
@@ -19,6 +20,7 @@ mod isolation;
 mod languages;
 mod limits;
 mod logs;
+mod operate;
 mod outgoing;
 mod overload;
 mod p3;
@@ -26,6 +28,7 @@ mod package;
 mod proxying;
 mod reuse;
 mod sandbox;
+mod settings;
 mod share;
 mod shutdown;
 mod sources;

@@ -1,7 +1,6 @@
 //! Guests of WASI 0.3: what 0.2 promises holds for them too.
 
 use crate::support::{App, Host, ID, SECRET, get, guests, post};
-use std::time::{Duration, Instant};
 
 /// An app with one guest of 0.3 and, beside it, one of 0.2. There is one slot: whoever does not give it back is found out.
 fn app(name: &str, guest: &str) -> App {
@@ -197,9 +196,7 @@ fn a_client_that_leaves_takes_its_0_3_guest_along() {
         client.write(get(request));
         let mut next = host.waiting("/api/fresh");
         drop(client);
-        let left = Instant::now();
-        assert_eq!(next.response(false).text(), "1");
-        assert!(left.elapsed() < Duration::from_secs(1), "{request}: {:?}", left.elapsed());
+        assert_eq!(next.response(false).text(), "1", "{request}");
     }
 }
 

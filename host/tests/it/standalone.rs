@@ -1,6 +1,7 @@
 //! Without a Functions host: `flexwasm` on an app, `flexwasm serve`, `flexwasm check`.
 
 use crate::support::{App, Host, SECRET, flexwasm, guests, output};
+use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
 
@@ -109,6 +110,7 @@ fn local_settings_disable_functions_and_choose_port_and_origins() {
     let preflight = "Access-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: x-a, x-b\r\n";
     let answer = ask("OPTIONS", "http://localhost:3000", preflight);
     assert_eq!(answer.status, 204);
+    host.line(&["function=- id=- method=OPTIONS path=\"/api/on\" outcome=\"answered\" status=204"]);
     for (name, value) in [
         ("access-control-allow-origin", Some("http://localhost:3000")),
         ("access-control-allow-methods", Some("PUT")),
@@ -278,6 +280,62 @@ fn check_tells_what_is_set_without_secrets() {
 }
 
 #[test]
+fn check_answers_programs_in_json() {
+    let check = |app: &App| {
+        let mut command = flexwasm();
+        command.args(["check", "--json"]).arg(app.path());
+        let (status, stdout, stderr) = output(command);
+        assert!(!stdout.contains(SECRET), "{stdout}");
+        let document: Value = serde_json::from_str(&stdout).unwrap();
+        (status.code(), document, stderr)
+    };
+    let app = App::new(r#"{"pool": {"size": 5}, "queue": {"timeout": "2s"}}"#).routed(
+        "counter",
+        guests::COUNTER,
+        r#""route": "c/{id}", "authLevel": "function", "methods": ["get"]"#,
+        r#"{"limits": {"memory": "32MiB", "requestBody": "2MiB"}, "pool": {"share": "40%"},
+            "grants": {"env": ["AzureWebJobsStorage"]}}"#,
+    );
+    let (code, said, stderr) = check(&app);
+    assert_eq!((code, stderr.as_str(), &said["inOrder"], &said["problems"]), (Some(0), "", &json!(true), &json!([])));
+    for (pointer, value) in [
+        ("/settings/pool/size", json!(5)),
+        ("/settings/queue/timeout", json!(2000)),
+        ("/settings/limits/spool", Value::Null),
+        ("/settings/log/requests", json!("all")),
+        ("/deploy", json!({ "perInstanceConcurrency": 5, "requestBodySizeLimit": 2 << 20 })),
+        ("/functions/0/name", json!("counter")),
+        ("/functions/0/trigger", json!({ "route": "/api/c/{id}", "methods": ["GET"], "authLevel": "function" })),
+        ("/functions/0/refused", Value::Null),
+        ("/functions/0/pool/share", json!("40%")),
+        ("/functions/0/limits/memory", json!(32 << 20)),
+        ("/functions/0/limits/timeout", json!(220_000)),
+        ("/functions/0/grants", json!({ "env": ["AzureWebJobsStorage"], "dirs": [], "hosts": [] })),
+        ("/functions/0/guest/source", Value::Null),
+        ("/residency/slots", json!(6)),
+        ("/package", Value::Null),
+        ("/version", json!(env!("CARGO_PKG_VERSION"))),
+    ] {
+        assert_eq!(said.pointer(pointer), Some(&value), "{pointer}");
+    }
+    assert!(said["compiled"][0].as_str().unwrap().contains("guest.cwasm absent"), "{said}");
+    let page = fs::read_to_string(crate::support::repository().join("docs/operate.md")).unwrap();
+    for key in said.as_object().unwrap().keys().chain(said["functions"][0].as_object().unwrap().keys()) {
+        assert!(page.contains(&format!("`{key}`")), "{key} is not in docs/operate.md");
+    }
+
+    let app = app.file("counter/guest.wasm", b"garbage");
+    let (code, said, stderr) = check(&app);
+    assert_eq!((code, &said["inOrder"], &said["settings"]["pool"]["size"]), (Some(1), &json!(false), &json!(5)));
+    assert_eq!(stderr, format!("flexwasm: {}\n", said["problems"][0].as_str().unwrap()));
+
+    let (code, said, stderr) = check(&App::new(r#"{"pool": {"size": 0}}"#).function("counter", guests::COUNTER));
+    assert_eq!((code, &said["inOrder"], &said["settings"]), (Some(1), &json!(false), &Value::Null));
+    assert!(said["problems"][0].as_str().unwrap().contains("flexwasm.pool.size = 0: must be"), "{said}");
+    assert_eq!(stderr, format!("flexwasm: {}\n", said["problems"][0].as_str().unwrap()));
+}
+
+#[test]
 fn check_explains_a_broken_guest_and_fails() {
     let app = App::new("{}").function("good", guests::COUNTER).function("bad", guests::COUNTER);
     let app = app.file("bad/guest.wasm", b"garbage");
@@ -310,7 +368,9 @@ fn help_teaches() {
 #[test]
 fn a_command_whose_output_nobody_takes_ends_without_a_panic() {
     let app = App::new("{}").function("counter", guests::COUNTER);
-    for arguments in [&["check"][..], &["explain"], &["doctor"], &["compile", "counter/guest.wasm"]] {
+    for arguments in
+        [&["check"][..], &["check", "--json"], &["explain"], &["doctor"], &["compile", "counter/guest.wasm"]]
+    {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = flexwasm();

@@ -151,8 +151,8 @@ pub struct FunctionsHost<'a> {
 struct Handlers {
     /// Every process that was started; the last one is the present one.
     all: Vec<Arc<Host>>,
-    /// How soon the readiness probe of the last one was answered once it had a connection, and by what.
-    probe: Option<(Response, Duration)>,
+    /// What answered the readiness probe of the last one.
+    probe: Option<Response>,
     counted: u32,
     state: State,
 }
@@ -186,11 +186,9 @@ impl<'a> FunctionsHost<'a> {
         self.handlers.lock().unwrap().all.len()
     }
 
-    /// What answered the last readiness probe, and how soon after it had a connection.
-    pub fn probe(&self) -> (u16, Duration) {
-        let handlers = self.handlers.lock().unwrap();
-        let (answer, took) = handlers.probe.as_ref().unwrap();
-        (answer.status, *took)
+    /// What answered the last readiness probe.
+    pub fn probe(&self) -> Response {
+        self.handlers.lock().unwrap().probe.clone().unwrap()
     }
 
     /// Looks whether the handler has ended, starts it again where the rules say so, and tells whether there is one.
@@ -227,9 +225,8 @@ impl<'a> FunctionsHost<'a> {
         let until = Instant::now() + PATIENCE;
         while handler.ended().is_none() {
             assert!(Instant::now() < until, "the handler was not ready within customHandler.initializationTimeout");
-            let asked = Instant::now();
             if let Some(answer) = self.ask() {
-                handlers.probe = Some((answer, asked.elapsed()));
+                handlers.probe = Some(answer);
                 return;
             }
             thread::sleep(Duration::from_millis(25));

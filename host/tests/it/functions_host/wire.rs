@@ -31,7 +31,7 @@ impl Pool {
 
     fn take(&self) -> io::Result<Client> {
         let kept = || self.idle.lock().unwrap().pop();
-        while let Some(mut client) = kept() {
+        while let Some(client) = kept() {
             if !client.is_stale() {
                 return Ok(client);
             }

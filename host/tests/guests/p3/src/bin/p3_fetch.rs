@@ -1,6 +1,5 @@
 //! Sends its request on to the URL in `x-url`, and answers with what comes back, streaming in both directions, and with its length if it
-//! is HEAD. With `x-copy` it
-//! moves the request's body itself; else it hands it on.
+//! is HEAD. A URL may go without a path. With `x-copy` it moves the request's body itself; else it hands it on.
 
 use p3_test_guests::bindings::wasi::http0_3_0::types::{Method, Scheme};
 use p3_test_guests::bindings::wit_stream;
@@ -9,7 +8,8 @@ use p3_test_guests::{ErrorCode, Request, Response, client, consume, copy, fields
 async fn handle(request: Request) -> Result<Response, ErrorCode> {
     let url = request.get_headers().get("x-url").into_iter().next().expect("a URL");
     let url = String::from_utf8(url).expect("a URL");
-    let (authority, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a URL");
+    let rest = url.strip_prefix("http://").expect("a URL");
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let method = request.get_method();
     let copies = request.get_headers().has("x-copy");
     let (mut contents, mut trailers) = consume(request);
@@ -26,7 +26,7 @@ async fn handle(request: Request) -> Result<Response, ErrorCode> {
     out.set_method(&method).expect("a valid method");
     out.set_scheme(Some(&Scheme::Http)).expect("a valid scheme");
     out.set_authority(Some(authority)).expect("a valid authority");
-    out.set_path_with_query(Some(&format!("/{path}"))).expect("a valid path");
+    out.set_path_with_query((!path.is_empty()).then_some(path)).expect("a valid path");
     let answer = match client::send(out).await {
         Ok(answer) => answer,
         Err(code) => return Ok(respond(format!("{code:?}"))),

@@ -1,0 +1,115 @@
+//! Who is made of what: the parts that live as long as the process, and that know of each other.
+
+use crate::config::{Config, Function};
+use crate::describe;
+use crate::engine::{Size, Wasi, residency, room};
+use crate::guest::Loader;
+use crate::guest::compiler::Compiler;
+use crate::guest::footprint::Footprint;
+use crate::guest::published::Published;
+use crate::guest::worlds::Worlds;
+use crate::observe::machine::{Machine, Scan};
+use crate::observe::rate::Rate;
+use crate::observe::startup;
+use crate::outgoing::Client;
+use crate::pool::Capacity;
+use crate::run::Pool;
+use crate::sandbox::Policy;
+use crate::swap::Swap;
+use crate::tls::Trust;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A place for the guest of each function.
+pub type Guests = Arc<[Arc<Published>]>;
+
+/// What serves the functions of an app. Nothing is loaded yet.
+pub struct Parts {
+    /// The slots of all functions.
+    pub pool: Pool,
+    /// What the guests run in.
+    pub worlds: Arc<Worlds>,
+    /// Where requests find the guests, in the order of `Config::functions`.
+    pub guests: Guests,
+    /// What loads and replaces the guests, for each function that has one.
+    pub swaps: Arc<[Arc<Swap>]>,
+}
+
+impl Parts {
+    /// Makes them for an app on this machine.
+    ///
+    /// # Errors
+    /// When the process has no room for the pool, whatever the guests are.
+    pub fn new(config: &Config, machine: &Arc<Machine>) -> Result<Self, String> {
+        let begun = Instant::now();
+        let pool = Pool::new(Capacity {
+            slots: config.pool_size,
+            queue_length: config.queue_length,
+            queue_timeout: config.queue_timeout,
+            total_memory: config.total_memory,
+        });
+        startup::phase("pool", begun);
+        room::check(config.pool_size, &[Wasi::P2])?;
+        let (loader, trust) = (Arc::new(loader(config, machine)), Arc::<Trust>::default());
+        let worlds = Arc::clone(&loader.worlds);
+        let guests: Guests = config.functions.iter().map(|_| Arc::default()).collect();
+        let swap = |(function, place): (&Function, &Arc<Published>)| {
+            let policy = Arc::new(policy(function, machine, &trust));
+            Arc::new(Swap::new(function.clone(), policy, Arc::clone(&loader), pool.clone(), Arc::clone(place)))
+        };
+        let swaps = config
+            .functions
+            .iter()
+            .zip(guests.iter())
+            // Others are refused before anybody asks for their guest.
+            .filter(|(function, _)| function.runs())
+            .map(swap)
+            .collect();
+        Ok(Self { pool, worlds, guests, swaps })
+    }
+}
+
+fn loader(config: &Config, machine: &Machine) -> Loader {
+    let size = engine_size(config, machine);
+    if size.scan != Scan::On {
+        tracing::info!("{}", describe::residency(&size, &machine.kernel));
+    }
+    let worlds = Arc::new(Worlds::new(size));
+    let compiler = Compiler::new(config.compiler.clone(), config.cache_folders.clone(), config.compiler_memory);
+    Loader { worlds, compiler: Arc::new(compiler), total_memory: config.total_memory }
+}
+
+/// How large the engines are made for the functions of an app on this machine.
+pub fn engine_size(config: &Config, machine: &Machine) -> Size {
+    let scan = machine.scan;
+    let most = residency::most(config.pool_size, config.total_memory);
+    // With the scan nobody has to know them. One that is fetched later is not known yet.
+    let known = if scan == Scan::On { &[][..] } else { &config.functions[..] };
+    let local = known.iter().filter(|function| function.guest.source.is_none());
+    let read = local.filter_map(|function| std::fs::read(&function.script_file).ok());
+    // Those that this process may use.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let memories: Vec<u64> = read.map(|wasm| Footprint::of(&wasm).memory).collect();
+    Size {
+        slots: config.pool_size,
+        core_instances: config.core_instances,
+        table_elements: config.functions.iter().map(|function| function.limits.table_elements).max().unwrap_or(0),
+        scan,
+        keep_resident: residency::keep(scan, processors, most, &memories),
+    }
+}
+
+fn policy(function: &Function, machine: &Arc<Machine>, trust: &Arc<Trust>) -> Policy {
+    Policy {
+        function: Arc::clone(&function.name),
+        log_rate: Rate::new(function.limits.log_rate),
+        limits: function.limits.clone(),
+        share: function.share,
+        reuse: function.reuse,
+        client: Client::for_grants(&function.grants.hosts, trust),
+        grants: function.grants.clone(),
+        machine: Arc::clone(machine),
+        made: Instant::now(),
+    }
+}

@@ -1,0 +1,239 @@
+//! The life of the host: claim the port, load the guests, listen, run until told to stop, drain.
+//!
+//! [`compose`] makes the parts, [`ready`] waits for the first guests, [`check`] loads them and serves nobody. Guests that take
+//! longer than [`Config::ready_within`] are loaded while the host listens already.
+
+pub mod check;
+pub mod compose;
+pub mod ready;
+
+use crate::config::{Config, Role};
+use crate::control::plane::Plane;
+use crate::control::server::Control;
+use crate::http::listener::{self, Claim};
+use crate::http::service::{Service, Setup};
+use crate::http::{Stop, home};
+use crate::observe::line::Lines;
+use crate::observe::machine::Machine;
+use crate::observe::record::Sink;
+use crate::observe::startup;
+use compose::Parts;
+use ready::Loading;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+/// Exit status when a second signal cuts the draining short: 128 + SIGTERM.
+const CUT_SHORT: u8 = 143;
+
+/// How long invocations that are cut off may take to end.
+const CUT_OFF_TIME: Duration = Duration::from_secs(1);
+
+/// A host that is ready to listen.
+pub struct App {
+    listener: TcpListener,
+    service: Arc<Service>,
+    parts: Parts,
+    tasks: TaskTracker,
+    machine: Arc<Machine>,
+    local: SocketAddr,
+    stop: Stop,
+    loading: Loading,
+    control: Option<Control>,
+}
+
+impl App {
+    /// Claims the port, then does everything that can fail before the first request.
+    ///
+    /// # Errors
+    /// One text for a person: the port is taken, or no function has a guest that works.
+    pub async fn build(config: Config, machine: Arc<Machine>) -> Result<Self, String> {
+        let begun = Instant::now();
+        let claim: Claim = listener::claim(config.listen).map_err(|error| error.to_string())?;
+        startup::phase("claim", begun);
+        let parts = Parts::new(&config, &machine)?;
+        let mut loading = Loading::start(&parts.swaps);
+        if !loading.within(config.ready_within).await {
+            tracing::warn!(guests = loading.pending(), "listening, though not every guest is loaded");
+        } else if loading.is_hopeless() {
+            return Err(loading.newly_broken().join("\nflexwasm: "));
+        }
+        tell(&loading.newly_broken());
+
+        let begun = Instant::now();
+        let control = match Control::listen(&config.control_sockets, config.operate) {
+            Ok(control) => Some(control),
+            // Whoever asks for a port relies on it.
+            Err(why) if config.operate.is_some() => return Err(format!("--operate: {why}")),
+            Err(why) => {
+                tracing::warn!("`flexwasm swap` cannot reach this host: {why}");
+                None
+            }
+        };
+        let begun = startup::phase("control", begun);
+        let tasks = TaskTracker::new();
+        // Whoever connects from here on is answered.
+        let listener = claim.listen().map_err(|error| error.to_string())?;
+        let local = listener.local_addr().map_err(|error| error.to_string())?;
+        let stop = Stop::default();
+        let service = Service::new(Setup {
+            guests: Arc::clone(&parts.guests),
+            pool: parts.pool.clone(),
+            machine: Arc::clone(&machine),
+            sinks: Arc::new([Arc::new(Lines::new(&config)) as Arc<dyn Sink>]),
+            local,
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+            config,
+        });
+        startup::phase("listen", begun);
+        Ok(Self { listener, service: Arc::new(service), parts, tasks, machine, local, stop, loading, control })
+    }
+
+    /// The address that is listened on.
+    pub fn address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Announces the address, serves until SIGTERM or SIGINT, and drains. Returns the exit status.
+    ///
+    /// # Errors
+    /// When the process cannot listen to signals, or when the last guest that was still loaded turns out to be broken too.
+    pub async fn run(self) -> Result<u8, String> {
+        let mut signals = Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
+        self.announce();
+        for objection in &self.service.setup.config.objections {
+            tracing::warn!("{objection}");
+        }
+        let mut serving = self.serve();
+        tokio::select! {
+            () = signals.next() => {}
+            why = serving.hopeless() => {
+                serving.end().await;
+                return Err(why);
+            }
+        }
+        Ok(serving.drain(signals.next()).await)
+    }
+
+    fn announce(&self) {
+        let config = &self.service.setup.config;
+        let version = env!("CARGO_PKG_VERSION");
+        let pool = config.pool_size;
+        if config.role == Role::CustomHandler {
+            tracing::info!(version, pool, functions = config.functions.len(), "ready");
+            return;
+        }
+        let mut text = format!("flexwasm {version} runs up to {pool} instances at the same time:\n");
+        for (name, methods, url) in home::urls(config, self.local) {
+            text += &format!("  {name}: [{methods}] {url}\n");
+        }
+        for note in &config.notes {
+            text += &format!("note: {note}\n");
+        }
+        // Whether anybody reads it or not, the host serves.
+        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    }
+
+    /// Begins to answer: requests, and people who operate the host.
+    fn serve(self) -> Serving {
+        let Self { listener, service, parts, tasks, machine, stop, loading, control, .. } = self;
+        let accepting = listener::serve(listener, Arc::clone(&service), stop.clone(), tasks.clone());
+        let (pool, worlds) = (parts.pool.clone(), Arc::clone(&parts.worlds));
+        let beside = vec![
+            tokio::spawn(accepting),
+            tokio::spawn(machine.keep_fresh()),
+            tokio::spawn(async move { pool.retire_idle(|| worlds.release_idle_memory()).await }),
+        ];
+        let plane = Plane::new(&service.setup.config, Arc::clone(&parts.swaps), parts.pool.clone());
+        let control = control.map(|control| tokio::spawn(control.serve(plane)));
+        Serving { service, parts, tasks, stop, loading, beside, control }
+    }
+}
+
+/// A host that answers.
+struct Serving {
+    service: Arc<Service>,
+    parts: Parts,
+    tasks: TaskTracker,
+    stop: Stop,
+    loading: Loading,
+    /// Tasks that run for as long as the host serves.
+    beside: Vec<JoinHandle<()>>,
+    control: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Waits until no guest is left that could serve, which may never be. Returns why, a line for each.
+    async fn hopeless(&mut self) -> String {
+        self.loading.finish().await;
+        let broken = self.loading.newly_broken();
+        if self.loading.is_hopeless() {
+            return broken.join("\nflexwasm: ");
+        }
+        tell(&broken);
+        std::future::pending().await
+    }
+
+    /// Lets what runs end, until `drain.timeout` is over or `sooner` is, and cuts off the rest. Returns the exit status.
+    async fn drain(self, sooner: impl Future<Output = ()>) -> u8 {
+        let config = &self.service.setup.config;
+        tracing::info!(running = self.parts.pool.occupancy().busy, timeout = ?config.drain_timeout, "draining");
+        self.stop.gently.cancel();
+        self.parts.pool.close();
+        self.tasks.close();
+        let status = tokio::select! {
+            () = self.tasks.wait() => 0,
+            () = tokio::time::sleep(config.drain_timeout) => {
+                tracing::warn!(cut_off = self.parts.pool.occupancy().busy, "drain.timeout is over");
+                0
+            }
+            () = sooner => CUT_SHORT,
+        };
+        self.stop.now.cancel();
+        // For the closing lines of what was cut off; nobody who computes yields later than this.
+        let _ = tokio::time::timeout(CUT_OFF_TIME, self.tasks.wait()).await;
+        self.end().await;
+        tracing::info!(status, "stopped");
+        status
+    }
+
+    /// Ends the tasks, and takes the control socket away.
+    async fn end(self) {
+        for task in self.beside {
+            task.abort();
+        }
+        if let Some(control) = self.control {
+            control.abort();
+            // Until its socket is removed.
+            let _ = control.await;
+        }
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals([Signal; 2]);
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?]))
+    }
+
+    /// Waits for either.
+    async fn next(&mut self) {
+        let [terminate, interrupt] = &mut self.0;
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    }
+}
+
+/// Notes each broken guest of a host that serves others.
+fn tell(broken: &[String]) {
+    for line in broken {
+        tracing::error!("{line}");
+    }
+}

@@ -1,0 +1,151 @@
+//! What `flexwasm check --json` prints. Its keys are documented in docs/operate.md, and stay.
+//!
+//! A setting has the name that it has in `host.json`. Every duration is in milliseconds, every size in bytes.
+
+use crate::config::function_json::{AuthLevel, Trigger};
+use crate::config::source::Smoke;
+use crate::config::{Config, Function};
+use crate::engine::Size;
+use crate::observe::machine::Machine;
+use crate::package::Package;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Duration;
+
+/// What has been found so far. Whatever an early end leaves open is `null`.
+#[derive(Default)]
+pub struct Report {
+    package: Option<Value>,
+    pub config: Option<Config>,
+    pub size: Option<Size>,
+    pub compiled: Vec<String>,
+    pub problems: Vec<String>,
+}
+
+impl Report {
+    /// Notes what is in the package.
+    pub fn pack(&mut self, zip: &Path, package: &Package) {
+        let file = |(name, mode, bytes): (&str, u32, u64)| json!({ "name": name, "mode": format!("{mode:04o}"), "bytes": bytes });
+        self.package = Some(json!({
+            "file": zip.display().to_string(),
+            "files": package.files().map(file).collect::<Vec<_>>(),
+        }));
+    }
+
+    /// The document.
+    pub fn json(&self, machine: &Machine) -> Value {
+        let config = self.config.as_ref();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "inOrder": self.problems.is_empty(),
+            "problems": self.problems,
+            "warnings": config.map_or_else(Vec::new, |config| config.notes.clone()),
+            "machine": {
+                "kernel": machine.kernel,
+                "pagemapScan": machine.scan.word(),
+                "memory": machine.memory_total,
+                "processors": machine.cpu_count,
+            },
+            "package": self.package,
+            "residency": self.size.map(|size| json!({ "slots": size.slots + 1, "bytesPerSlot": size.keep_resident })),
+            "deploy": config.map(deploy),
+            "settings": config.map(settings),
+            "functions": config.map(|config| {
+                config.functions.iter().map(|named| function(config, named)).collect::<Vec<_>>()
+            }),
+            "compiled": self.compiled,
+        })
+    }
+}
+
+/// What `deploy.sh` tells the platform: as many requests for an instance as its pool has slots, and the largest body that any
+/// function takes, because the Functions host holds a body of known length whole before the host's limits are asked.
+fn deploy(config: &Config) -> Value {
+    json!({
+        "perInstanceConcurrency": config.pool_size,
+        "requestBodySizeLimit": config.functions.iter().map(|function| function.limits.request_body).max(),
+    })
+}
+
+fn settings(config: &Config) -> Value {
+    json!({
+        "pool": { "size": config.pool_size },
+        "queue": { "length": config.queue_length, "timeout": millis(config.queue_timeout) },
+        "limits": {
+            "totalMemory": config.total_memory,
+            "coreInstances": config.core_instances,
+            "requestHead": config.request_head,
+            "spool": config.spool,
+            "connections": config.connections,
+        },
+        "drain": { "timeout": millis(config.drain_timeout) },
+        "headers": format!("{:?}", config.headers).to_lowercase(),
+        "log": {
+            "level": config.log_level.to_string().to_lowercase(),
+            "requests": format!("{:?}", config.log_requests).to_lowercase(),
+            "slow": config.log_slow.map(millis),
+            "timestamps": config.log_timestamps,
+        },
+    })
+}
+
+fn function(config: &Config, function: &Function) -> Value {
+    let Function { name, script_file, guest, limits, share, reuse, grants, refused, .. } = function;
+    let smoke = |smoke: &Smoke| json!({ "path": smoke.path.as_str(), "status": smoke.status.as_u16() });
+    json!({
+        "name": &**name,
+        "trigger": trigger(config, &function.trigger),
+        "refused": refused.as_deref(),
+        "file": script_file.display().to_string(),
+        "guest": {
+            "source": guest.source.as_ref().map(ToString::to_string),
+            "maxSize": guest.max_size,
+            "compileTimeout": millis(guest.compile_timeout),
+            "poll": millis(guest.poll),
+            "smoke": guest.smoke.as_ref().map(smoke),
+        },
+        "pool": {
+            "share": share.to_string(), "reuse": reuse.requests, "idleTimeout": millis(reuse.idle_timeout),
+        },
+        "grants": {
+            "env": grants.env.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            "dirs": grants.dirs.iter().map(|dir| &dir.guest_path).collect::<Vec<_>>(),
+            "hosts": grants.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        },
+        "limits": {
+            "timeout": millis(limits.timeout),
+            "cpu": millis(limits.cpu),
+            "memory": limits.memory,
+            "tableElements": limits.table_elements,
+            "handles": limits.handles,
+            "hostCall": limits.host_call,
+            "random": limits.random,
+            "requestBody": limits.request_body,
+            "responseHeaders": limits.response_headers,
+            "responseHead": limits.response_head,
+            "responseBody": limits.response_body,
+            "log": limits.log,
+            "logRate": limits.log_rate,
+            "outgoing": limits.outgoing,
+            "outgoingConcurrent": limits.outgoing_concurrent,
+        },
+    })
+}
+
+/// None for a JSON envelope, which is answered with 501.
+fn trigger(config: &Config, trigger: &Trigger) -> Option<Value> {
+    let Trigger::Http { route, methods, auth } = trigger else { return None };
+    let path = [config.route_prefix.as_str(), &route.to_string()].join("/");
+    let auth = match auth {
+        AuthLevel::Anonymous => "anonymous",
+        AuthLevel::Function => "function",
+        AuthLevel::Admin => "admin",
+    };
+    let methods: Option<Vec<&str>> =
+        methods.as_ref().map(|methods| methods.iter().map(|method| method.as_str()).collect());
+    Some(json!({ "route": format!("/{}", path.trim_matches('/')), "methods": methods, "authLevel": auth }))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

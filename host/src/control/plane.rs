@@ -1,0 +1,217 @@
+//! What operators see of a running host, and what they change: one answer for each row of the table in [`control`](super).
+
+use crate::config::settings;
+use crate::config::{Config, Function};
+use crate::guest::Keep;
+use crate::guest::artifact::{Artifact, NoArtifact};
+use crate::observe::log;
+use crate::pool::{Occupant, Phase, Slot, Snapshot};
+use crate::run::Pool;
+use crate::swap::{Outcome, Swap, Version};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// For a body to arrive, however large it is.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Bytes of a body that is a setting.
+const MAX_SETTING: usize = 1024;
+
+/// The parts of a host that operators see and change.
+pub struct Plane {
+    swaps: Arc<[Arc<Swap>]>,
+    /// Functions that never run, and why.
+    idle: Vec<(Arc<str>, String)>,
+    pool: Pool,
+}
+
+/// Why a request is not answered with what it asks for.
+pub struct Refused {
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// For a person.
+    pub why: String,
+    /// The methods that the path has, where it has another.
+    pub allow: Option<&'static str>,
+}
+
+impl Refused {
+    fn new(status: StatusCode, why: impl Into<String>) -> Self {
+        Self { status, why: why.into(), allow: None }
+    }
+}
+
+impl Plane {
+    /// Sees the functions of this configuration.
+    pub fn new(config: &Config, swaps: Arc<[Arc<Swap>]>, pool: Pool) -> Self {
+        let why = |function: &Function| match &function.refused {
+            Some(why) => why.to_string(),
+            None => "is called with a JSON envelope, which gets a 501".to_owned(),
+        };
+        let idle = config.functions.iter().filter(|function| !function.runs());
+        let idle = idle.map(|function| (Arc::clone(&function.name), why(function))).collect();
+        Self { swaps, idle, pool }
+    }
+
+    /// Does what is asked. What is left of the body is the caller's to read.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed.
+    pub async fn answer(&self, head: &Parts, body: &mut Incoming) -> Result<Value, Refused> {
+        let path = head.uri.path();
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+        match (first, rest, &head.method) {
+            ("pool", "", &Method::GET) => Ok(pool(&self.pool.snapshot())),
+            ("functions", "", &Method::GET) => Ok(self.functions()),
+            ("log-level", "", &Method::GET) => Ok(level()),
+            ("log-level", "", &Method::PUT) => set_level(&collect(body, MAX_SETTING).await?),
+            ("swap", name, &Method::POST) => self.swap(self.find(name)?, body).await,
+            ("rollback", name, &Method::POST) => {
+                let why = |why: &str| Refused::new(StatusCode::CONFLICT, format!("function {name} {why}"));
+                self.find(name)?.rollback().map(described).map_err(why)
+            }
+            ("pool" | "functions", "", _) => Err(other("GET")),
+            ("log-level", "", _) => Err(other("GET, PUT")),
+            ("swap" | "rollback", _, _) => Err(other("POST")),
+            _ => {
+                let why = "the host does not know this request: use the same version of flexwasm";
+                Err(Refused::new(StatusCode::NOT_FOUND, why))
+            }
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<&Swap, Refused> {
+        self.swaps.iter().find(|swap| *swap.function.name == *name).map(|swap| &**swap).ok_or_else(|| {
+            let names: Vec<&str> = self.swaps.iter().map(|swap| &*swap.function.name).collect();
+            let why = format!("there is no function {name}: name one of {}", names.join(", "));
+            Refused::new(StatusCode::NOT_FOUND, why)
+        })
+    }
+
+    fn functions(&self) -> Value {
+        let running = self.swaps.iter().map(|swap| {
+            let (version, problem) = (swap.serving(), swap.problem());
+            let state = match (&version, &problem) {
+                (Some(_), _) => "serving",
+                (None, Some(_)) => "broken",
+                (None, None) => "loading",
+            };
+            json!({
+                "name": &*swap.function.name,
+                "state": state,
+                "generation": version.as_ref().map(|version| version.generation),
+                "digest": version.map(|version| version.digest.to_string()),
+                "share": swap.function.share.to_string(),
+                "problem": problem,
+            })
+        });
+        let idle = self.idle.iter().map(|(name, why)| {
+            json!({
+                "name": &**name, "state": "refused", "generation": null, "digest": null, "share": null, "problem": why,
+            })
+        });
+        json!({ "functions": running.chain(idle).collect::<Vec<_>>() })
+    }
+
+    async fn swap(&self, swap: &Swap, body: &mut Incoming) -> Result<Value, Refused> {
+        let most = usize::try_from(swap.function.guest.max_size).expect("1 GiB at the most");
+        let wasm = collect(body, most).await.map_err(|refused| match refused.status {
+            StatusCode::PAYLOAD_TOO_LARGE => Refused { why: NoArtifact::TooLarge(most as u64).to_string(), ..refused },
+            _ => Refused { why: format!("the guest did not arrive ({})", refused.why), ..refused },
+        })?;
+        let origin = "the guest from the command line";
+        let artifact = tokio::task::spawn_blocking(move || Artifact::new(origin.to_owned(), wasm.into()));
+        let artifact = artifact.await.expect("a digest is taken without panic").map_err(Into::into);
+        let published = match artifact {
+            Ok(artifact) => swap.publish(artifact, Keep::Always).await,
+            Err(why) => Err(why),
+        };
+        published.map(described).map_err(|why| {
+            swap.refuse(origin, &why);
+            Refused::new(StatusCode::UNPROCESSABLE_ENTITY, why.to_string())
+        })
+    }
+}
+
+/// The whole body.
+async fn collect(body: &mut Incoming, most: usize) -> Result<Bytes, Refused> {
+    let Ok(collected) = timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await else {
+        let why = format!("the body took longer than {} s", BODY_TIMEOUT.as_secs());
+        return Err(Refused::new(StatusCode::REQUEST_TIMEOUT, why));
+    };
+    collected.map(|body| body.to_bytes()).map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+        Some(_) => Refused::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {most} bytes")),
+        None => Refused::new(StatusCode::BAD_REQUEST, error.to_string()),
+    })
+}
+
+fn other(methods: &'static str) -> Refused {
+    let why = format!("this path answers {methods}");
+    Refused { allow: Some(methods), ..Refused::new(StatusCode::METHOD_NOT_ALLOWED, why) }
+}
+
+fn pool(Snapshot { slots, waiting }: &Snapshot) -> Value {
+    let count = |is: fn(&Slot) -> bool| slots.iter().filter(|slot| is(slot)).count();
+    let busy = count(|slot| matches!(slot, Slot::Admitted { .. } | Slot::Running { .. }));
+    let parked = count(|slot| matches!(slot, Slot::Parked { .. }));
+    let taken: Vec<Value> = slots.iter().enumerate().filter_map(|(number, slot)| taken(number, slot)).collect();
+    json!({ "size": slots.len(), "busy": busy, "parked": parked, "waiting": waiting, "slots": taken })
+}
+
+/// What is in a slot, if anything is.
+fn taken(number: usize, slot: &Slot) -> Option<Value> {
+    let described = |state: &str, guest: &Occupant, instance: Option<u64>, age: Option<&Duration>| {
+        let age = age.map(|age| age.as_secs_f64() * 1e3);
+        json!({
+            "slot": number, "state": state, "function": &*guest.function, "generation": guest.generation,
+            "instance": instance, "age_ms": age,
+        })
+    };
+    match slot {
+        Slot::Free => None,
+        Slot::Parked { guest, instance, age } => Some(described("parked", guest, Some(*instance), Some(age))),
+        Slot::Admitted { guest } => Some(described("admitted", guest, None, None)),
+        Slot::Running { guest, instance, phase, age } => {
+            let state = match phase {
+                Phase::Instantiate => "instantiate",
+                Phase::Head => "head",
+                Phase::Body => "body",
+                Phase::After => "after",
+            };
+            Some(described(state, guest, Some(*instance), Some(age)))
+        }
+    }
+}
+
+fn level() -> Value {
+    json!({ "level": log::level().to_string().to_lowercase() })
+}
+
+fn set_level(body: &[u8]) -> Result<Value, Refused> {
+    let wanted =
+        serde_json::from_slice(body).ok().and_then(|body: Value| Some(body.get("level")?.as_str()?.to_owned()));
+    let why =
+        |why: String| Refused::new(StatusCode::BAD_REQUEST, format!("level {why}, as in {{\"level\": \"debug\"}}"));
+    log::set_level(settings::log_level(&wanted.unwrap_or_default()).map_err(why)?);
+    Ok(level())
+}
+
+fn described(outcome: Outcome) -> Value {
+    let version = |version: Version| json!({ "generation": version.generation, "digest": version.digest.to_string() });
+    match outcome {
+        Outcome::Swapped { old, new, took, notes } => json!({
+            "old": old.map(version),
+            "new": version(new),
+            "took_ms": took.as_secs_f64() * 1e3,
+            "notes": notes,
+        }),
+        Outcome::Unchanged(same) => json!({ "unchanged": version(same) }),
+    }
+}

@@ -1,0 +1,209 @@
+//! What operators see and change of a running host, over its socket and over a port of this machine.
+
+use crate::support::{App, Host, SECRET, flexwasm, get, guests, output};
+use crate::swap::socket;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// Sends one request, and returns the head of the answer with its document.
+fn ask(mut stream: impl Read + Write, request: &str, headers: &str, body: &str) -> (String, Value) {
+    let length = body.len();
+    let head =
+        format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}Content-Length: {length}");
+    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-type: application/json"), "{head}");
+    (head.to_owned(), serde_json::from_str(body).unwrap())
+}
+
+fn status(head: &str) -> &str {
+    head.split(' ').nth(1).unwrap()
+}
+
+#[test]
+fn pool_and_functions_are_shown_as_they_are_now() {
+    let app = App::new(r#"{"pool": {"size": 3, "reuse": 10}}"#)
+        .function("busy", guests::SLEEP)
+        .function("broken", guests::COUNTER)
+        .file("broken/guest.wasm", b"garbage")
+        .routed("shared", guests::COUNTER, r#""authLevel": "anonymous""#, r#"{"pool": {"share": "50%"}}"#);
+    let host = app.start();
+    let see = |path: &str| {
+        let (head, document) = ask(UnixStream::connect(socket(app.path())).unwrap(), &format!("GET {path}"), "", "");
+        assert_eq!(status(&head), "200", "{head}");
+        document
+    };
+    assert_eq!(see("/pool"), json!({ "size": 3, "busy": 0, "parked": 0, "waiting": 0, "slots": [] }));
+    let mut running = host.connect();
+    running.write(get("/api/busy?ms=60000"));
+    crate::support::eventually("one runs", || see("/pool")["slots"][0]["state"] == "head");
+    assert_eq!(host.get("/api/shared").status, 200);
+    crate::support::eventually("one runs, and one is parked", || {
+        let pool = see("/pool");
+        (&pool["busy"], &pool["parked"], &pool["waiting"]) == (&json!(1), &json!(1), &json!(0))
+    });
+    let pool = see("/pool");
+    let slot = |number: usize| {
+        let mut slot = pool["slots"][number].clone();
+        assert!(slot["age_ms"].take().as_f64().unwrap() > 0.0, "{pool}");
+        slot
+    };
+    let expected = |number, state, function, instance| {
+        json!({
+            "slot": number, "state": state, "function": function, "generation": 1, "instance": instance, "age_ms": null,
+        })
+    };
+    assert_eq!(slot(0), expected(0, "head", "busy", 1));
+    assert_eq!(slot(1), expected(1, "parked", "shared", 2));
+
+    let functions = see("/functions");
+    let one = |name: &str| {
+        let all = functions["functions"].as_array().unwrap();
+        assert_eq!(all.len(), 3, "{functions}");
+        all.iter().find(|function| function["name"] == name).unwrap().clone()
+    };
+    let shared = one("shared");
+    let digest = shared["digest"].as_str().unwrap();
+    assert_eq!((digest.len(), &shared["state"], &shared["generation"]), (64, &json!("serving"), &json!(1)));
+    assert_eq!((&shared["share"], &shared["problem"]), (&json!("50%"), &Value::Null));
+    let broken = one("broken");
+    assert_eq!(
+        (&broken["state"], &broken["generation"], &broken["digest"]),
+        (&json!("broken"), &Value::Null, &Value::Null)
+    );
+    assert!(broken["problem"].as_str().unwrap().contains("is not a WebAssembly component"), "{broken}");
+}
+
+#[test]
+fn the_log_is_given_another_level_while_the_host_runs() {
+    let app = App::new("{}").function("only", guests::COUNTER);
+    let host = app.start();
+    let set = |body: &str| ask(UnixStream::connect(socket(app.path())).unwrap(), "PUT /log-level", "", body);
+    let level = |level: &str| {
+        let document = json!({ "level": level });
+        let (head, said) = set(&document.to_string());
+        assert_eq!((status(&head), &said), ("200", &document));
+        assert_eq!(ask(UnixStream::connect(socket(app.path())).unwrap(), "GET /log-level", "", "").1, document);
+    };
+    level("error");
+    assert_eq!(host.get("/api/only?first").status, 200);
+    level("debug");
+    assert_eq!(host.get("/api/only?second").status, 200);
+    host.line(&[" invocation: ", "generation=1"]);
+    assert_eq!(host.log().iter().filter(|line| line.contains(" invocation: ")).count(), 1);
+    // Made beside the old one.
+    let new = [&fs::read(guests::COUNTER).unwrap()[..], &[0, 2, 1, b'x']].concat();
+    fs::write(app.path().join("new.wasm"), new).unwrap();
+    let mut swap = flexwasm();
+    swap.args(["swap", "only", "new.wasm"]).current_dir(app.path());
+    assert!(output(swap).0.success());
+    host.line(&["DEBUG startup: ", "trial of only"]);
+
+    for wrong in ["", "debug", r#"{"level": "loud"}"#, r#"{"level": 1}"#] {
+        let (head, said) = set(wrong);
+        let words = "level must be \"error\", \"warn\", \"info\" or \"debug\", as in {\"level\": \"debug\"}";
+        assert_eq!((status(&head), said), ("400", json!({ "error": words })), "{wrong}");
+    }
+    let (head, said) = set(&"x".repeat(2000));
+    assert_eq!((status(&head), said), ("413", json!({ "error": "the body is larger than 1024 bytes" })));
+    assert_eq!(
+        ask(UnixStream::connect(socket(app.path())).unwrap(), "GET /log-level", "", "").1,
+        json!({ "level": "debug" })
+    );
+}
+
+#[test]
+fn what_is_asked_wrongly_is_answered_with_a_sentence() {
+    let app = App::new("{}").function("only", guests::COUNTER);
+    let _host = app.start();
+    for (request, code, allow, words) in [
+        ("POST /pool", "405", Some("GET"), "this path answers GET"),
+        ("DELETE /log-level", "405", Some("GET, PUT"), "this path answers GET, PUT"),
+        ("GET /swap/only", "405", Some("POST"), "this path answers POST"),
+        ("GET /", "404", None, "the host does not know this request: use the same version of flexwasm"),
+        ("GET /pool/1", "404", None, "the host does not know this request: use the same version of flexwasm"),
+        ("POST /rollback/absent", "404", None, "there is no function absent: name one of only"),
+        ("POST /rollback/only", "409", None, "function only has had no other guest since the host started"),
+    ] {
+        let (head, said) = ask(UnixStream::connect(socket(app.path())).unwrap(), request, "", "");
+        assert_eq!((status(&head), said), (code, json!({ "error": words })), "{request}");
+        let allowed = head.lines().find_map(|line| line.strip_prefix("allow: "));
+        assert_eq!(allowed, allow, "{request}: {head}");
+    }
+}
+
+/// A host of `flexwasm serve` that answers operators at a port, with that port and the file of its token.
+fn operated(folder: &Path) -> (Host, u16, PathBuf) {
+    let mut command = flexwasm();
+    command.args(["serve", guests::COUNTER, "--listen", "127.0.0.1:0", "--operate", "localhost:0"]).current_dir(folder);
+    let host = Host::announced(command);
+    let line = host.line(&["operators are answered at 127.0.0.1:"]);
+    let rest = line.split("answered at 127.0.0.1:").nth(1).unwrap();
+    let (port, token) = rest.split_once(" with the token in ").unwrap();
+    (host, port.parse().unwrap(), token.into())
+}
+
+#[test]
+fn a_port_reveals_nothing_without_its_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut host, port, file) = operated(folder.path());
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(file, socket(folder.path()).with_extension("token"));
+    let token = fs::read_to_string(&file).unwrap();
+    assert!(!host.log().iter().any(|line| line.contains(&token)), "the log tells the token");
+
+    let asked =
+        |request: &str, headers: &str| ask(TcpStream::connect(("127.0.0.1", port)).unwrap(), request, headers, "");
+    let wrong = [String::new(), "Authorization: Bearer 0\r\n".to_owned(), format!("Authorization: Basic {token}\r\n")];
+    for headers in &wrong {
+        for request in
+            ["GET /pool", "GET /functions", "POST /rollback/serve", "PUT /log-level", "GET /nothing", "PUT /pool"]
+        {
+            let (head, said) = asked(request, headers);
+            let words = "this port answers only those who send its token, as Authorization: Bearer TOKEN";
+            assert_eq!((status(&head), said), ("401", json!({ "error": words })), "{request} {headers}");
+            assert!(head.contains("www-authenticate: Bearer") && !head.contains("allow: "), "{head}");
+        }
+    }
+    let with = format!("Authorization: Bearer {token}\r\n");
+    let (head, said) = asked("GET /pool", &with);
+    assert_eq!((status(&head), &said["size"]), ("200", &json!(said["size"].as_u64().unwrap())), "{head}");
+    assert_eq!(status(&asked("GET /nothing", &with).0), "404");
+    // The socket is its user's own, and asks for none.
+    assert_eq!(ask(UnixStream::connect(socket(folder.path())).unwrap(), "GET /pool", "", "").1, said);
+    assert!(!said.to_string().contains(SECRET));
+
+    host.signal("TERM");
+    assert_eq!(host.exit_code(), 0);
+    assert!(!file.exists() && !socket(folder.path()).exists(), "nobody answers there any more");
+}
+
+#[test]
+fn a_port_that_others_can_reach_or_that_is_taken_is_refused() {
+    let app = App::new("{}").function("only", guests::COUNTER);
+    let run = |arguments: &[&str]| {
+        let mut command = flexwasm();
+        command.args(arguments).current_dir(app.path());
+        let (status, _, stderr) = output(command);
+        (status.code(), stderr)
+    };
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:80", "[::ffff:127.0.0.1]:80"] {
+        for arguments in [&["--operate", address][..], &["serve", guests::COUNTER, "--operate", address]] {
+            let (code, said) = run(arguments);
+            assert_eq!(code, Some(2), "{said}");
+            assert!(said.contains("write an address of this machine alone, such as 127.0.0.1:7072"), "{said}");
+        }
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, said) = run(&["--listen", "127.0.0.1:0", "--operate", &address]);
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("flexwasm: --operate: ") && said.contains("address already in use"), "{said}");
+}

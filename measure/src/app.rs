@@ -1,0 +1,18 @@
+//! App folders, and files of the project.
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::fs;
+use testkit::App;
+
+/// Adds a plain HTTP function, which anybody may call, with a `flexwasm` section of its own.
+pub fn add_function(app: App, name: &str, route: &str, guest: &[u8], settings: &Value) -> App {
+    let trigger = format!(r#""authLevel": "anonymous", "route": {}"#, Value::from(route));
+    app.with_guest(name, guest, &trigger, &settings.to_string())
+}
+
+/// The bytes of a file below the project's folder.
+pub fn read(path: &str) -> Result<Vec<u8>> {
+    let path = crate::root().join(path);
+    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}

@@ -1,0 +1,145 @@
+//! Load: a closed loop on each connection, from one thread.
+
+use crate::client::{self, Arrived, Client};
+use crate::process;
+use crate::server::{BODY, Cores, Running};
+use crate::stats::percentile;
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+use testkit::http;
+
+/// No answer takes longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the client does while it has nothing to read.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Meanwhile {
+    /// Looks again: it has its processor for itself, and nobody has to wake it (`client`).
+    Looks,
+    /// Sleeps until something arrives: the server may use that processor, too.
+    Sleeps,
+}
+
+/// What one server did in one window.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Window {
+    pub requests: usize,
+    pub requests_per_second: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    /// Time on a processor of all threads of the server, for each request.
+    pub cpu_us: f64,
+    /// Resident memory of the server at the end of the window.
+    pub rss_kib: f64,
+}
+
+/// Sends requests for as long as `length`.
+///
+/// # Errors
+/// When an answer was not 200 with the body that every server gives, or a socket failed: such a window is void.
+pub fn run(server: &Running, cores: Cores, connections: u32, length: Duration, meanwhile: Meanwhile) -> Result<Window> {
+    let address = server.address();
+    let before = process::cpu_time(server.process())?;
+    // A thread of its own, because the processor that it is bound to stays bound.
+    let client = thread::spawn(move || {
+        process::bind_to(cores.client)?;
+        ask(address, connections, length, meanwhile)
+    });
+    let (mut latencies, took) = client.join().expect("the client does not panic")?;
+    let spent = process::cpu_time(server.process())? - before;
+    let requests = latencies.len();
+    latencies.sort_unstable();
+    Ok(Window {
+        requests,
+        requests_per_second: requests as f64 / took.as_secs_f64(),
+        p50_us: percentile(&latencies, 50),
+        p99_us: percentile(&latencies, 99),
+        cpu_us: spent as f64 / 1e3 / requests as f64,
+        rss_kib: process::status(server.process(), "VmRSS") as f64,
+    })
+}
+
+/// The latency of every request, and how long all of them took.
+fn ask(
+    address: SocketAddr,
+    connections: u32,
+    length: Duration,
+    meanwhile: Meanwhile,
+) -> Result<(Vec<Duration>, Duration)> {
+    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let mut clients = (0..connections).map(|_| Client::connect(address)).collect::<Result<Vec<_>>>()?;
+    let mut latencies = Vec::new();
+    let begun = Instant::now();
+    for client in &mut clients {
+        client.send(&request)?;
+    }
+    let mut open = clients.len();
+    while open > 0 {
+        if meanwhile == Meanwhile::Sleeps {
+            client::sleep_until_one_arrives(&clients, PATIENCE)?;
+        }
+        for client in clients.iter_mut().filter(|client| client.asked.is_some()) {
+            let Some(latency) = answered(client)? else { continue };
+            latencies.push(latency);
+            if begun.elapsed() < length {
+                client.send(&request)?;
+            } else {
+                open -= 1;
+            }
+        }
+        ensure!(begun.elapsed() < length + PATIENCE, "{open} requests had no answer");
+    }
+    Ok((latencies, begun.elapsed()))
+}
+
+/// How long the answer took, if all of it is there.
+fn answered(client: &mut Client) -> Result<Option<Duration>> {
+    match client.receive().context("cannot read an answer")? {
+        Arrived::Nothing => return Ok(None),
+        Arrived::Bytes => {}
+        Arrived::End => bail!("the server closed a connection"),
+    }
+    if !is_whole(&client.received)? {
+        return Ok(None);
+    }
+    client.received.clear();
+    Ok(client.asked.take().map(|asked| asked.elapsed()))
+}
+
+/// Whether `answer` is all of the one answer that is right.
+fn is_whole(answer: &[u8]) -> Result<bool> {
+    let Some((status, head)) = http::glance(answer)? else { return Ok(false) };
+    let shown = || String::from_utf8_lossy(answer).into_owned();
+    ensure!(status == 200, "not a 200: {}", shown());
+    let body = &answer[head..];
+    ensure!(BODY.starts_with(body), "another body: {}", shown());
+    Ok(body.len() == BODY.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BODY, is_whole};
+
+    fn answer(status: u32, body: &[u8]) -> Vec<u8> {
+        [format!("HTTP/1.1 {status} X\r\ncontent-length: 460\r\n\r\n").as_bytes(), body].concat()
+    }
+
+    #[test]
+    fn an_answer_is_whole_with_its_last_byte() {
+        let whole = answer(200, BODY);
+        for length in [0, 10, whole.len() - 1] {
+            assert!(!is_whole(&whole[..length]).expect("a part of the right answer"));
+        }
+        assert!(is_whole(&whole).expect("the right answer"));
+    }
+
+    #[test]
+    fn any_other_answer_voids_the_window() {
+        assert!(is_whole(&answer(503, BODY)).is_err());
+        assert!(is_whole(&answer(200, b"something else")).is_err());
+        assert!(is_whole(&answer(200, &[BODY, b"more"].concat())).is_err());
+    }
+}
