@@ -191,46 +191,18 @@ impl<G: Tenant, A> Queue<G, A> {
 mod tests {
     use super::*;
     use crate::config::settings::Share;
-    use std::time::Duration;
+    use crate::pool::tests::Sharing;
 
-    struct Guest(Arc<str>, Share);
-
-    impl Tenant for Guest {
-        fn function(&self) -> &Arc<str> {
-            &self.0
-        }
-
-        fn generation(&self) -> u64 {
-            1
-        }
-
-        fn share(&self) -> Share {
-            self.1
-        }
-
-        fn initial_memory(&self) -> u64 {
-            0
-        }
-
-        fn idle_timeout(&self) -> Duration {
-            Duration::ZERO
-        }
-
-        fn may_park(&self) -> bool {
-            false
-        }
+    fn guest(function: &str, share: Share) -> Arc<Sharing> {
+        Arc::new(Sharing(function.into(), share))
     }
 
-    fn guest(function: &str, share: Share) -> Arc<Guest> {
-        Arc::new(Guest(function.into(), share))
-    }
-
-    fn empty<A>(slots: u32, length: u32) -> Queue<Guest, A> {
+    fn empty<A>(slots: u32, length: u32) -> Queue<Sharing, A> {
         Queue::new(slots, length)
     }
 
     /// Calls up the whole line.
-    fn line<A>(queue: &mut Queue<Guest, A>) -> Vec<A> {
+    fn line<A>(queue: &mut Queue<Sharing, A>) -> Vec<A> {
         std::iter::from_fn(|| queue.pop_front()).map(|waiting| waiting.waiter).collect()
     }
 
@@ -280,7 +252,7 @@ mod tests {
         assert!(queue.is_next(&other), "what waits aside is in no other's way");
         let third = queue.push(&other, "in the line");
         assert_eq!((queue.len(), queue.front().map(|guest| &*guest.0)), (3, Some("other")));
-        let waits = |queue: &Queue<Guest, _>, ticket, guest: &Guest| queue.waits_for_share(ticket, guest);
+        let waits = |queue: &Queue<Sharing, _>, ticket, guest: &Sharing| queue.waits_for_share(ticket, guest);
         assert_eq!((waits(&queue, first, &one), waits(&queue, third, &other)), (Some(1), None));
 
         // One comes back, one is called in.
@@ -300,7 +272,7 @@ mod tests {
         let mut queue = empty(4, 9);
         queue.hold(&two);
         let tickets = [1, 2, 3].map(|place| queue.push(&two, place));
-        let aside = |queue: &Queue<Guest, _>| tickets.map(|ticket| queue.waits_for_share(ticket, &*two).is_some());
+        let aside = |queue: &Queue<Sharing, _>| tickets.map(|ticket| queue.waits_for_share(ticket, &*two).is_some());
         assert_eq!(aside(&queue), [false, true, true]);
         assert!(queue.remove(tickets[0], &two), "it stood in the line");
         assert_eq!(aside(&queue), [false, false, true]);

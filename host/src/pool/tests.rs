@@ -134,7 +134,7 @@ async fn one_that_leaves_makes_way_for_those_behind_it() {
 }
 
 /// A guest by its function and that one's share.
-struct Sharing(Arc<str>, Share);
+pub struct Sharing(pub Arc<str>, pub Share);
 
 impl Tenant for Sharing {
     fn function(&self) -> &Arc<str> {
