@@ -92,7 +92,7 @@ esac
 check_package() {
   local newer
   [ -f "$package" ] || refuse "--zip: $package is not there: make it with 'cargo xtask package'"
-  newer=$(find host.json ./*/function.json Cargo.toml Cargo.lock host/Cargo.toml host/src guest wit \
+  newer=$(find host.json ./*/function.json Cargo.toml Cargo.lock crates host/Cargo.toml host/src guest wit \
     -type f -newer "$package" -print -quit)
   [ -z "$newer" ] || refuse "--zip: $package is older than $newer: make it anew with 'cargo xtask package'"
 }

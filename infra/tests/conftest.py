@@ -53,7 +53,7 @@ class World:
         for source in ["deploy.sh", "host.json", "http_trigger/function.json", "Cargo.toml", "Cargo.lock", "host/Cargo.toml"]:
             (self.app / source).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / source, self.app / source)
-        for source in ["host/src", "guest", "wit"]:
+        for source in ["crates", "host/src", "guest", "wit"]:
             (self.app / source).mkdir()
         assert PACKAGE.exists(), "there is no package to deploy: make it with `cargo xtask package --for-tests`"
         self.bin = folder / "bin"

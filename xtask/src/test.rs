@@ -192,8 +192,9 @@ impl Step {
                 for language in Language::ALL {
                     languages::build(language)?;
                 }
-                // One package, so that its dependencies have the features that `cargo xtask run` has built them with.
-                let test = ["test", "--package", "flexwasm"];
+                // No other package, so that dependencies have the features that `cargo xtask run` has built them with.
+                let test =
+                    ["test", "--package", "flexwasm-config", "--package", "flexwasm-runtime", "--package", "flexwasm"];
                 execute(cargo(&test).arg("--no-run"))?;
                 if let Some(ended) = ended {
                     let package = ended.iter().find(|(step, _)| *step == Self::Package);

@@ -13,7 +13,7 @@ use wasmtime::component::{HasSelf, Linker};
 /// Generated from `wit/`, where its documentation stands: the host's side of our one interface of our own.
 mod bindings {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "../../wit",
         inline: "
             package flexwasm:generated;
             world imports { import flexwasm:host/diagnostics@0.1.0; }

@@ -159,7 +159,7 @@ mod tests {
     /// The interfaces of WASI by the files in `wit/`, but for the one that only a command exports.
     fn interfaces() -> BTreeSet<String> {
         let mut interfaces = BTreeSet::new();
-        for folder in ["../wit/deps", "../wit/p3/deps"] {
+        for folder in ["../../wit/deps", "../../wit/p3/deps"] {
             for file in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
                 let text = std::fs::read_to_string(&file).expect("a text");
                 let Some(package) = text.lines().find_map(|line| line.strip_prefix("package ")) else { continue };

@@ -553,7 +553,7 @@ fn custom_handler_port(settings: &AppSettings, problems: &mut Problems) -> Optio
 }
 
 /// The member of this name, in any case, as Azure's readers look for it.
-pub(crate) fn member<'d>(document: &'d Value, name: &str) -> Option<&'d Value> {
+pub fn member<'d>(document: &'d Value, name: &str) -> Option<&'d Value> {
     let members = document.as_object()?;
     let other_case = || Some(members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?.1);
     members.get(name).or_else(other_case)
@@ -571,7 +571,7 @@ fn text(value: &Value) -> Option<String> {
 }
 
 /// Reads one JSON object of the app; None when there is none, with the mistake noted.
-pub(crate) fn read_json(root: &Path, file: &Path, problems: &mut Problems) -> Option<Value> {
+pub fn read_json(root: &Path, file: &Path, problems: &mut Problems) -> Option<Value> {
     let shown = file.display().to_string();
     let bytes = match fs::read(root.join(file)) {
         Ok(bytes) => bytes,

@@ -1,7 +1,7 @@
 //! What operators and guests can learn about the host: the log, the machine, how the start went, and how each invocation ended.
 //!
 //! A finished invocation is a [`record`]; whoever makes something of it is a [`record::Sink`], in a file of its own, and one line
-//! in [`crate::app`].
+//! in the `app` of the host.
 
 pub mod line;
 pub mod log;
