@@ -103,6 +103,18 @@ fn one_process_answers_in_three_languages_and_nobody_sees_a_difference() {
 
 #[test]
 #[ignore = "needs target/examples: cargo xtask test"]
+fn an_instance_in_javascript_serves_as_many_requests_as_reuse_allows() {
+    let app = App::new(r#"{"pool": {"reuse": 100}}"#).function("only", guests::DEMONSTRATION);
+    let host = app.start();
+    let (status, said, stderr) = tell(app.path(), &["swap", "only", built("js-direct").to_str().unwrap()]);
+    assert!(status.success(), "{said}{stderr}");
+    let served: Vec<_> = (0..101).map(|_| host.get("/api/only").instance()["served"].clone()).collect();
+    let expected: Vec<_> = (1..=100).chain([1]).map(|count: u32| count.to_string()).collect();
+    assert_eq!(served, expected);
+}
+
+#[test]
+#[ignore = "needs target/examples: cargo xtask test"]
 fn a_guest_with_a_router_routes_and_streams() {
     // Its collector drops the handles of a body's pieces late.
     let settings = r#"{"limits": {"handles": 10000}}"#;
