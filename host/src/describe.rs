@@ -1,6 +1,7 @@
 //! What is configured, and what a guest asks for and gets, in words for a person. Names of granted variables, never values.
 
 use crate::capabilities;
+use crate::config::event::{EVENT_KEYS, Event, Mode};
 use crate::config::function_json::{AuthLevel, Trigger};
 use crate::config::settings::{Granted, HostSettings, Instances, Limits, Reuse};
 use crate::config::source::GuestSettings;
@@ -41,7 +42,10 @@ pub fn settings(config: &Config) -> String {
                 };
                 say("  function key", key.to_owned());
             }
-            Trigger::Envelope => say("  trigger", "JSON envelope: answered with 501".to_owned()),
+            Trigger::Envelope => {
+                say("  trigger", format!("{}, in a JSON envelope", function.event.trigger.kind));
+                event(&function.event).into_iter().for_each(|(key, value)| say(&format!("  {key}"), value));
+            }
         }
         say("  guest", function.script_file.display().to_string());
         for (key, value) in source(function).into_iter().chain(limits(function)).chain(grants(function)) {
@@ -49,6 +53,20 @@ pub fn settings(config: &Config) -> String {
         }
     }
     table(&rows)
+}
+
+/// The settings of a function that gets envelopes.
+fn event(event: &Event) -> [(&'static str, String); 5] {
+    let [mode, path, kind, source, rejected] = EVENT_KEYS;
+    let or = |value: &Option<String>, default: &str| value.clone().unwrap_or_else(|| default.to_owned());
+    let spelled = if event.mode == Mode::Request { "request" } else { "envelope" };
+    [
+        (mode, spelled.to_owned()),
+        (path, or(&event.path.as_ref().map(ToString::to_string), "the function's name")),
+        (kind, or(&event.kind, "the trigger's type")),
+        (source, or(&event.source, "where the trigger listens")),
+        (rejected, or(&event.rejected, "none")),
+    ]
 }
 
 /// How much memory the slots of engines of this size keep between two requests, on this kernel.

@@ -14,6 +14,7 @@
 //! | [`describe`] | what is configured, and what a guest asks for and gets, in words |
 //! | [`source`] | guests from elsewhere: https and OCI registries |
 //! | [`http`] | sockets, connections, one request from top to bottom, every status the host chooses |
+//! | [`send`] | the events of the Functions host, made by hand, and what it would do with the answers |
 //! | [`protocol`] | what the Functions host puts on the wire, decoded and encoded; routes |
 //!
 //! Below them stand `flexwasm-runtime` (engine, guests, sandbox, pool) and `flexwasm-config`.
@@ -33,5 +34,6 @@ pub mod doctor;
 pub mod http;
 pub mod package;
 pub mod protocol;
+pub mod send;
 pub mod source;
 pub mod swap;

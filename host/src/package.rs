@@ -3,7 +3,6 @@
 //!
 //! The plan unpacks it read-only and says little about what it does not like, so everything is looked at before.
 
-use crate::config::function_json::Trigger;
 use crate::config::section::{Problem, Problems};
 use crate::config::units::spell_size;
 use crate::config::{self, AppSettings, Circumstances, Config, Function, host_json};
@@ -98,12 +97,6 @@ impl Package {
             problems.add(host_json::FILE, "extensions.http.maxConcurrentRequests", None, remedy);
         }
         for function in &mut config.functions {
-            let file = format!("{}/function.json", function.name);
-            if function.trigger == Trigger::Envelope {
-                let remedy = "the Functions host would send JSON envelopes, which get a 501: give the function one \
-                    httpTrigger and one http binding, and set customHandler.enableProxyingHttpRequest in host.json";
-                problems.add(&file, "bindings", None, remedy);
-            }
             if let Err(why) = portable(function) {
                 let shown = compiled::beside(&function.script_file);
                 let shown = shown.strip_prefix(root).unwrap_or(&shown).display().to_string();

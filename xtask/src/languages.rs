@@ -24,11 +24,16 @@ pub enum Language {
     Python,
     /// An echo that writes while it reads: examples/guest-python/echo.py
     PythonEcho,
+    /// A queue's function in JavaScript: examples/events/orders.js
+    OrdersJs,
+    /// The same in Python: examples/events/orders.py
+    OrdersPython,
 }
 
 impl Language {
     /// All of them: what the tests need.
-    pub const ALL: [Self; 5] = [Self::Js, Self::JsDirect, Self::JsRouter, Self::Python, Self::PythonEcho];
+    pub const ALL: [Self; 7] =
+        [Self::Js, Self::JsDirect, Self::JsRouter, Self::Python, Self::PythonEcho, Self::OrdersJs, Self::OrdersPython];
 
     /// The name of its component in [`FOLDER`].
     fn name(self) -> &'static str {
@@ -38,17 +43,21 @@ impl Language {
             Self::JsRouter => "guest-js-router",
             Self::Python => "guest-python",
             Self::PythonEcho => "guest-python-echo",
+            Self::OrdersJs => "orders-js",
+            Self::OrdersPython => "orders-python",
         }
     }
 
-    /// The folder of its sources below `examples`, which is also the folder in [`FOLDER`] where it is built, and its script.
+    /// The folder with its tools below `examples`, which is also the folder in [`FOLDER`] where it is built, and its script there.
     fn source(self) -> (&'static str, &'static str) {
         match self {
-            Self::Js => ("guest-js", "app.js"),
-            Self::JsDirect => ("guest-js", "direct.js"),
-            Self::JsRouter => ("guest-js", "router.js"),
-            Self::Python => ("guest-python", "app.py"),
-            Self::PythonEcho => ("guest-python", "echo.py"),
+            Self::Js => ("guest-js", "guest-js/app.js"),
+            Self::JsDirect => ("guest-js", "guest-js/direct.js"),
+            Self::JsRouter => ("guest-js", "guest-js/router.js"),
+            Self::Python => ("guest-python", "guest-python/app.py"),
+            Self::PythonEcho => ("guest-python", "guest-python/echo.py"),
+            Self::OrdersJs => ("guest-js", "events/orders.js"),
+            Self::OrdersPython => ("guest-python", "events/orders.py"),
         }
     }
 }
@@ -57,14 +66,19 @@ impl Language {
 pub fn run(language: Language) -> Result<()> {
     let guest = build(language)?;
     let shown = guest.strip_prefix(root()).unwrap_or(&guest).display();
-    println!("{shown}: swap it in with `./flexwasm swap http_trigger {shown}`");
+    match language {
+        Language::OrdersJs | Language::OrdersPython => {
+            println!("{shown}: swap it in with `./flexwasm swap --app examples/events orders {shown}`");
+        }
+        _ => println!("{shown}: swap it in with `./flexwasm swap http_trigger {shown}`"),
+    }
     Ok(())
 }
 
 /// Builds the guest, if it has not been built from these very sources, and returns its file.
 pub fn build(language: Language) -> Result<PathBuf> {
     let (place, script) = language.source();
-    make(language.name(), place, &root().join("examples").join(place).join(script), "guest")
+    make(language.name(), place, &root().join("examples").join(script), "guest")
 }
 
 /// The same for the benchmark guest of this script below `benches/`; the tools are the demonstration's.

@@ -10,8 +10,9 @@ mod watch;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use xtask::{cargo, execute, languages, root, setup};
 
@@ -25,8 +26,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build guest and host, place ./flexwasm, and start it on this folder
+    /// Build guest and host, place ./flexwasm, and start it on an app of this repository
     Run {
+        /// The app's folder; its guest is the package in its folder `guest`
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        app: PathBuf,
         /// Build the guest again whenever its sources change; the running host swaps it in
         #[arg(long)]
         watch: bool,
@@ -58,7 +62,7 @@ enum Task {
     Step { step: test::Step },
     /// What `run --watch` starts beside the host
     #[command(name = watch::SUBCOMMAND, hide = true)]
-    BuildOnChange,
+    BuildOnChange { app: PathBuf },
 }
 
 /// What a measurement is started with. Only `measure` knows what it may be, and answers --help.
@@ -82,7 +86,7 @@ fn main() -> ExitCode {
 fn perform(task: &Task) -> Result<()> {
     toolchain::settle()?;
     match task {
-        Task::Run { watch, arguments } => run(*watch, arguments),
+        Task::Run { app, watch, arguments } => run(app, *watch, arguments),
         Task::Test(arguments) => test::run(arguments),
         Task::Step { step } => step.run(None),
         Task::Package(arguments) => package::run(arguments),
@@ -91,23 +95,24 @@ fn perform(task: &Task) -> Result<()> {
         Task::Javascript(passed) => measure("javascript", passed),
         Task::Gallery(passed) => measure("gallery", passed),
         Task::Swaps(passed) => measure("swaps", passed),
-        Task::BuildOnChange => watch::run(),
+        Task::BuildOnChange { app } => watch::run(app),
         Task::Bench(passed) => measure("bench", passed),
     }
 }
 
-fn run(watch: bool, arguments: &[String]) -> Result<()> {
+fn run(app: &Path, watch: bool, arguments: &[String]) -> Result<()> {
     let root = root();
-    build_guest()?;
+    let app = &std::path::absolute(app)?;
+    build_guest(app)?;
     println!("building the host (the first time this takes some minutes: it compiles wasmtime)");
     execute(&mut cargo(&["build", "--package", "flexwasm"]))?;
     let host = root.join("flexwasm");
     place(&root.join("target/debug/flexwasm"), &host)?;
     if watch {
-        watch::start()?;
+        watch::start(app)?;
     }
     // The host takes this process's place, so that Ctrl-C and signals reach it directly.
-    let error = Command::new(&host).args(arguments).current_dir(&root).exec();
+    let error = Command::new(&host).args(arguments).current_dir(app).exec();
     Err(error).with_context(|| format!("cannot start {}", host.display()))
 }
 
@@ -119,17 +124,27 @@ fn measure(name: &str, passed: &Passed) -> Result<()> {
     Err(measure.exec()).context("cannot start cargo")
 }
 
-/// Builds the demonstration guest and puts it where the host expects it.
-fn build_guest() -> Result<()> {
-    setup::build_guests(&["flexwasm-guest"])?;
-    let built = root().join(setup::GUESTS).join(setup::TARGET).join("guest/flexwasm_guest.wasm");
-    place(&built, &root().join("http_trigger/guest.wasm"))
+/// Builds the app's guest and puts it into the folder of each function.
+fn build_guest(app: &Path) -> Result<()> {
+    let manifest = app.join("guest/Cargo.toml");
+    let text = fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+    let name = text.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+    let name = name.with_context(|| format!("{} names no package", manifest.display()))?;
+    setup::build_guests(&[name])?;
+    let built = root().join(setup::GUESTS).join(setup::TARGET).join("guest").join(name.replace('-', "_"));
+    for entry in fs::read_dir(app)? {
+        let function = entry?.path();
+        if function.join("function.json").exists() {
+            place(&built.with_extension("wasm"), &function.join("guest.wasm"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies by rename, so that a running host keeps the file that it has open.
 fn place(from: &Path, to: &Path) -> Result<()> {
     let staged = to.with_extension("new");
-    std::fs::copy(from, &staged)
-        .and_then(|_| std::fs::rename(&staged, to))
+    fs::copy(from, &staged)
+        .and_then(|_| fs::rename(&staged, to))
         .with_context(|| format!("cannot write {}", to.display()))
 }

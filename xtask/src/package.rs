@@ -94,7 +94,7 @@ fn build_host(profile: &str) -> Result<PathBuf> {
 
 /// Packs what the plan needs of this folder, and nothing else.
 fn pack(host: &Path, package: &Path) -> Result<()> {
-    build_guest()?;
+    build_guest(&root())?;
     let root = root();
     let settings = json(&root.join("host.json"))?;
     let executable = settings.pointer("/customHandler/description/defaultExecutablePath").and_then(Value::as_str);

@@ -1,4 +1,4 @@
-//! Building the demonstration guest again whenever its sources change, beside the host that [`run`](crate::run) has started.
+//! Building an app's guest again whenever its sources change, beside the host that [`run`](crate::run) has started.
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -10,43 +10,45 @@ use std::time::{Duration, SystemTime};
 
 /// The subcommand that does it.
 pub const SUBCOMMAND: &str = "build-on-change";
-/// What the guest is made of.
-const SOURCES: [&str; 3] = ["guest", "wit", "Cargo.lock"];
+/// What guests are made of beside their own folder.
+const SHARED: [&str; 2] = ["wit", "Cargo.lock"];
 /// How often they are looked at.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Starts it as a process of its own, which ends with this one, whatever becomes of it.
-pub fn start() -> Result<()> {
+pub fn start(app: &Path) -> Result<()> {
     let own = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(own);
-    command.arg(SUBCOMMAND).stdin(Stdio::null());
+    command.arg(SUBCOMMAND).arg(app).stdin(Stdio::null());
     command.spawn().context("cannot start a process to watch the guest's sources")?;
     Ok(())
 }
 
 /// Watches, until whoever started it ends.
-pub fn run() -> Result<()> {
+pub fn run(app: &Path) -> Result<()> {
     set_parent_process_death_signal(Some(Signal::TERM)).context("cannot end with the host")?;
-    println!("watching {}", SOURCES.join(", "));
-    let mut built = newest();
+    let guest = app.join("guest");
+    println!("watching {}, {}", guest.display(), SHARED.join(", "));
+    let mut built = newest(&guest);
     loop {
         thread::sleep(PAUSE);
-        let seen = newest();
+        let seen = newest(&guest);
         if seen == built {
             continue;
         }
         built = seen;
         // The compiler has said what is wrong; the old guest goes on serving.
-        if let Err(error) = crate::build_guest() {
+        if let Err(error) = crate::build_guest(app) {
             eprintln!("xtask: {error:#}; save again when it is fixed");
         }
     }
 }
 
 /// When a source changed last, and how many there are.
-fn newest() -> (Option<SystemTime>, usize) {
+fn newest(guest: &Path) -> (Option<SystemTime>, usize) {
     let mut found = (None, 0);
-    for source in SOURCES {
+    look(guest, &mut found);
+    for source in SHARED {
         look(&crate::root().join(source), &mut found);
     }
     found

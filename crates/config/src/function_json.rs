@@ -1,5 +1,6 @@
 //! `function.json`: one function's trigger, route, guest and overrides.
 
+use super::event::{self, EVENT_KEYS, Event};
 use super::route::Template;
 use super::section::{Problem, Problems, Section};
 use super::settings::{FUNCTION_KEYS, FunctionPatch, HOST_KEYS};
@@ -17,7 +18,9 @@ pub struct FunctionFile {
     pub objection: Option<Problem>,
     /// The guest's file as written, relative to the function's folder.
     pub script_file: String,
-    /// Our section, but for `guest`.
+    /// Its bindings, and the `event` part of our section.
+    pub event: Event,
+    /// Our section, but for `guest` and `event`.
     pub patch: FunctionPatch,
     /// Where the guest comes from.
     pub guest: GuestSettings,
@@ -36,7 +39,7 @@ pub enum Trigger {
         /// How the caller proves itself.
         auth: AuthLevel,
     },
-    /// Anything else arrives as a JSON envelope, which this version does not speak.
+    /// Anything else arrives as a JSON envelope; [`FunctionFile::event`] says how it is read.
     Envelope,
 }
 
@@ -84,10 +87,12 @@ impl FunctionFile {
         let mut section = Section::of_file(file, document, problems);
         let patch = FunctionPatch::take(&mut section);
         let guest = GuestSettings::read(&mut section, settings);
+        let of_event = event::Settings::take(&mut section);
         let elsewhere = "applies to the whole host: move it to the flexwasm section of host.json";
-        section.finish(&[&FUNCTION_KEYS[..], &GUEST_KEYS[..]].concat(), (&HOST_KEYS, elsewhere));
+        section.finish(&[&FUNCTION_KEYS[..], &GUEST_KEYS[..], &EVENT_KEYS[..]].concat(), (&HOST_KEYS, elsewhere));
+        let event = Event::read(file, document, of_event, problems);
         let (trigger, objection) = trigger?;
-        Some(Self { trigger, objection, script_file: script_file?, patch, guest })
+        Some(Self { trigger, objection, script_file: script_file?, event, patch, guest })
     }
 }
 

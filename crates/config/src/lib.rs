@@ -6,6 +6,7 @@
 pub mod constraint;
 pub mod digest;
 pub mod dirs;
+pub mod event;
 pub mod function_json;
 pub mod host_json;
 pub mod hosts;
@@ -19,9 +20,11 @@ pub mod settings;
 pub mod source;
 #[cfg(test)]
 mod tests;
+pub mod triggers;
 pub mod units;
 
 use dirs::Folder;
+use event::Event;
 use function_json::{AuthLevel, FunctionFile, Trigger};
 use host_json::AzureHost;
 use hosts::Grant;
@@ -97,6 +100,8 @@ pub enum Role {
 pub struct Config {
     /// Who started the process.
     pub role: Role,
+    /// The app root; empty where there is no app.
+    pub root: PathBuf,
     /// Address to listen on.
     pub listen: SocketAddr,
     /// Slots, which is the number of concurrent invocations.
@@ -162,6 +167,8 @@ pub struct Function {
     pub name: Arc<str>,
     /// How it is called.
     pub trigger: Trigger,
+    /// How its envelopes are read and answered, where it gets any.
+    pub event: Arc<Event>,
     /// The guest's file in the app.
     pub script_file: PathBuf,
     /// Where else guests come from, and what it takes to be published.
@@ -181,7 +188,7 @@ pub struct Function {
 impl Function {
     /// Whether its guest is ever asked.
     pub fn runs(&self) -> bool {
-        self.trigger != Trigger::Envelope && self.refused.is_none()
+        self.refused.is_none()
     }
 }
 
@@ -275,11 +282,12 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
     // Where each was written: they are compared with the size of the pool, once that is known.
     let mut shares = vec![(host_json::FILE.to_owned(), of_file.function.share)];
     let (mut functions, mut objections, mut found) = (Vec::new(), Vec::new(), false);
+    let mut declared = Vec::new();
     for name in function_names(root, &mut problems) {
         found = true;
         let file = format!("{name}/function.json");
         let Some(document) = read_json(root, Path::new(&file), &mut problems) else { continue };
-        let Some(FunctionFile { trigger, objection, script_file, patch, guest }) =
+        let Some(FunctionFile { trigger, objection, script_file, event, patch, guest }) =
             FunctionFile::read(&name, &file, &document, &settings, &azure.route_prefix, &mut problems)
         else {
             continue;
@@ -288,6 +296,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             notes.push(format!("function {name} is disabled by the app setting {setting}: its path answers 404"));
             continue;
         }
+        declared.push((name.clone(), document));
         shares.push((file.clone(), patch.share));
         timeout.check(&file, "flexwasm.limits.timeout", patch.timeout, &mut problems);
         let patch = overrides.function.over(&patch.over(&of_file.function));
@@ -321,6 +330,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             guest,
             name: name.into(),
             trigger,
+            event: Arc::new(event),
             limits,
             share: instances.share,
             reuse: Reuse::from(&instances),
@@ -359,9 +369,16 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
     let app =
         App { role, listen, host: &host, max_concurrent_requests: named, route_prefix: azure.route_prefix, functions };
     let config = app.resolve(given);
+    let own_extensions = root.join("bin/extensions.json").exists();
+    let facts = triggers::App { host: &document, own_extensions, pool_size: config.pool_size };
+    for (name, document) in &declared {
+        let bindings = triggers::Bindings::new(name, document);
+        objections.extend(bindings.problems(&facts));
+        notes.extend(bindings.notes(&facts));
+    }
     note_large_shares(&shares, overrides.function.share, config.pool_size, &mut problems);
     if problems.0.is_empty() {
-        return Ok(Config { cors, objections, notes, ..config });
+        return Ok(Config { root: root.to_owned(), cors, objections, notes, ..config });
     }
     problems.0.extend(objections);
     Err(problems.0)
@@ -448,8 +465,18 @@ pub fn serve(guest: PathBuf, host: &HostPatch, grants: Grants, given: &Circumsta
     let (share, reuse) = (instances.share, Reuse::from(&instances));
     let trigger = Trigger::Http { route: route::Template::everything(), methods: None, auth: AuthLevel::Anonymous };
     let (script_file, guest) = (guest, GuestSettings::default());
-    let function =
-        Function { name: "serve".into(), trigger, script_file, guest, limits, share, reuse, grants, refused: None };
+    let function = Function {
+        name: "serve".into(),
+        trigger,
+        event: Arc::default(),
+        script_file,
+        guest,
+        limits,
+        share,
+        reuse,
+        grants,
+        refused: None,
+    };
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
     let (route_prefix, functions) = (String::new(), vec![function]);
     App { role: Role::Serve, listen, host, max_concurrent_requests: None, route_prefix, functions }.resolve(given)
@@ -479,6 +506,7 @@ impl App<'_> {
         let under_host = role == Role::CustomHandler;
         Config {
             role,
+            root: PathBuf::new(),
             listen,
             pool_size,
             pool_size_by_memory: named.is_none(),

@@ -1,6 +1,7 @@
 //! What holds for every text that the parsers of this module may be given: they never panic, and what they accept keeps its
 //! meaning in the form in which it is printed. The cases are the same in every run.
 
+use super::event::EVENT_KEYS;
 use super::function_json::{FunctionFile, Trigger};
 use super::host_json::AzureHost;
 use super::route::Template;
@@ -117,6 +118,9 @@ fn fitting(key: &str) -> BoxedStrategy<Value> {
     let word = |words: &'static [&str]| proptest::sample::select(words).prop_map(Value::from).boxed();
     match key {
         "headers" => word(&["full", "id", "off"]),
+        "event.mode" => word(&["request", "envelope"]),
+        "event.path" => "/[a-z/?%]{0,6}".prop_map(Value::from).boxed(),
+        "event.type" | "event.source" | "event.rejected" => "[a-z]{1,4}".prop_map(Value::from).boxed(),
         "log.requests" => word(&["all", "problems", "none"]),
         "log.timestamps" => any::<bool>().prop_map(Value::from).boxed(),
         "log.level" => word(&["error", "warn", "info", "debug"]),
@@ -308,7 +312,7 @@ proptest! {
     #[test]
     fn any_function_json_is_read_or_refused(
         document in any_json(), route in template(), methods in any_json(), level in any_json(),
-        section in section([&FUNCTION_KEYS, &GUEST_KEYS]),
+        section in section([&FUNCTION_KEYS, &[&GUEST_KEYS[..], &EVENT_KEYS[..]].concat()]),
     ) {
         let mut problems = Problems::default();
         let file = FunctionFile::read("f", "f/function.json", &document, &settings(), "api", &mut problems);

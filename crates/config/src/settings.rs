@@ -4,6 +4,7 @@
 //!
 //! The keys that stand only in a `function.json` are in [`super::source`].
 
+use super::event::EVENT_KEYS;
 use super::hosts::Grant;
 use super::kind::{Count, Flag, Hosts, Kind, List, Memory, Setting, Size, SizeOrZero, SizeWithin, Time, Word};
 use super::section::Section;
@@ -256,7 +257,8 @@ impl HostPatch {
     pub fn read(mut section: Section<'_>) -> Self {
         let patch = Self::take(&mut section);
         let elsewhere = "applies to one function: move it to the flexwasm section of its function.json";
-        section.finish(&[&HOST_KEYS[..], &FUNCTION_KEYS[..]].concat(), (&GUEST_KEYS, elsewhere));
+        let of_function = [&GUEST_KEYS[..], &EVENT_KEYS[..]].concat();
+        section.finish(&[&HOST_KEYS[..], &FUNCTION_KEYS[..]].concat(), (&of_function, elsewhere));
         patch
     }
 }

@@ -104,6 +104,7 @@ fn policy(function: &Function, machine: &Arc<Machine>, trust: &Arc<Trust>) -> Po
     Policy {
         function: Arc::clone(&function.name),
         log_rate: Rate::new(function.limits.log_rate),
+        transcripts: Default::default(),
         limits: function.limits.clone(),
         share: function.share,
         reuse: function.reuse,

@@ -142,7 +142,7 @@ impl App {
 
     /// Begins to answer: requests, and people who operate the host.
     fn serve(self) -> Serving {
-        let Self { listener, service, parts, tasks, machine, stop, loading, control, .. } = self;
+        let Self { listener, service, parts, tasks, machine, local, stop, loading, control } = self;
         let accepting = listener::serve(listener, Arc::clone(&service), stop.clone(), tasks.clone());
         let (pool, worlds) = (parts.pool.clone(), Arc::clone(&parts.worlds));
         let beside = vec![
@@ -150,7 +150,7 @@ impl App {
             tokio::spawn(machine.keep_fresh()),
             tokio::spawn(async move { pool.retire_idle(|| worlds.release_idle_memory()).await }),
         ];
-        let plane = Plane::new(&service.setup.config, Arc::clone(&parts.swaps), parts.pool.clone());
+        let plane = Plane::new(&service.setup.config, Arc::clone(&parts.swaps), parts.pool.clone(), local);
         let control = control.map(|control| tokio::spawn(control.serve(plane)));
         Serving { service, parts, tasks, stop, loading, beside, control }
     }

@@ -19,6 +19,7 @@ mod output;
 mod report;
 mod rollback;
 mod running;
+mod send;
 mod serve;
 mod swap;
 
@@ -63,6 +64,7 @@ enum Command {
     Compile(compile::Compile),
     Swap(swap::Swap),
     Rollback(rollback::Rollback),
+    Send(send::Send),
     #[command(name = process::SUBCOMMAND, hide = true)]
     CompileForHost(compile_for_host::CompileForHost),
 }
@@ -89,6 +91,7 @@ pub fn run(arguments: Arguments) -> Result<Next, Ended> {
         Some(Command::Compile(compile)) => compile.run(),
         Some(Command::Swap(swap)) => swap.run(),
         Some(Command::Rollback(rollback)) => rollback.run(),
+        Some(Command::Send(send)) => send.run(),
         Some(Command::CompileForHost(compile)) => Ok(compile.run()),
     };
     status.map(Next::Exit)

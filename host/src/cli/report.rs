@@ -132,7 +132,7 @@ fn function(config: &Config, function: &Function) -> Value {
     })
 }
 
-/// None for a JSON envelope, which is answered with 501.
+/// None for a function that gets JSON envelopes.
 fn trigger(config: &Config, trigger: &Trigger) -> Option<Value> {
     let Trigger::Http { route, methods, auth } = trigger else { return None };
     let path = [config.route_prefix.as_str(), &route.to_string()].join("/");

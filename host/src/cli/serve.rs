@@ -40,7 +40,7 @@ pub struct Serve {
     #[arg(long, value_name = "LEVEL", value_parser = settings::log_level)]
     log_level: Option<Level>,
     /// An environment variable for the guest; may be repeated
-    #[arg(long, value_name = "NAME=VALUE", value_parser = environment_variable)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
     /// A folder below the working directory that the guest may read, as /FOLDER; may be repeated
     #[arg(long, value_name = "FOLDER")]
@@ -96,7 +96,11 @@ impl Serve {
     }
 }
 
-fn environment_variable(text: &str) -> Result<(String, String), String> {
+/// A name with its value.
+///
+/// # Errors
+/// For a person: it is none.
+pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),

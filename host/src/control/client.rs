@@ -51,6 +51,23 @@ pub async fn ask(sockets: &[PathBuf], path: &str, body: Vec<u8>) -> Result<Strin
     }
 }
 
+/// Asks the host behind one of `sockets` for `GET path`.
+///
+/// # Errors
+/// For a person: nobody is there, or the host refused.
+pub async fn see(sockets: &[PathBuf], path: &str) -> Result<Value, String> {
+    let stream = connect(sockets).await?;
+    let broken = |error: &dyn std::error::Error| format!("the host did not answer ({error}): look at its log");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+    tokio::spawn(connection);
+    let request = Request::get(path).header(http::header::HOST, "localhost").body(Full::new(Bytes::new()));
+    let response =
+        sender.send_request(request.map_err(|error| broken(&error))?).await.map_err(|error| broken(&error))?;
+    let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+    serde_json::from_slice(&body).map_err(|error| broken(&error))
+}
+
 async fn connect(sockets: &[PathBuf]) -> Result<UnixStream, String> {
     for socket in sockets {
         if let Ok(stream) = UnixStream::connect(socket).await {

@@ -14,6 +14,7 @@ use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -29,6 +30,8 @@ pub struct Plane {
     /// Functions that never run, and why.
     idle: Vec<(Arc<str>, String)>,
     pool: Pool,
+    /// Where the host listens.
+    local: SocketAddr,
 }
 
 /// Why a request is not answered with what it asks for.
@@ -48,15 +51,11 @@ impl Refused {
 }
 
 impl Plane {
-    /// Sees the functions of this configuration.
-    pub fn new(config: &Config, swaps: Arc<[Arc<Swap>]>, pool: Pool) -> Self {
-        let why = |function: &Function| match &function.refused {
-            Some(why) => why.to_string(),
-            None => "is called with a JSON envelope, which gets a 501".to_owned(),
-        };
-        let idle = config.functions.iter().filter(|function| !function.runs());
-        let idle = idle.map(|function| (Arc::clone(&function.name), why(function))).collect();
-        Self { swaps, idle, pool }
+    /// Sees the functions of this configuration, which are called at `local`.
+    pub fn new(config: &Config, swaps: Arc<[Arc<Swap>]>, pool: Pool, local: SocketAddr) -> Self {
+        let refused = |function: &Function| Some((Arc::clone(&function.name), function.refused.as_deref()?.to_owned()));
+        let idle = config.functions.iter().filter_map(refused).collect();
+        Self { swaps, idle, pool, local }
     }
 
     /// Does what is asked. What is left of the body is the caller's to read.
@@ -117,7 +116,7 @@ impl Plane {
                 "name": &**name, "state": "refused", "generation": null, "digest": null, "share": null, "problem": why,
             })
         });
-        json!({ "functions": running.chain(idle).collect::<Vec<_>>() })
+        json!({ "address": self.local.to_string(), "functions": running.chain(idle).collect::<Vec<_>>() })
     }
 
     async fn swap(&self, swap: &Swap, body: &mut Incoming) -> Result<Value, Refused> {

@@ -21,6 +21,8 @@ pub struct Closing {
     not_parked: Option<Arc<OnceLock<NotParked>>>,
     /// An invocation that nobody gave an outcome has lost its client, or was cut off at the end of the drain: this tells which.
     pub cut_off: CancellationToken,
+    /// The outcome once the whole response is handed over.
+    pub success: Outcome,
 }
 
 impl Closing {
@@ -33,7 +35,12 @@ impl Closing {
         cut_off: CancellationToken,
     ) -> Self {
         let (sinks, record) = (Arc::clone(sinks), Record::new(head));
-        Self { record, sinks, arrived, body, not_parked: None, cut_off }
+        Self { record, sinks, arrived, body, not_parked: None, cut_off, success: Outcome::Answered }
+    }
+
+    /// The whole response is handed over.
+    pub fn answered(&mut self) {
+        self.record.outcome = std::mem::replace(&mut self.success, Outcome::Answered);
     }
 
     /// A guest has responded. Whether its instance is parked shows later.

@@ -4,9 +4,11 @@
 //! function, admits, invokes → [`response_body`] carries the lease to the last byte → its drop, or the host's own response
 //! ([`respond`]), drops the [`closing`], which makes the record of the invocation.
 
+mod admin;
 mod closing;
 mod connection;
 mod cors;
+mod event;
 mod exchange;
 mod flow;
 pub mod home;

@@ -6,8 +6,10 @@ use super::closing::Closing;
 use super::request_body::TooLong;
 use super::response_body::{ResponseBody, Timeout};
 use crate::config::Function;
+use crate::invocation::BodyError;
 use crate::observe::record::Outcome;
 use crate::pool::Refusal;
+use crate::protocol::envelope::Bad;
 use crate::protocol::forwarded::BadHead;
 use crate::run::Fault;
 use crate::sandbox::hit::Hit;
@@ -60,6 +62,16 @@ impl HostResponse {
         Self::success(StatusCode::NO_CONTENT, Content::None)
     }
 
+    /// `/admin/functions/NAME` has taken the request.
+    pub fn accepted() -> Self {
+        Self::success(StatusCode::ACCEPTED, Content::None)
+    }
+
+    /// `/admin/functions/NAME` does not take the request.
+    pub fn not_started(status: StatusCode, why: impl Into<String>) -> Self {
+        Self::new(status, "not-started", why)
+    }
+
     fn with(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
         self.header = Some(Box::new((name, value.into())));
         self
@@ -83,14 +95,27 @@ impl HostResponse {
         Self::new(StatusCode::NOT_IMPLEMENTED, "connect", "CONNECT is not supported").closing()
     }
 
-    /// The function is called with a JSON envelope.
-    pub fn envelope(function: &str) -> Self {
-        let message = format!(
-            "function {function} is called with a JSON envelope, which this version of flexwasm does not support: give it \
-             exactly one httpTrigger input and one http output, and set customHandler.enableProxyingHttpRequest and \
-             enableForwardingHttpRequest in host.json"
-        );
-        Self::new(StatusCode::NOT_IMPLEMENTED, "envelope", message)
+    /// What should be an envelope for the function is none.
+    pub fn bad_envelope(function: &str, bad: &Bad) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-envelope", format!("function {function}: {bad}"))
+    }
+
+    /// A function that gets envelopes was sent something that another page may have sent as well.
+    pub fn no_envelope() -> Self {
+        let message = "this function is called with an envelope: send content-type: application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "no-envelope", message)
+    }
+
+    /// The envelope cannot be read to its end.
+    pub fn unread(error: &BodyError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", error.to_string()).closing()
+    }
+
+    /// A guest's answer to an event cannot be told to Azure, or tells that the event has failed.
+    pub fn bad_answer(function: &str, message: &str, bad: &Bad) -> Self {
+        let outcome = Outcome::Faulted(format!("function {function}, event {message:?}: {bad}"));
+        let words = "the event failed; the log has the reason";
+        Self { outcome, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "event-failed", words) }
     }
 
     /// The function's guest is still being compiled or tried out.

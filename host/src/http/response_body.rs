@@ -40,7 +40,7 @@ impl Drop for WholeBody {
         // hyper does not ask for a body that is empty or that the response does not have.
         if self.bodiless || self.bytes.as_ref().is_none_or(Bytes::is_empty) {
             self.exchange.end();
-            self.closing.record.outcome = Outcome::Answered;
+            self.closing.answered();
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The path of one request, from its head to the body of its response.
 
 use super::Stop;
+use super::admin;
 use super::closing::Closing;
 use super::cors::Access;
+use super::event::Event;
 use super::exchange::Exchange;
 use super::home;
 use super::received::Received;
@@ -15,12 +17,12 @@ use crate::config::{Config, Role};
 use crate::guest::Guest;
 use crate::guest::published::Published;
 use crate::observe::machine::Machine;
-use crate::observe::record::Sinks;
+use crate::observe::record::{Outcome, Sinks};
 use crate::protocol::forwarded;
 use crate::protocol::receipt::Receipt;
 use crate::protocol::routes::{Route, Router};
 use crate::run::{Pool, Reply};
-use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, Request, Response, Version};
@@ -140,30 +142,38 @@ impl Service {
             return Err(HostResponse::no_tunnel());
         }
         closing.record.id = Some(Arc::clone(&caller.id));
-        let index = self.route(&head, closing)?;
+        if let Some(name) = admin::function(config.role, &head) {
+            let asked = admin::Asked { config, local: self.setup.local, tasks: &self.setup.tasks, name };
+            return Err(asked.answer(&head, body).await.unwrap_or_else(|refused| refused));
+        }
+        let (index, shape) = self.route(&head, closing)?;
         let function = &config.functions[index];
         let limits = &function.limits;
         let timeout = Timeout { deadline: (arrived + limits.timeout).into(), limit: limits.timeout };
         let guest = self.guest(index)?;
         let (body, watch) = RequestBody::new(body, limits.request_body)?;
-        let method = head.method.clone();
-        let invocation = forwarded::decode(config.role, function, caller, head, body);
 
         let queued = &mut closing.record.queued;
         let run = async {
             let asked = Instant::now();
             let lease = pool.admit(&guest, timeout.deadline).await;
             *queued = asked.elapsed();
-            let reply = lease?.invoke(invocation).await?;
-            Ok::<_, HostResponse>(Sendable::new(reply, &method, limits)?)
+            let lease = lease?;
+            if shape == Shape::Envelope {
+                return Event { function, guest: &guest, caller, head, body }.answer(lease).await;
+            }
+            let method = head.method.clone();
+            let reply = lease.invoke(forwarded::decode(config.role, function, caller, head, body)).await?;
+            Ok::<_, HostResponse>((Sendable::new(reply, &method, limits)?, Outcome::Answered))
         };
         let ran = watch.until(pin!(timeout_at(timeout.deadline, run))).await?;
-        let sendable = ran.unwrap_or_else(|_| Err(HostResponse::deadline(timeout)))?;
+        let (sendable, success) = ran.unwrap_or_else(|_| Err(HostResponse::deadline(timeout)))?;
+        closing.success = success;
         Ok(Invoked { sendable, timeout, limit: limits.response_body })
     }
 
     /// The function with the path, which is noted.
-    fn route(&self, head: &Parts, closing: &mut Closing) -> Result<usize, HostResponse> {
+    fn route(&self, head: &Parts, closing: &mut Closing) -> Result<(usize, Shape), HostResponse> {
         let Setup { config, pool, local, .. } = &self.setup;
         let route = self.router.find(&config.functions, &head.method, head.uri.path());
         if let Route::Function(index) | Route::Envelope(index) | Route::Refused(index) = route {
@@ -171,8 +181,11 @@ impl Service {
             closing.record.route = Some(Arc::clone(self.router.path(index)));
         }
         match route {
-            Route::Function(index) => Ok(index),
-            Route::Envelope(index) => Err(HostResponse::envelope(&config.functions[index].name)),
+            Route::Function(index) => Ok((index, Shape::Forwarded)),
+            Route::Envelope(_) if head.method != Method::POST => Err(HostResponse::wrong_method(&[Method::POST])),
+            // A page of another origin can send a form or a text without being asked about it.
+            Route::Envelope(_) if !is_json(head) => Err(HostResponse::no_envelope()),
+            Route::Envelope(index) => Ok((index, Shape::Envelope)),
             Route::Refused(index) => Err(HostResponse::route_refused(&config.functions[index])),
             Route::WrongMethod(allowed) => Err(HostResponse::wrong_method(&allowed)),
             Route::NotFound if config.role == Role::StandAlone && head.uri.path() == "/" => {
@@ -219,6 +232,18 @@ impl Service {
         };
         Response::from_parts(head, body)
     }
+}
+
+/// How the Functions host has put a request on the wire.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Forwarded,
+    Envelope,
+}
+
+fn is_json(head: &Parts) -> bool {
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
 /// What a guest has replied in time.

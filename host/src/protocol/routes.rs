@@ -130,6 +130,7 @@ mod tests {
                         auth: AuthLevel::Anonymous,
                     },
                 },
+                event: Arc::default(),
                 script_file: "x.wasm".into(),
                 guest: GuestSettings::default(),
                 limits: Limits::default(),

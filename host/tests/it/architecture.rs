@@ -23,6 +23,7 @@ const ORDER: &[&str] = &[
     "pool",
     "run",
     "protocol",
+    "send",
     "http",
     "source",
     "describe",

@@ -1,10 +1,7 @@
 //! Requests as the Functions host forwards them (`enableForwardingHttpRequest`): F1 to F5.
 
-use crate::functions_host::answer::Outcome;
-use crate::functions_host::envelope::{Envelope, Function};
 use crate::functions_host::{Body, FunctionsHost, Mode, Request};
-use crate::support::{App, ID, get, guests, post};
-use serde_json::json;
+use crate::support::{App, ID, get, guests};
 use uuid::Uuid;
 
 #[test]
@@ -127,31 +124,6 @@ fn a_client_that_leaves_is_not_noticed() {
     // The guest sleeps to its end, and has the only slot until then.
     host.handler().line(&[" invocation: ", "outcome=\"answered\"", "function=sleep"]);
     assert_eq!(host.request(Request::get("/api/sleep?ms=0")).status, 200);
-}
-
-#[test]
-fn functions_that_are_not_plain_http_answer_501() {
-    let queue =
-        r#"{"scriptFile": "guest.wasm", "bindings": [{"type": "queueTrigger", "direction": "in", "name": "m"}]}"#;
-    let app = App::new("{}").function("counter", guests::COUNTER).function_json("OnQueue", queue);
-    let host = app.start();
-    let answer = host.connect().ask(post("/OnQueue", "{}"));
-    assert_eq!((answer.status, answer.reason().as_str()), (501, "envelope"));
-    assert!(answer.text().contains("OnQueue"));
-    // A status that is no success: the event is tried again later.
-    let played = FunctionsHost::start(&app, Mode::Proxying);
-    let bindings = [json!({"type": "timerTrigger", "name": "m"})];
-    let tick = Envelope::timer(&Function { name: "OnQueue", bindings: &bindings }, json!(null), false);
-    assert_eq!(played.invoke(&tick), Outcome::Failed("status 501".to_owned()));
-
-    // Without a forwarding flag the Functions host wraps every function's requests.
-    let wrapped = App::with_host_json(r#"{"version": "2.0"}"#).function("counter", guests::COUNTER);
-    let host = wrapped.start();
-    assert_eq!(host.connect().ask(post("/counter", "{}")).status, 501);
-    assert_eq!(host.get("/api/counter").status, 404);
-    // An app setting switches it on, as it does for the Functions host.
-    let flag = ("AzureFunctionsJobHost__customHandler__enableForwardingHttpRequest", "true");
-    assert_eq!(wrapped.start_with(&[flag]).get("/api/counter").text(), "1");
 }
 
 #[test]

@@ -88,6 +88,7 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
     let policy = Policy {
         function: "start".into(),
         log_rate: Rate::new(limits.log_rate),
+        transcripts: Default::default(),
         limits,
         share: Share::default(),
         reuse: Reuse::default(),

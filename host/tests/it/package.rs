@@ -1,7 +1,7 @@
 //! The package that `cargo xtask package --for-tests` made, and packages that Azure could not start: X1, X2, and the plan's own conditions.
 
 use crate::support::{Host, PACKAGE, SECRET, free_port, output, repository};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -167,26 +167,6 @@ const CASES: &[Case] = &[
         },
         &["host.json: extensions.http.maxConcurrentRequests: is not set"],
     ),
-    (
-        "envelopes",
-        |files| {
-            edit(files, "host.json", |host| {
-                host["customHandler"] = json!({ "description": { "defaultExecutablePath": "flexwasm" } });
-            })
-        },
-        &["http_trigger/function.json: bindings", "enableProxyingHttpRequest"],
-    ),
-    (
-        "queue",
-        |files| {
-            edit(files, "http_trigger/function.json", |function| {
-                function["bindings"] = json!([{ "type": "queueTrigger", "direction": "in", "name": "item" }]);
-            })
-        },
-        &["http_trigger/function.json: bindings", "one httpTrigger and one http binding"],
-    ),
-    ("name", |files| add(files, "1st/function.json", b"{}"), &["1st: is no valid function name"]),
-    ("guest", |files| remove(files, "http_trigger/guest.wasm"), &["http_trigger/guest.cwasm: cannot be read"]),
     (
         "compiled",
         |files| remove(files, "http_trigger/guest.cwasm"),

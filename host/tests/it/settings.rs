@@ -1,6 +1,7 @@
 //! The page of settings says what the program does: each key, where it may stand, what it may be, and its default.
 
 use crate::support::{App, flexwasm, guests, output, repository};
+use flexwasm::config::event::{EVENT_KEYS, Event};
 use flexwasm::config::kind::Setting;
 use flexwasm::config::settings::{FUNCTION_KEYS, FunctionPatch, HOST_KEYS, HostPatch};
 use flexwasm::config::source::{GUEST_KEYS, GuestSettings};
@@ -14,7 +15,13 @@ fn rows(page: &str) -> BTreeMap<&str, [&str; 3]> {
         let cells: Vec<&str> = str::split(line, '|').map(str::trim).collect();
         let [_, key, scope, meaning, default, _] = cells[..] else { return None };
         let key = key.strip_prefix('`')?.strip_suffix('`')?;
-        HOST_KEYS.iter().chain(&FUNCTION_KEYS).chain(&GUEST_KEYS).any(|known| *known == key).then_some(())?;
+        HOST_KEYS
+            .iter()
+            .chain(&FUNCTION_KEYS)
+            .chain(&GUEST_KEYS)
+            .chain(&EVENT_KEYS)
+            .any(|known| *known == key)
+            .then_some(())?;
         Some((key, [scope, meaning, default]))
     };
     page.lines().filter_map(row).collect()
@@ -30,9 +37,9 @@ fn names(cell: &str, default: &str) -> bool {
 fn the_page_of_settings_has_each_key_with_its_scope_range_and_default() {
     let page = fs::read_to_string(repository().join("docs/settings.md")).unwrap();
     let rows = rows(&page);
-    let table = [HostPatch::table(), FunctionPatch::table(), GuestSettings::table()].concat();
+    let table = [HostPatch::table(), FunctionPatch::table(), GuestSettings::table(), Event::table()].concat();
     let mut keys: Vec<_> = table.iter().map(|setting| setting.key).collect();
-    assert_eq!(keys, [&HOST_KEYS[..], &FUNCTION_KEYS[..], &GUEST_KEYS[..]].concat());
+    assert_eq!(keys, [&HOST_KEYS[..], &FUNCTION_KEYS[..], &GUEST_KEYS[..], &EVENT_KEYS[..]].concat());
     keys.sort_unstable();
     assert_eq!(rows.keys().copied().collect::<Vec<_>>(), keys);
     let wrong = |Setting { key, scope, range, default }: &Setting| {

@@ -19,6 +19,8 @@ mod output;
 mod random;
 mod sockets;
 
+pub use output::Transcript;
+
 use crate::config::Function;
 use crate::engine::Wasi;
 use crate::sandbox::leftovers::{self, Entry, Leftovers, NotParked};

@@ -6,12 +6,15 @@
 //!
 //! `limits.logRate` holds for all invocations of a function together: a flood of short ones, each within its `limits.log`,
 //! would otherwise push everybody else's records out of the log. Lines beyond it are dropped as a whole.
+//!
+//! The lines of an invocation that has a [`Transcript`] stay out of the log if its answer takes them along.
 
 use super::{Capability, Equipment};
 use crate::config::Function;
 use crate::config::units::spell_size;
 use crate::engine::Wasi;
 use crate::observe::rate::Dropped;
+use crate::sandbox::transcript::Line;
 use crate::sandbox::{Policy, Sandbox, Scoped};
 use bytes::Bytes;
 use std::io;
@@ -95,6 +98,47 @@ impl Scoped for Mutex<Log> {
     }
 }
 
+/// The lines of one invocation for its answer. They reach the log after all where no answer takes them along.
+pub struct Transcript {
+    policy: Arc<Policy>,
+    invocation: Arc<str>,
+}
+
+impl Transcript {
+    /// From here on the guest's lines are kept.
+    pub fn begin(policy: &Arc<Policy>, invocation: &Arc<str>) -> Self {
+        policy.transcripts.begin(invocation);
+        Self { policy: Arc::clone(policy), invocation: Arc::clone(invocation) }
+    }
+
+    /// What was written so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.policy.transcripts.lines_of(&self.invocation)
+    }
+
+    /// An answer has taken the lines along.
+    pub fn done(self) {
+        self.policy.transcripts.end(&self.invocation);
+    }
+}
+
+impl Drop for Transcript {
+    fn drop(&mut self) {
+        for line in self.policy.transcripts.end(&self.invocation) {
+            log(&self.policy, &self.invocation, &line);
+        }
+    }
+}
+
+/// Writes a line to the log, if it takes one.
+fn log(policy: &Arc<Policy>, invocation: &str, Line { stream, text }: &Line) {
+    // Debug formatting quotes the text and escapes every control character in it, which can make it much longer.
+    let text = format!("{text:?}");
+    if may_log(policy, text.len()) {
+        tracing::info!(target: "guest", function = %policy.function, id = %invocation, stream, text = %text);
+    }
+}
+
 /// Whether the log takes a record whose escaped text has `length` bytes from this function now.
 fn may_log(policy: &Arc<Policy>, length: usize) -> bool {
     policy.log_rate.admits(length + RECORD, || {
@@ -162,10 +206,11 @@ impl Log {
     fn end_line(&mut self, index: usize) {
         let (stream, line) = &mut self.lines[index];
         let said = line.trim_ascii_end();
-        // Debug formatting quotes the text and escapes every control character in it, which can make it much longer.
-        let text = format!("{:?}", String::from_utf8_lossy(said));
-        if !said.is_empty() && may_log(&self.policy, text.len()) {
-            tracing::info!(target: "guest", function = %self.policy.function, id = %self.invocation, stream, text = %text);
+        if !said.is_empty() {
+            let line = Line { stream: *stream, text: String::from_utf8_lossy(said).into_owned() };
+            if let Err(line) = self.policy.transcripts.keep(&self.invocation, line) {
+                log(&self.policy, &self.invocation, &line);
+            }
         }
         line.clear();
     }

@@ -3,7 +3,7 @@
 //! | the invocation | level |
 //! |---|---|
 //! | was answered, slowly or not, or lost its client | INFO |
-//! | was refused, ran into its deadline, stalled, was cut off by the drain, or answered 500 and above by its guest | WARN |
+//! | was rejected, was refused, ran into its deadline, stalled, was cut off by the drain, or answered 500 and above by its guest | WARN |
 //! | failed: trapped, ran into a limit, or had no response that could be sent | ERROR |
 
 use super::log;
@@ -83,7 +83,9 @@ fn level(record: &Record) -> Level {
     match record.outcome {
         Outcome::Answered if record.status.as_ref().is_some_and(StatusCode::is_server_error) => Level::WARN,
         Outcome::Answered | Outcome::ClientGone => Level::INFO,
-        Outcome::Deadline(_) | Outcome::Stalled(_) | Outcome::CutOff | Outcome::Refused(_) => Level::WARN,
+        Outcome::Rejected(_) | Outcome::Deadline(_) | Outcome::Stalled(_) | Outcome::CutOff | Outcome::Refused(_) => {
+            Level::WARN
+        }
         Outcome::Faulted(_) => Level::ERROR,
     }
 }

@@ -74,6 +74,8 @@ pub struct Ran {
 pub enum Outcome {
     /// The whole response was handed over.
     Answered,
+    /// The guest has rejected the event: nobody will send it again.
+    Rejected(String),
     /// The guest failed.
     Faulted(String),
     /// It took longer than it may.
@@ -93,6 +95,7 @@ impl Outcome {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Answered => "answered",
+            Self::Rejected(_) => "rejected",
             Self::Faulted(_) => "faulted",
             Self::Deadline(_) => "deadline",
             Self::Stalled(_) => "stalled",
@@ -105,7 +108,11 @@ impl Outcome {
     /// Why, where the word alone does not say it.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Faulted(why) | Self::Deadline(why) | Self::Stalled(why) | Self::Refused(why) => Some(why),
+            Self::Rejected(why)
+            | Self::Faulted(why)
+            | Self::Deadline(why)
+            | Self::Stalled(why)
+            | Self::Refused(why) => Some(why),
             Self::Answered | Self::ClientGone | Self::CutOff => None,
         }
     }

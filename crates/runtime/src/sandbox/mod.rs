@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod hit;
 pub mod leftovers;
 pub mod limits;
+pub mod transcript;
 
 use crate::config::Grants;
 use crate::config::digest::Digest;
@@ -19,6 +20,7 @@ use cpu::Meter;
 use limits::{Limiter, Reservation};
 use std::sync::Arc;
 use std::time::Instant;
+use transcript::Transcripts;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -35,6 +37,8 @@ pub struct Policy {
     pub limits: Limits,
     /// What all of them together may write to the log.
     pub log_rate: Rate,
+    /// What running invocations have written, where their answers take it along.
+    pub transcripts: Transcripts,
     /// The most slots that the function may hold.
     pub share: Share,
     /// How many requests an instance may serve.

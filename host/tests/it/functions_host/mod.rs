@@ -9,13 +9,14 @@
 
 pub mod answer;
 pub mod envelope;
+pub mod queue;
 mod tests;
 pub mod translate;
 pub mod wire;
 
 use crate::support::{App, Client, Host, PATIENCE, Response, eventually, free_port};
-use answer::Outcome;
-use envelope::Envelope;
+use flexwasm::send::envelope::Envelope;
+use flexwasm::send::outcome::Outcome;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -297,7 +298,7 @@ impl<'a> FunctionsHost<'a> {
         let (telemetry, id, port) = (self.settings.telemetry, Uuid::new_v4(), self.pool.port);
         let outcome = answer::ask(
             &self.pool,
-            translate::enveloped(telemetry, false, &envelope.function, envelope.body(), id, port),
+            translate::enveloped(telemetry, false, &envelope.function, envelope.to_string().into_bytes(), id, port),
         );
         if outcome == Outcome::Hangs {
             let mut handlers = self.handlers.lock().unwrap();

@@ -1,6 +1,7 @@
 //! What the Functions host makes of a client's request. The tables are in docs/azure.md.
 
 use super::{Body, Request, Telemetry};
+use flexwasm::send::request::query;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use uuid::Uuid;
 
@@ -111,22 +112,6 @@ pub fn enveloped(
     request.set("Content-Type", "application/json; charset=utf-8");
     trace(telemetry, &mut request);
     framed(request)
-}
-
-/// Pairs of a query, decoded, in the order of the first of each name; the values of one name are a list.
-pub fn query(target: &str) -> Vec<(String, Vec<String>)> {
-    let mut pairs: Vec<(String, Vec<String>)> = Vec::new();
-    let text = target.split_once('?').map_or("", |(_, query)| query);
-    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-        let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (decode(name), decode(value));
-        match pairs.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(&name)) {
-            Some((_, values)) => values.push(value),
-            None => pairs.push((name, vec![value])),
-        }
-    }
-    pairs
 }
 
 /// A query as forwarding writes it anew: one pair for each name.

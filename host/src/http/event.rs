@@ -1,0 +1,134 @@
+//! One event: its envelope is read as a whole, a guest gets what is in it, and its whole answer becomes the answer to Azure.
+//!
+//! Only an event that has a slot is read, so that no more envelopes are in memory than the pool has slots: while one is decoded, at
+//! most three times `limits.requestBody`, and its payload alone while the guest runs. The guest is waited for to its end: an event
+//! whose guest fails after its answer has failed.
+
+use super::request_body::RequestBody;
+use super::respond::HostResponse;
+use super::sendable::Sendable;
+use crate::capabilities::Transcript;
+use crate::config::Function;
+use crate::guest::Guest;
+use crate::invocation::{BodyError, Invocation, TraceContext};
+use crate::observe::record::Outcome;
+use crate::protocol::envelope::{self, encode};
+use crate::protocol::forwarded::Caller;
+use crate::run::{Fault, Lease, ReplyBody};
+use crate::sandbox::hit::Hit;
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// The most that a guest is handed of a payload at once, in bytes.
+const PIECE: usize = 64 << 10;
+
+/// What carries an event.
+pub struct Event<'a> {
+    /// Whose it is.
+    pub function: &'a Function,
+    /// The guest that the lease is for.
+    pub guest: &'a Arc<Guest>,
+    /// Of the request with the envelope.
+    pub caller: Caller,
+    /// Its head.
+    pub head: Parts,
+    /// The envelope.
+    pub body: RequestBody,
+}
+
+impl Event<'_> {
+    /// Lets the guest take it, and makes the answer for Azure; says how the invocation has ended once that is sent.
+    ///
+    /// # Errors
+    /// What the host answers instead. It is no success, so that Azure tries again.
+    pub async fn answer(self, lease: Lease) -> Result<(Sendable, Outcome), HostResponse> {
+        let Self { function, guest, caller: Caller { id, origin }, head, body } = self;
+        let envelope = whole(body).await?;
+        let asked = envelope::decode::decode(function, &id, origin, &head, &envelope)
+            .map_err(|bad| HostResponse::bad_envelope(&function.name, &bad))?;
+        drop(envelope);
+        let envelope::decode::Asked { head: request, origin, body: payload, message } = asked;
+        let method = request.method.clone();
+        let transcript = Transcript::begin(&guest.policy, &id);
+        let (trace, body) = (TraceContext::of(&head.headers), Pieces(payload.clone()));
+        let invocation = Invocation { function: Arc::clone(&function.name), id, origin, trace, head: request, body };
+        let limits = &function.limits;
+        let replied = Sendable::new(lease.invoke(invocation).await?, &method, limits)?;
+        let Sendable { mut reply, length, whole, bodiless } = replied;
+        let answer = match whole {
+            Some(bytes) => bytes,
+            None => collected(&mut reply.body, limits.response_body.unwrap_or(limits.request_body)).await?,
+        };
+        let answer = if bodiless { Bytes::new() } else { answer };
+        if length.is_some_and(|length| !bodiless && length != answer.len() as u64) {
+            return Err(Fault::Unfinished.into());
+        }
+        let answered =
+            encode::Answered { head: &reply.head, body: &answer, lines: transcript.lines(), payload: &payload };
+        let answer = encode::encode(&function.event, answered)
+            .map_err(|bad| HostResponse::bad_answer(&function.name, &message, &bad))?;
+        transcript.done();
+        reply.head.status = StatusCode::OK;
+        reply.head.headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let outcome = if answer.rejected {
+            Outcome::Rejected(format!("the guest rejected the event {message:?}, which is not tried again"))
+        } else {
+            Outcome::Answered
+        };
+        Ok((Sendable { reply, length: None, whole: Some(answer.body), bodiless: false }, outcome))
+    }
+}
+
+/// A body in one piece, without a second copy of it.
+async fn whole(mut body: RequestBody) -> Result<Bytes, HostResponse> {
+    let announced = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
+    let mut bytes = BytesMut::with_capacity(announced.unwrap_or_default());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| HostResponse::unread(&error))?;
+        bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
+    }
+    Ok(bytes.freeze())
+}
+
+/// What a guest answers, once it has returned.
+async fn collected(reply: &mut ReplyBody, limit: u64) -> Result<Bytes, HostResponse> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = reply.frame().await {
+        let frame = frame?;
+        bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
+        if bytes.len() as u64 > limit {
+            return Err(Fault::from(Hit::ResponseBody(limit)).into());
+        }
+    }
+    poll_fn(|cx| reply.poll_to_end(cx)).await?;
+    Ok(bytes.freeze())
+}
+
+/// A payload as the body of a request.
+struct Pieces(Bytes);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let length = self.0.len().min(PIECE);
+        Poll::Ready((length > 0).then(|| Ok(Frame::data(self.0.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len() as u64)
+    }
+}
