@@ -5,11 +5,13 @@ set -euo pipefail
 
 usage() {
   cat <<'END'
-Usage: ./test_concurrency.sh URL [N] [DELAY]
+Usage: ./test_concurrency.sh URL [N] [DELAY] [--html FILE]
 
   URL    the function, such as http://127.0.0.1:7071/api/http_trigger
   N      parallel requests, 1 to 300 (default 5); for more: cargo xtask burst URL N DELAY
   DELAY  seconds that each request sleeps (default 3)
+  FILE   where to draw them, as a page with a lane for each slot. This needs the flexwasm executable, on the PATH or built
+         here with cargo build, and prints its summary in place of the table
 
 A function key, where the function needs one, is read from the variable FUNCTION_KEY.
 
@@ -122,6 +124,13 @@ report() {
   ' "$1"
 }
 
+html=''
+[ "${*: -1}" != --html ] || fail "--html takes a FILE"
+if [ $# -ge 2 ] && [ "${*: -2:1}" = --html ]; then
+  html=${*: -1}
+  set -- "${@:1:$#-2}"
+fi
+
 case "${1:-}" in
   -h | --help) usage; exit 0 ;;
   --report) [ $# -eq 5 ] || fail "--report takes FILE N DELAY TOTAL"; report "$2" "$3" "$4" "$5"; exit ;;
@@ -137,6 +146,12 @@ if [ "$count" -lt 1 ] || [ "$count" -gt 300 ]; then
   fail "N is $count, but must be from 1 to 300 (for more: cargo xtask burst)"
 fi
 case $delay in *[!0-9.]* | '' | . | *.*.*) fail "DELAY is '$delay', but must be a number of seconds, such as 0.5" ;; esac
+if [ -n "$html" ]; then
+  here=$(dirname "${BASH_SOURCE[0]}")
+  flexwasm=$(PATH="$PATH:$here/target/release:$here/target/debug" type -P flexwasm) ||
+    fail "--html needs the flexwasm executable: build it with 'cargo build', or put it on the PATH"
+  exec "$flexwasm" burst "$url" "$count" "$delay" --html "$html"
+fi
 for tool in curl awk; do
   command -v "$tool" >/dev/null || fail "$tool is needed: install it, on Debian with 'apt-get install $tool'"
 done

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`cli`] | flags and subcommands, a file for each command |
 //! | [`doctor`] | an app held to the plan, on this machine and where it is deployed |
+//! | [`timeline`] | a burst of requests as data, as a page and as a trace |
 //! | [`app`] | the one place that knows every part: build, run, drain |
 //! | [`package`] | the zip that is deployed, held to what Azure can start |
 //! | [`control`] | what operators see and change of a running host, both ends |
@@ -37,3 +38,4 @@ pub mod protocol;
 pub mod send;
 pub mod source;
 pub mod swap;
+pub mod timeline;

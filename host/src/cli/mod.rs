@@ -9,6 +9,7 @@
 //! | 143 | a second signal cut the draining short |
 
 mod address;
+mod burst;
 mod check;
 mod compile;
 mod compile_for_host;
@@ -61,6 +62,7 @@ enum Command {
     Check(check::Check),
     Explain(explain::Explain),
     Doctor(doctor::Doctor),
+    Burst(burst::Burst),
     Compile(compile::Compile),
     Swap(swap::Swap),
     Rollback(rollback::Rollback),
@@ -88,6 +90,7 @@ pub fn run(arguments: Arguments) -> Result<Next, Ended> {
         Some(Command::Check(check)) => check.run(),
         Some(Command::Explain(explain)) => explain.run(),
         Some(Command::Doctor(doctor)) => doctor.run(),
+        Some(Command::Burst(burst)) => burst.run(),
         Some(Command::Compile(compile)) => compile.run(),
         Some(Command::Swap(swap)) => swap.run(),
         Some(Command::Rollback(rollback)) => rollback.run(),

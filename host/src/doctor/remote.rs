@@ -77,7 +77,11 @@ pub async fn examine(url: &Url, key: Option<String>) -> Result<Vec<Finding>, Str
     Ok(findings)
 }
 
-fn client(key: Option<String>) -> Result<Client, String> {
+/// What sends requests with this function key.
+///
+/// # Errors
+/// For a person: the key is none, or nothing can be encrypted.
+pub fn client(key: Option<String>) -> Result<Client, String> {
     let tls = tls::config().map_err(|error| format!("cannot encrypt ({error})"))?;
     let mut builder =
         Client::builder().tls_backend_preconfigured(tls).redirect(redirect::Policy::none()).referer(false);
@@ -122,8 +126,8 @@ fn read(body: &[u8]) -> Option<Receipt> {
     })
 }
 
-/// Without what may be a key.
-fn shown(url: &Url) -> String {
+/// A URL without what may be a key.
+pub fn shown(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 

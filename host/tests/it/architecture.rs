@@ -31,6 +31,7 @@ const ORDER: &[&str] = &[
     "control",
     "package",
     "app",
+    "timeline",
     "doctor",
     "cli",
 ];

@@ -3,6 +3,7 @@
 use crate::support::{Host, flexwasm, guests, output, post, repository};
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// The repository's host.json and http_trigger, with the guest that was just built.
@@ -140,12 +141,77 @@ fn test_concurrency_sh_fails_when_a_request_fails() {
         &["http://127.0.0.1:9", "301"],
         &["http://127.0.0.1:9", "x"],
         &["http://127.0.0.1:9", "1", "-1"],
+        &["http://127.0.0.1:9", "1", "1", "--html"],
         &["ftp://x"],
         &[],
     ] {
         let mut command = Command::new("bash");
         command.arg(repository().join("test_concurrency.sh")).args(arguments);
         assert_eq!(output(command).0.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_burst_is_drawn_and_judged_even_where_requests_wait() {
+    let folder = app();
+    let host = start(&folder, &[("flexwasm__pool__size", "4")]);
+    let (page, trace) = (folder.path().join("burst.html"), folder.path().join("burst.json"));
+    let mut command = flexwasm();
+    command.args(["burst", &format!("http://127.0.0.1:{}/api/http_trigger?code=secret", host.port), "10", "0.5"]);
+    command.arg("--json").arg("--html").arg(&page).arg("--trace").arg(&trace);
+    let (status, stdout, stderr) = output(command);
+    assert!(status.success(), "{stdout}{stderr}");
+    let burst = json(&stdout);
+    let facts = &burst["facts"];
+    for (fact, expected) in [("requests", 10), ("failed", 0), ("peak", 4), ("capacity", 4), ("instances", 10)] {
+        assert_eq!(facts[fact], expected, "{fact}: {facts}");
+    }
+    for request in burst["requests"].as_array().unwrap() {
+        let times = ["sentMs", "startMs", "endMs", "answeredMs"].map(|time| request[time].as_f64().unwrap());
+        // The receipt's clock counts in milliseconds, the client's is finer.
+        assert!(times.windows(2).all(|pair| pair[0] <= pair[1] + 1.0), "{request}");
+    }
+    let (page, trace) = (fs::read_to_string(page).unwrap(), fs::read_to_string(trace).unwrap());
+    let runs = json(&trace)["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X").count();
+    assert_eq!(runs, 10);
+    for text in [&stdout, &page, &trace] {
+        assert!(!text.contains("secret"), "a key: {text}");
+    }
+}
+
+#[test]
+fn test_concurrency_sh_draws_where_the_executable_is() {
+    let folder = app();
+    let host = start(&folder, &[]);
+    let page = folder.path().join("burst.html");
+    let mut command = test_concurrency(&host, &["4", "0.5", "--html"]);
+    let executables = Path::new(env!("CARGO_BIN_EXE_flexwasm")).parent().unwrap();
+    command.arg(&page).env("PATH", format!("{}:{}", executables.display(), std::env::var("PATH").unwrap()));
+    let (status, stdout, stderr) = output(command);
+    assert!(status.success(), "{stdout}{stderr}");
+    assert!(stdout.contains("✅ RESULT: Concurrency is working! 4 requests processed, 4 in parallel"), "{stdout}");
+    assert!(fs::read_to_string(page).unwrap().contains("4 requests processed"));
+}
+
+#[test]
+fn a_burst_that_fails_says_why() {
+    let folder = app();
+    let host = start(&folder, &[("flexwasm__pool__size", "2"), ("flexwasm__queue__length", "0")]);
+    let [url, nowhere] = ["http_trigger", "nothing"].map(|name| format!("http://127.0.0.1:{}/api/{name}", host.port));
+    let url = url.as_str();
+    let burst = |arguments: &[&str]| {
+        let mut command = flexwasm();
+        command.arg("burst").args(arguments);
+        output(command)
+    };
+    let (status, stdout, _) = burst(&[url, "5", "1"]);
+    assert_eq!(status.code(), Some(1));
+    assert!(stdout.contains("❌ RESULT: 3 of 5 requests failed."), "{stdout}");
+    let (status, _, stderr) = burst(&[&nowhere, "5", "1"]);
+    assert_eq!(status.code(), Some(1));
+    assert!(stderr.contains("/api/nothing got HTTP 404"), "{stderr}");
+    for arguments in [&["ftp://x", "1", "1"][..], &[url, "0", "1"], &[url, "1", "-1"], &[url, "1"]] {
+        assert_eq!(burst(arguments).0.code(), Some(2), "{arguments:?}");
     }
 }
 

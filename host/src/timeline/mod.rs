@@ -1,0 +1,193 @@
+//! What a burst of requests looked like: which slot ran each of them, and when, as data, as a page and as a trace.
+//!
+//! It is made from what the client saw and from the receipts of the demonstration alone, so it works against any deployed app.
+//!
+//! Machines' clocks differ from the client's. The times of one machine are all moved by the same offset: the least by which the
+//! client got an answer later than the machine finished it. So bars of one machine keep their order and their overlap, no bar
+//! begins before its request was sent, and none ends after its answer was there.
+
+mod page;
+mod receipt;
+mod trace;
+
+pub use page::page;
+pub use receipt::Receipt;
+pub use trace::trace;
+
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One request, as its client saw it.
+pub struct Request {
+    /// Milliseconds from the begin of the burst until it was sent.
+    pub sent: f64,
+    /// Milliseconds from the begin of the burst until its answer was there, or it was given up.
+    pub answered: f64,
+    /// What the answer told, or why there is none; the words are for a person and hold no key.
+    pub receipt: Result<Receipt, String>,
+}
+
+/// A burst that is over.
+pub struct Timeline {
+    /// What was asked, without a query, which may hold a key.
+    pub url: String,
+    /// Seconds that each request was to sleep.
+    pub delay: f64,
+    /// Seconds until the last answer was there.
+    pub total: f64,
+    /// In the order in which they were sent.
+    pub requests: Vec<Request>,
+}
+
+/// What the burst came to, in numbers. Slots, threads and instances are counted for each process by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Requests that were sent.
+    pub requests: usize,
+    /// Those without a receipt.
+    pub failed: usize,
+    /// The most that ran at the same time.
+    pub peak: usize,
+    /// Slots of all processes that were met.
+    pub capacity: u64,
+    /// Instances that ran them.
+    pub instances: usize,
+    /// Slots that they ran in.
+    pub slots: usize,
+    /// Threads that began or ended one.
+    pub threads: usize,
+    /// Processes that answered.
+    pub processes: usize,
+    /// Machines that answered.
+    pub machines: usize,
+}
+
+/// When a request ran, in milliseconds of the client's clock since the begin of the burst.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    /// The guest began.
+    pub start: f64,
+    /// The guest was done.
+    pub end: f64,
+}
+
+impl Timeline {
+    /// When each request ran; `None` for those without a receipt.
+    pub fn spans(&self) -> Vec<Option<Span>> {
+        let mut offsets = BTreeMap::<&str, f64>::new();
+        for (request, receipt) in self.answered() {
+            let later = request.answered - receipt.end;
+            offsets.entry(&receipt.machine).and_modify(|least| *least = least.min(later)).or_insert(later);
+        }
+        let span = |request: &Request| {
+            let receipt = request.receipt.as_ref().ok()?;
+            let offset = offsets.get(&*receipt.machine)?;
+            Some(Span { start: receipt.start + offset, end: receipt.end + offset })
+        };
+        self.requests.iter().map(span).collect()
+    }
+
+    /// What it came to.
+    pub fn facts(&self) -> Facts {
+        let (mut machines, mut processes) = (BTreeSet::new(), BTreeMap::new());
+        let (mut threads, mut instances, mut slots) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for (_, receipt) in self.answered() {
+            let process = (&receipt.machine, receipt.process);
+            machines.insert(&receipt.machine);
+            processes.insert(process, receipt.pool);
+            threads.extend(receipt.threads.map(|thread| (process, thread)));
+            instances.insert((process, receipt.instance));
+            slots.insert((process, receipt.slot));
+        }
+        Facts {
+            requests: self.requests.len(),
+            failed: self.requests.len() - self.answered().count(),
+            peak: peak(self.spans().into_iter().flatten()),
+            capacity: processes.values().sum(),
+            instances: instances.len(),
+            slots: slots.len(),
+            threads: threads.len(),
+            processes: processes.len(),
+            machines: machines.len(),
+        }
+    }
+
+    /// The whole burst, for programs and for the page. Its keys are documented in docs/observe.md, and stay.
+    pub fn json(&self) -> Value {
+        let facts = self.facts();
+        let rows = self.requests.iter().zip(self.spans()).enumerate().map(|(index, (request, span))| {
+            let mut row = json!({ "number": index + 1, "sentMs": request.sent, "answeredMs": request.answered });
+            match (&request.receipt, span) {
+                (Ok(receipt), Some(Span { start, end })) => {
+                    row["startMs"] = json!(start);
+                    row["endMs"] = json!(end);
+                    row["receipt"] = receipt.json();
+                }
+                (receipt, _) => row["error"] = json!(receipt.as_ref().err()),
+            }
+            row
+        });
+        json!({
+            "url": self.url,
+            "delaySeconds": self.delay,
+            "totalSeconds": self.total,
+            "serialSeconds": self.delay * self.requests.len() as f64,
+            "facts": {
+                "requests": facts.requests, "failed": facts.failed, "peak": facts.peak, "capacity": facts.capacity,
+                "instances": facts.instances, "slots": facts.slots, "threads": facts.threads,
+                "processes": facts.processes, "machines": facts.machines,
+            },
+            "passed": facts.passed(),
+            "verdict": facts.verdict(),
+            "requests": rows.collect::<Vec<_>>(),
+        })
+    }
+
+    fn answered(&self) -> impl Iterator<Item = (&Request, &Receipt)> {
+        self.requests.iter().filter_map(|request| Some((request, request.receipt.as_ref().ok()?)))
+    }
+}
+
+impl Facts {
+    /// As many as there are requests, or slots to run them.
+    fn wanted(&self) -> u64 {
+        (self.requests as u64).min(self.capacity)
+    }
+
+    /// Whether no request failed and as many ran at the same time as the pools allow.
+    pub fn passed(&self) -> bool {
+        self.failed == 0 && self.peak as u64 >= self.wanted()
+    }
+
+    /// The last line of the report, in the words of `test_concurrency.sh`.
+    pub fn verdict(&self) -> String {
+        let Self { requests, failed, peak, .. } = self;
+        if *failed > 0 {
+            return format!("❌ RESULT: {failed} of {requests} requests failed.");
+        }
+        if !self.passed() {
+            let wanted = self.wanted();
+            return format!("❌ RESULT: only {peak} requests ran at the same time, {wanted} should have.");
+        }
+        let own = if self.instances == *requests { ", each in an instance of its own" } else { "" };
+        format!("✅ RESULT: Concurrency is working! {requests} requests processed, {peak} in parallel{own}.")
+    }
+}
+
+/// The most spans that hold the same moment. One that ends where another begins is over.
+fn peak(spans: impl Iterator<Item = Span>) -> usize {
+    let (mut starts, mut ends): (Vec<f64>, Vec<f64>) = spans.map(|span| (span.start, span.end)).unzip();
+    starts.sort_by(f64::total_cmp);
+    ends.sort_by(f64::total_cmp);
+    let (mut over, mut most) = (0, 0);
+    for (begun, start) in starts.iter().enumerate() {
+        while ends.get(over).is_some_and(|end| end <= start) {
+            over += 1;
+        }
+        most = most.max(begun + 1 - over);
+    }
+    most
+}
+
+#[cfg(test)]
+mod tests;

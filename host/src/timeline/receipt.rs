@@ -1,0 +1,61 @@
+//! What the demonstration's answer tells of the instance that gave it.
+
+use serde_json::{Value, json};
+use std::time::SystemTime;
+
+/// One answer of the demonstration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Receipt {
+    /// The machine's name, or that of the instance of the plan.
+    pub machine: String,
+    /// The host's process id.
+    pub process: u64,
+    /// Ids of the threads that the guest began and ended on.
+    pub threads: [u64; 2],
+    /// Counts instances over the life of the process.
+    pub instance: u64,
+    /// Where it ran.
+    pub slot: u64,
+    /// Slots of that process.
+    pub pool: u64,
+    /// Requests that the instance had been given, with this one.
+    pub served: u64,
+    /// Counts the guests of the function.
+    pub generation: u64,
+    /// Begin by the machine's clock, in milliseconds since 1970.
+    pub start: f64,
+    /// End by the machine's clock.
+    pub end: f64,
+}
+
+impl Receipt {
+    /// Reads an answer; `None` where it is not the demonstration's.
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let answer: Value = serde_json::from_slice(body).ok()?;
+        let (host, guest) = (&answer["host"], &answer["guest"]);
+        let time = |name: &str| {
+            let time = humantime::parse_rfc3339(answer["timing"][name].as_str()?).ok()?;
+            Some(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64() * 1e3)
+        };
+        Some(Self {
+            machine: answer["machine"].as_str()?.to_owned(),
+            process: host["process_id"].as_u64()?,
+            threads: [host["thread_start"]["id"].as_u64()?, host["thread_end"]["id"].as_u64()?],
+            instance: guest["instance_id"].as_u64()?,
+            slot: guest["slot"].as_u64()?,
+            pool: guest["pool_size"].as_u64()?,
+            served: guest["requests_served"].as_u64()?,
+            generation: guest["generation"].as_u64()?,
+            start: time("start")?,
+            end: time("end")?,
+        })
+    }
+
+    /// For programs; times by the machine's clock stay out, because they cannot be compared.
+    pub fn json(&self) -> Value {
+        json!({
+            "machine": self.machine, "process": self.process, "threads": self.threads, "instance": self.instance,
+            "slot": self.slot, "pool": self.pool, "served": self.served, "generation": self.generation,
+        })
+    }
+}
