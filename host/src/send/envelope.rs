@@ -37,7 +37,7 @@ impl<'a> Function<'a> {
     /// # Errors
     /// For a person: there is not exactly one trigger with a name.
     pub fn new(name: &'a str, bindings: &'a [Value]) -> Result<Self, String> {
-        let is_trigger = |binding: &&Value| text(binding, "type").is_some_and(|kind| ends_in_trigger(kind));
+        let is_trigger = |binding: &&Value| text(binding, "type").is_some_and(ends_in_trigger);
         let mut triggers = bindings.iter().filter(is_trigger);
         let (Some(trigger), None) = (triggers.next(), triggers.next()) else {
             return Err(format!("{name}/function.json: bindings: give the function exactly one trigger"));

@@ -56,7 +56,9 @@ fn output(answer: &Response, name: &str) -> Vec<u8> {
 }
 
 /// What was recorded: name, bindings, envelope, and the payload where one was noted.
-fn captures() -> Vec<(String, Vec<Value>, String, Option<Vec<u8>>)> {
+type Capture = (String, Vec<Value>, String, Option<Vec<u8>>);
+
+fn captures() -> Vec<Capture> {
     let folder = repository().join("host/tests/captures");
     let functions: Value = serde_json::from_slice(&fs::read(folder.join("functions.json")).unwrap()).unwrap();
     let lines = fs::read_to_string(folder.join("envelopes.jsonl")).unwrap();

@@ -207,7 +207,7 @@ impl Log {
         let (stream, line) = &mut self.lines[index];
         let said = line.trim_ascii_end();
         if !said.is_empty() {
-            let line = Line { stream: *stream, text: String::from_utf8_lossy(said).into_owned() };
+            let line = Line { stream, text: String::from_utf8_lossy(said).into_owned() };
             if let Err(line) = self.policy.transcripts.keep(&self.invocation, line) {
                 log(&self.policy, &self.invocation, &line);
             }
