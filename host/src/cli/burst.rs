@@ -42,7 +42,7 @@ pub struct Burst {
     /// Write a page with a lane for each slot; it needs nothing but a browser
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Write a trace, which https://ui.perfetto.dev opens
+    /// Write a trace, which Perfetto (ui.perfetto.dev) opens
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// Print everything for programs (docs/observe.md)
