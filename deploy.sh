@@ -5,11 +5,12 @@ set -euo pipefail
 
 usage() {
   cat <<'END'
-Usage: ./deploy.sh [OPTIONS] NAME            creates or updates, and publishes
-       ./deploy.sh --delete [OPTIONS] NAME   removes all of it, after asking
+Usage: ./deploy.sh [OPTIONS] [NAME]            creates or updates, and publishes
+       ./deploy.sh --delete [OPTIONS] [NAME]   removes all of it, after asking
 
   NAME                  the function app, unique in all of Azure: 3 to 40 lower-case letters, digits and dashes, a letter
-                        first; everything that it needs is made in a resource group of its own, rg-NAME
+                        first; everything that it needs is made in a resource group of its own, rg-NAME.
+                        Without it: flexwasm- and eight digits, which follow from the subscription and this folder
 
   --location REGION     as az writes it; default eastasia                           LOCATION
   --instance-memory MB  512, 2048 (default) or 4096                                 INSTANCE_MEMORY
@@ -62,6 +63,7 @@ while [ $# -gt 0 ]; do
     --delete) delete=true ;;
     --yes) yes=true ;;
     -*) refuse "unknown option $1" ;;
+    '') refuse "NAME is '': leave it out to have one made" ;;
     *) [ -z "$name" ] || refuse "one NAME is enough: '$name' and '$1'"; name=$1 ;;
   esac
   shift
@@ -74,7 +76,7 @@ whole() {
     refuse "$1 is '$2', but must be a whole number from $3 to $4"
   fi
 }
-[[ $name =~ ^[a-z][a-z0-9-]{1,38}[a-z0-9]$ ]] ||
+[ -z "$name" ] || [[ $name =~ ^[a-z][a-z0-9-]{1,38}[a-z0-9]$ ]] ||
   refuse "NAME is '$name', but must be 3 to 40 lower-case letters, digits and dashes, a letter first and no dash last"
 [[ $location =~ ^[a-z][a-z0-9]+$ ]] ||
   refuse "--location is '$location', but must be written as az does, such as eastasia"
@@ -98,10 +100,6 @@ check_package() {
 }
 [ -z "$package" ] || "$delete" || check_package
 
-# As unique as NAME, which is too long for a storage account and has dashes.
-digest=$(printf %s "$name" | sha256sum)
-letters=${name//-/}
-group=rg-$name storage=st${letters:0:14}${digest:0:8} container=app-package logs=log-$name insights=ai-$name
 # Storage Blob Data Owner: what the Functions host needs for its keys and locks, and the platform for the package.
 role=b7e6dc6d-f1e8-4753-8033-0f276bb0955b
 
@@ -214,10 +212,6 @@ if it may be changed and deleted, run: az group update --name $group --set tags.
 remove() {
   local answer
   begin "look at what is there"
-  if ! "$dry_run"; then
-    check_tools
-    find_subscription >/dev/null
-  fi
   look
   if ! "$dry_run" && ! has "$group"; then
     echo "There is no resource group $group: nothing to delete."
@@ -234,6 +228,24 @@ remove() {
   exit 0
 }
 
+subscription_id=SUBSCRIPTION_ID
+if ! "$dry_run"; then
+  check_tools
+  subscription_id=$(find_subscription)
+fi
+if [ -z "$name" ] && "$dry_run"; then
+  name=flexwasm-00000000
+  echo "NAME is not given: $name stands for flexwasm- and eight digits that follow from the subscription and this folder"
+elif [ -z "$name" ]; then
+  digest=$(printf '%s\n' "$subscription_id" "$(pwd -P)" | sha256sum)
+  name=flexwasm-${digest:0:8}
+  echo "NAME is not given: it is $name, as always for this subscription and this folder"
+fi
+# As unique as NAME, which is too long for a storage account and has dashes.
+digest=$(printf %s "$name" | sha256sum)
+letters=${name//-/}
+group=rg-$name storage=st${letters:0:14}${digest:0:8} container=app-package logs=log-$name insights=ai-$name
+
 if "$delete"; then
   steps=2
   remove
@@ -241,9 +253,6 @@ fi
 
 steps=8
 begin "look at what is there"
-"$dry_run" || check_tools
-subscription_id=SUBSCRIPTION_ID
-"$dry_run" || subscription_id=$(find_subscription)
 look
 if has "$group" && [ "$group_location" != "$location" ]; then
   fail "the resource group $group is in $group_location: give --location $group_location, or choose another NAME"

@@ -1,13 +1,14 @@
 //! What is configured, and what a guest asks for and gets, in words for a person. Names of granted variables, never values.
 
 use crate::capabilities;
+use crate::config::digest::Digest;
 use crate::config::event::{EVENT_KEYS, Event, Mode};
 use crate::config::function_json::{AuthLevel, Trigger};
 use crate::config::settings::{Granted, HostSettings, Instances, Limits, Reuse};
 use crate::config::source::GuestSettings;
 use crate::config::units::{spell_duration, spell_size};
 use crate::config::{Config, Function};
-use crate::engine::Size;
+use crate::engine::{Size, Wasi};
 use crate::guest::artifact::{Artifact, NoArtifact};
 use crate::guest::footprint::Footprint;
 use crate::guest::interfaces::Interfaces;
@@ -109,25 +110,47 @@ fn footprint(found: Footprint) -> [(&'static str, String); 3] {
     [("    memory", memory), ("    stack", stack), ("    core modules", modules.to_string())]
 }
 
-/// What the guest of a function asks for, what it gets, and what its limits are. It is not run.
+/// What the file of a guest tells, and what the guest would get.
+pub struct Asks {
+    /// The file.
+    pub origin: String,
+    /// Its size.
+    pub bytes: usize,
+    /// Its SHA-256.
+    pub digest: Digest,
+    /// The version of WASI that it is for.
+    pub wasi: Wasi,
+    /// What it imports, and in words what it gets of that.
+    pub gets: Vec<(String, String)>,
+    /// What an instance begins with.
+    pub footprint: Footprint,
+}
+
+/// What the guest of a function asks for. It is not run.
 ///
 /// # Errors
 /// [`NoArtifact`], if its file is no component.
-pub fn guest(function: &Function) -> Result<String, NoArtifact> {
+pub fn asks(function: &Function) -> Result<Asks, NoArtifact> {
     let artifact = Artifact::read(&function.script_file, function.guest.max_size)?;
     let Artifact { origin, wasm, digest, interfaces: Interfaces { mut imports, wasi }, .. } = artifact;
     imports.sort();
+    let gets = imports.into_iter().map(|import| (import.clone(), capabilities::describe(function, &import)));
+    Ok(Asks { origin, bytes: wasm.len(), digest, wasi, gets: gets.collect(), footprint: Footprint::of(&wasm) })
+}
+
+/// What the guest of a function asks for, what it gets, and what its limits are. It is not run.
+///
+/// # Errors
+/// As [`asks`].
+pub fn guest(function: &Function) -> Result<String, NoArtifact> {
+    let Asks { origin, bytes, digest, wasi, gets, footprint: begins } = asks(function)?;
     let mut text = format!("function {}: a guest of {wasi}\n", function.name);
-    let file = format!("{origin} ({:.1} MB)", wasm.len() as f64 / 1e6);
+    let file = format!("{origin} ({:.1} MB)", bytes as f64 / 1e6);
     text += &table(&[("  guest", file), ("  sha256", digest.to_string())]);
     text += "\n  asks for, and gets\n";
-    let gets: Vec<(String, String)> = imports
-        .into_iter()
-        .map(|import| (format!("    {import}"), capabilities::describe(function, &import)))
-        .collect();
-    text += &table(&gets);
+    text += &table(&gets.into_iter().map(|(import, gets)| (format!("    {import}"), gets)).collect::<Vec<_>>());
     text += "\n  begins with\n";
-    text += &table(&footprint(Footprint::of(&wasm)));
+    text += &table(&footprint(begins));
     text += "\n  limits\n";
     let indented: Vec<_> = limits(function).into_iter().map(|(key, value)| (format!("    {key}"), value)).collect();
     text += &table(&indented);

@@ -6,6 +6,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`] | flags and subcommands, a file for each command |
+//! | [`tool`] | an app before it is deployed: made, built, watched, packed |
 //! | [`doctor`] | an app held to the plan, on this machine and where it is deployed |
 //! | [`timeline`] | a burst of requests as data, as a page and as a trace |
 //! | [`app`] | the one place that knows every part: build, run, drain |
@@ -39,3 +40,4 @@ pub mod send;
 pub mod source;
 pub mod swap;
 pub mod timeline;
+pub mod tool;

@@ -31,8 +31,11 @@ const REGULAR: u32 = 0o100_000;
 const READABLE: u32 = 0o004;
 const STARTABLE: u32 = 0o005;
 
+/// The key of `host.json` that names the executable.
+const EXECUTABLE: &str = "customHandler.description.defaultExecutablePath";
+
 /// What makes a package that is in order.
-const REMEDY: &str = "make it with `cargo xtask package`";
+const REMEDY: &str = "make it with `flexwasm package`";
 
 /// A package, unpacked for as long as this lives.
 pub struct Package {
@@ -117,7 +120,6 @@ impl Package {
 
     /// Notes what Azure would trip over, and gives the executable's name.
     fn check_files(&self, problems: &mut Problems) -> Option<String> {
-        const EXECUTABLE: &str = "customHandler.description.defaultExecutablePath";
         if let Some(secret) = self.files.keys().find(|name| name.ends_with("local.settings.json")) {
             problems.add(&self.name, secret, None, "holds settings of your own machine: leave it out");
         }
@@ -138,16 +140,10 @@ impl Package {
             }
         }
         let document = config::read_json(self.folder(), Path::new(host_json::FILE), problems)?;
-        let named = EXECUTABLE.split('.').try_fold(&document, config::member);
-        let plain = |name: &&str| !name.is_empty() && !name.contains(['/', '\\', '%']);
-        let Some(named) = named.and_then(Value::as_str).filter(plain) else {
-            let remedy = "must be the bare name of the executable beside host.json, without ./, such as \"flexwasm\"";
-            problems.add(host_json::FILE, EXECUTABLE, named, remedy);
-            return None;
-        };
-        let Some(Entry { mode, .. }) = self.files.get(named) else {
+        let named = named(&document, problems)?;
+        let Some(Entry { mode, .. }) = self.files.get(&named) else {
             let remedy = format!("is named by {EXECUTABLE} in host.json, but is not in the package: {REMEDY}");
-            problems.add(&self.name, named, None, remedy);
+            problems.add(&self.name, &named, None, remedy);
             return None;
         };
         // Azure unpacks it read-only and changes no mode.
@@ -157,13 +153,35 @@ impl Package {
             let mode = mode.map_or("no mode, for no Unix has packed it".to_owned(), |mode| format!("mode {mode:o}"));
             let remedy =
                 format!("has {mode}, but Azure starts only what everybody may start, as with 100755: {REMEDY}");
-            problems.add(&self.name, named, None, remedy);
+            problems.add(&self.name, &named, None, remedy);
         }
-        if let Err(why) = static_executable(&self.folder().join(named)) {
-            problems.add(&self.name, named, None, format!("{why}: {REMEDY}"));
+        if let Err(why) = static_executable(&self.folder().join(&named)) {
+            problems.add(&self.name, &named, None, format!("{why}: {REMEDY}"));
         }
-        Some(named.to_owned())
+        Some(named)
     }
+}
+
+/// The name that `host.json` in `root` gives to the executable.
+///
+/// # Errors
+/// Every mistake found, never an empty list.
+pub fn executable(root: &Path) -> Result<String, Vec<Problem>> {
+    let mut problems = Problems::default();
+    let document = config::read_json(root, Path::new(host_json::FILE), &mut problems);
+    document.and_then(|document| named(&document, &mut problems)).ok_or(problems.0)
+}
+
+/// The same of its content; None when there is none that Azure could start, with the mistake noted.
+fn named(document: &Value, problems: &mut Problems) -> Option<String> {
+    let named = EXECUTABLE.split('.').try_fold(document, config::member);
+    let plain = |name: &&str| !name.is_empty() && !name.contains(['/', '\\', '%']);
+    if let Some(plain) = named.and_then(Value::as_str).filter(plain) {
+        return Some(plain.to_owned());
+    }
+    let remedy = "must be the bare name of the executable beside host.json, without ./, such as \"flexwasm\"";
+    problems.add(host_json::FILE, EXECUTABLE, named, remedy);
+    None
 }
 
 /// Unpacks the regular files, and answers what the zip says about them.
@@ -200,7 +218,10 @@ fn extract(archive: &mut ZipArchive<File>, folder: &Path) -> Result<BTreeMap<Str
 }
 
 /// Whether Linux on an x86-64 processor can start the file by itself, whatever libraries that system has (flex-deploy.md §3.3).
-fn static_executable(path: &Path) -> Result<(), String> {
+///
+/// # Errors
+/// For a person, after the name of the file: why not.
+pub fn static_executable(path: &Path) -> Result<(), String> {
     let content = fs::read(path).map_err(|error| format!("cannot be read ({error})"))?;
     let content = &content[..];
     let no_elf = |_| "is no executable of Linux for x86-64".to_owned();

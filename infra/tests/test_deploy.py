@@ -317,7 +317,7 @@ def test_not_logged_in(signed_out):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["NAME is ''"]),
+        ([""], ["NAME is ''"]),
         (["App"], ["NAME is 'App'"]),
         (["-app"], ["unknown option -app"]),
         (["app-"], ["NAME is 'app-'"]),
@@ -391,6 +391,29 @@ def test_dry_run_shows_every_command_and_runs_none(signed_out):
     done = signed_out.deploy("--dry-run", "--delete", "app", PATH=path)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "+ az group delete --name rg-app --yes --output none")
     assert signed_out.azure.requests == []
+
+
+def test_name_follows_from_subscription_and_folder(world):
+    def name_in(done):
+        assert done.returncode == 0, done.stderr
+        first, *rest = done.stdout.splitlines()
+        name = re.fullmatch(r"NAME is not given: it is (flexwasm-[0-9a-f]{8}), as always .*", first)[1]
+        assert rest[-1] == f"There is no resource group rg-{name}: nothing to delete."
+        return name
+
+    name = name_in(world.deploy("--delete"))
+    assert name_in(world.deploy("--delete")) == name
+    elsewhere = world.app.rename(world.folder / "elsewhere")
+    world.app = elsewhere
+    assert name_in(world.deploy("--delete")) != name
+    world.app = elsewhere.rename(world.folder / "app")
+
+
+def test_dry_run_without_a_name_says_what_it_stands_for(signed_out):
+    done = signed_out.deploy("--dry-run", PATH=signed_out.path_without(["az", "cargo"]))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("NAME is not given: flexwasm-00000000 stands for flexwasm- and eight digits")
+    assert any(line.startswith("+ az group create --name rg-flexwasm-00000000 ") for line in done.stdout.splitlines())
 
 
 def test_help(signed_out):

@@ -16,7 +16,13 @@ pub fn root() -> PathBuf {
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
-    // What `cargo run` tells of this package. Build scripts of others would run again for it, and with them half of the host.
+    without_package(&mut command);
+    command
+}
+
+/// Keeps from a command that starts cargo what `cargo run` tells of this package. Build scripts of others would run again for it, and
+/// with them half of the host.
+pub fn without_package(command: &mut Command) {
     let told = std::env::vars_os().map(|(name, _)| name);
     let of_package = |name: &std::ffi::OsString| {
         let name = name.to_string_lossy();
@@ -25,7 +31,6 @@ pub fn cargo(arguments: &[&str]) -> Command {
     for name in told.filter(of_package) {
         command.env_remove(name);
     }
-    command
 }
 
 /// Runs a command to its end, with its output in plain sight.

@@ -1,20 +1,19 @@
 //! The project's own commands. `cargo xtask run` starts the demonstration, `cargo xtask test` runs every check; both do
 //! all set-up that they need.
 
+mod dist;
 mod kernel;
 mod package;
 mod test;
 mod toolchain;
-mod watch;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use xtask::{cargo, execute, languages, root, setup};
+use xtask::{cargo, execute, languages, root, setup, without_package};
 
 /// The project's own commands
 #[derive(Parser)]
@@ -28,7 +27,7 @@ struct Arguments {
 enum Task {
     /// Build guest and host, place ./flexwasm, and start it on an app of this repository
     Run {
-        /// The app's folder; its guest is the package in its folder `guest`
+        /// The app's folder
         #[arg(long, value_name = "FOLDER", default_value = ".")]
         app: PathBuf,
         /// Build the guest again whenever its sources change; the running host swaps it in
@@ -42,6 +41,8 @@ enum Task {
     Test(test::Arguments),
     /// Build and check dist/flexwasm.zip, which deploy.sh publishes
     Package(package::Arguments),
+    /// Build the release below dist/release: the archive, its bill of materials, and their sums
+    Dist,
     /// Do what test_concurrency.sh does, from one process, for any number of requests
     Burst(Passed),
     /// Build the demonstration guest in another language
@@ -60,9 +61,6 @@ enum Task {
     /// One step of `test`, without what it needs before
     #[command(name = test::SUBCOMMAND, hide = true)]
     Step { step: test::Step },
-    /// What `run --watch` starts beside the host
-    #[command(name = watch::SUBCOMMAND, hide = true)]
-    BuildOnChange { app: PathBuf },
 }
 
 /// What a measurement is started with. Only `measure` knows what it may be, and answers --help.
@@ -90,29 +88,28 @@ fn perform(task: &Task) -> Result<()> {
         Task::Test(arguments) => test::run(arguments),
         Task::Step { step } => step.run(None),
         Task::Package(arguments) => package::run(arguments),
+        Task::Dist => dist::run(),
         Task::Burst(passed) => measure("burst", passed),
         Task::Guest { language } => languages::run(*language),
         Task::Javascript(passed) => measure("javascript", passed),
         Task::Gallery(passed) => measure("gallery", passed),
         Task::Swaps(passed) => measure("swaps", passed),
-        Task::BuildOnChange { app } => watch::run(app),
         Task::Bench(passed) => measure("bench", passed),
     }
 }
 
 fn run(app: &Path, watch: bool, arguments: &[String]) -> Result<()> {
-    let root = root();
-    let app = &std::path::absolute(app)?;
-    build_guest(app)?;
+    let (root, app) = (root(), std::path::absolute(app)?);
+    setup::target(setup::TARGET)?;
     println!("building the host (the first time this takes some minutes: it compiles wasmtime)");
     execute(&mut cargo(&["build", "--package", "flexwasm"]))?;
     let host = root.join("flexwasm");
     place(&root.join("target/debug/flexwasm"), &host)?;
-    if watch {
-        watch::start(app)?;
-    }
+    let mut run = Command::new(&host);
+    run.arg("run").args(watch.then_some("--watch")).args(arguments).current_dir(app);
+    without_package(&mut run);
     // The host takes this process's place, so that Ctrl-C and signals reach it directly.
-    let error = Command::new(&host).args(arguments).current_dir(app).exec();
+    let error = run.env("CARGO_TARGET_DIR", root.join(setup::GUESTS)).exec();
     Err(error).with_context(|| format!("cannot start {}", host.display()))
 }
 
@@ -124,27 +121,10 @@ fn measure(name: &str, passed: &Passed) -> Result<()> {
     Err(measure.exec()).context("cannot start cargo")
 }
 
-/// Builds the app's guest and puts it into the folder of each function.
-fn build_guest(app: &Path) -> Result<()> {
-    let manifest = app.join("guest/Cargo.toml");
-    let text = fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
-    let name = text.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
-    let name = name.with_context(|| format!("{} names no package", manifest.display()))?;
-    setup::build_guests(&[name])?;
-    let built = root().join(setup::GUESTS).join(setup::TARGET).join("guest").join(name.replace('-', "_"));
-    for entry in fs::read_dir(app)? {
-        let function = entry?.path();
-        if function.join("function.json").exists() {
-            place(&built.with_extension("wasm"), &function.join("guest.wasm"))?;
-        }
-    }
-    Ok(())
-}
-
 /// Copies by rename, so that a running host keeps the file that it has open.
 fn place(from: &Path, to: &Path) -> Result<()> {
     let staged = to.with_extension("new");
-    fs::copy(from, &staged)
-        .and_then(|_| fs::rename(&staged, to))
+    std::fs::copy(from, &staged)
+        .and_then(|_| std::fs::rename(&staged, to))
         .with_context(|| format!("cannot write {}", to.display()))
 }

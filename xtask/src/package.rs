@@ -1,26 +1,22 @@
 //! The package for the Flex Consumption plan: built, packed and checked.
 
-use crate::{build_guest, cargo, execute, root, setup};
-use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
+use crate::{cargo, execute, root, setup, without_package};
+use anyhow::{Context as _, Result, ensure};
 use std::fs::{self, File};
-use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, DateTime, ZipWriter};
 
 /// What the plan runs on; linked statically, so that it does not matter which libraries are there.
-const TARGET: &str = "x86_64-unknown-linux-musl";
+pub const TARGET: &str = "x86_64-unknown-linux-musl";
 
 /// Cargo's profile, and where the package is written, below the project's folder.
 pub struct Form {
-    profile: &'static str,
+    pub profile: &'static str,
     pub package: &'static str,
 }
 
 /// What deploy.sh publishes.
-const SHIPS: Form = Form { profile: "release", package: "dist/flexwasm.zip" };
+pub const SHIPS: Form = Form { profile: "release", package: "dist/flexwasm.zip" };
 /// What the tests take. It is not where deploy.sh looks.
 pub const FOR_TESTS: Form = Form { profile: "package-test", package: "target/package-test/flexwasm.zip" };
 
@@ -47,7 +43,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(zip) => std::path::absolute(zip)?,
         None => {
             let package = root().join(form.package);
-            pack(&host, &package)?;
+            setup::target(setup::TARGET)?;
+            let mut pack = Command::new(&host);
+            pack.arg("package").arg("--output").arg(&package).current_dir(root());
+            without_package(&mut pack);
+            execute(pack.env("CARGO_TARGET_DIR", root().join(setup::GUESTS)))?;
             let size = |path: &Path| Ok::<_, std::io::Error>(fs::metadata(path)?.len());
             let (packed, executable) = (size(&package)?, size(&host)?);
             let megabytes = |bytes: u64| bytes as f64 / 1e6;
@@ -75,7 +75,7 @@ fn report(host: &Path, package: &Path) -> Result<()> {
 }
 
 /// Builds the host for the plan, and returns its file.
-fn build_host(profile: &str) -> Result<PathBuf> {
+pub fn build_host(profile: &str) -> Result<PathBuf> {
     ensure!(std::env::consts::ARCH == "x86_64", "the plan runs on x86-64: make the package on such a machine");
     setup::tools(&["musl-gcc"])?;
     setup::target(TARGET)?;
@@ -90,99 +90,4 @@ fn build_host(profile: &str) -> Result<PathBuf> {
     // And whenever it is built: mimalloc contains the time of its compilation, which C compilers take from here.
     execute(build.env("SOURCE_DATE_EPOCH", "0"))?;
     Ok(root().join("target").join(TARGET).join(profile).join("flexwasm"))
-}
-
-/// Packs what the plan needs of this folder, and nothing else.
-fn pack(host: &Path, package: &Path) -> Result<()> {
-    build_guest(&root())?;
-    let root = root();
-    let settings = json(&root.join("host.json"))?;
-    let executable = settings.pointer("/customHandler/description/defaultExecutablePath").and_then(Value::as_str);
-    let executable = executable.context("host.json: customHandler.description.defaultExecutablePath is missing")?;
-    let mut files = vec![("host.json".to_owned(), root.join("host.json")), (executable.to_owned(), host.to_owned())];
-    let staging = root.join("target/package");
-    for function in functions(&root)? {
-        let folder = root.join(&function);
-        let settings = folder.join("function.json");
-        let guest = json(&settings)?["scriptFile"].as_str().unwrap_or_default().to_owned();
-        let compiled = Path::new(&guest).with_extension("cwasm").display().to_string();
-        fs::create_dir_all(&staging)?;
-        let staged = staging.join(format!("{function}.cwasm"));
-        let mut compile = Command::new(host);
-        execute(compile.args(["compile", "--portable", "--output"]).arg(&staged).arg(folder.join(&guest)))?;
-        files.push((format!("{function}/function.json"), settings));
-        files.push((format!("{function}/{compiled}"), staged));
-        files.push((format!("{function}/{guest}"), folder.join(guest)));
-    }
-    files.sort();
-    fs::create_dir_all(package.parent().unwrap_or(&root))?;
-    let unfinished = package.with_extension("new");
-    zip(&files, executable, File::create(&unfinished)?)?;
-    fs::rename(&unfinished, package).with_context(|| format!("cannot write {}", package.display()))
-}
-
-/// Names of the folders with a `function.json`.
-fn functions(root: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(root)? {
-        let entry = entry?;
-        if entry.path().join("function.json").is_file() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    if names.is_empty() {
-        bail!("there is no function: add a folder with a function.json");
-    }
-    Ok(names)
-}
-
-fn json(path: &Path) -> Result<Value> {
-    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("{} is not valid JSON", path.display()))
-}
-
-/// Writes these files, by name; the same bytes for the same content. Azure keeps the modes as they are here.
-fn zip(files: &[(String, PathBuf)], executable: &str, into: impl Write + Seek) -> Result<()> {
-    let mut archive = ZipWriter::new(into);
-    for (name, path) in files {
-        let mode = if name == executable { 0o755 } else { 0o644 };
-        let options = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Deflated)
-            .compression_level(Some(9))
-            .last_modified_time(DateTime::default())
-            .unix_permissions(mode);
-        archive.start_file(name, options)?;
-        let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        archive.write_all(&content)?;
-    }
-    archive.finish()?.flush()?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::{self, File, FileTimes};
-    use std::io::Cursor;
-    use std::time::{Duration, SystemTime};
-
-    #[test]
-    fn the_same_content_makes_the_same_bytes() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let files: Vec<_> = ["a", "b"].map(|name| (name.to_owned(), folder.path().join(name))).into();
-        let zipped = || {
-            let mut bytes = Cursor::new(Vec::new());
-            super::zip(&files, "b", &mut bytes).expect("zipped");
-            bytes.into_inner()
-        };
-        for (name, path) in &files {
-            fs::write(path, name).expect("written");
-        }
-        let first = zipped();
-        for (_, path) in &files {
-            let file = File::options().write(true).open(path).expect("opened");
-            let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-            file.set_times(FileTimes::new().set_modified(long_ago)).expect("set");
-        }
-        assert_eq!(first, zipped());
-    }
 }

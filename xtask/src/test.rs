@@ -19,7 +19,14 @@ use std::time::{Duration, Instant};
 pub const SUBCOMMAND: &str = "step";
 
 /// Shell scripts of the project.
-const SCRIPTS: [&str; 4] = ["test_concurrency.sh", "deploy.sh", ".ci/run", "xtask/src/kernel/init.sh"];
+const SCRIPTS: [&str; 6] = [
+    "test_concurrency.sh",
+    "deploy.sh",
+    "install.sh",
+    ".ci/run",
+    "xtask/src/kernel/init.sh",
+    "host/src/tool/templates/app/test.sh",
+];
 
 /// What GitHub runs: a pattern of the lint.
 const WORKFLOWS: &str = ".github/workflows/*.yml";

@@ -604,7 +604,10 @@ pub fn read_json(root: &Path, file: &Path, problems: &mut Problems) -> Option<Va
     let bytes = match fs::read(root.join(file)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let remedy = format!("not found in {}: run flexwasm in the folder of your app", root.display());
+            let remedy = format!(
+                "not found in {}: run flexwasm in the folder of your app, or make one with `flexwasm new NAME`",
+                root.display()
+            );
             problems.add(&shown, "", None, remedy);
             return None;
         }
@@ -668,8 +671,8 @@ fn function_names(root: &Path, problems: &mut Problems) -> Vec<String> {
     names
 }
 
-/// azure-contract.md §5.
-fn valid_name(name: &str) -> bool {
+/// Whether a function may have this name (azure-contract.md §5).
+pub fn valid_name(name: &str) -> bool {
     name.len() <= 128
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')

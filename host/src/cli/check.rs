@@ -42,6 +42,13 @@ impl Check {
         Err(Ended::all(&report.problems))
     }
 
+    /// Examines a package without a word; what is wrong with it is the error.
+    pub fn of_package(zip: &Path, context: &Context) -> Result<(), Ended> {
+        let mut report = Report::default();
+        Self { root: None, package: Some(zip.to_owned()), json: true }.examine(context, &mut report)?;
+        if report.problems.is_empty() { Ok(()) } else { Err(Ended::all(&report.problems)) }
+    }
+
     /// Prints for people.
     fn say(&self, text: Arguments<'_>) -> Result<(), Ended> {
         if self.json { Ok(()) } else { print(text) }

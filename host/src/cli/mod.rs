@@ -10,15 +10,22 @@
 
 mod address;
 mod burst;
+mod build;
 mod check;
 mod compile;
 mod compile_for_host;
+mod completions;
 mod context;
 mod doctor;
 mod explain;
+mod hold_on_leash;
+mod manual;
+mod new;
 mod output;
+mod package;
 mod report;
 mod rollback;
+mod run;
 mod running;
 mod send;
 mod serve;
@@ -28,6 +35,7 @@ pub use context::{Setup, runtime};
 pub use output::Ended;
 
 use crate::guest::compiler::process;
+use crate::tool::leash;
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -58,6 +66,10 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    New(new::New),
+    Build(build::Build),
+    Run(run::Run),
+    Package(package::Pack),
     Serve(serve::Serve),
     Check(check::Check),
     Explain(explain::Explain),
@@ -67,8 +79,13 @@ enum Command {
     Swap(swap::Swap),
     Rollback(rollback::Rollback),
     Send(send::Send),
+    Completions(completions::Completions),
+    #[command(hide = true)]
+    Manual(manual::Manual),
     #[command(name = process::SUBCOMMAND, hide = true)]
     CompileForHost(compile_for_host::CompileForHost),
+    #[command(name = leash::SUBCOMMAND, hide = true)]
+    HoldOnLeash(hold_on_leash::HoldOnLeash),
 }
 
 /// What a command line leads to.
@@ -86,7 +103,11 @@ pub enum Next {
 pub fn run(arguments: Arguments) -> Result<Next, Ended> {
     let status = match arguments.command {
         None => return serve::app(arguments.listen, arguments.operate).map(Next::Serve),
+        Some(Command::Run(run)) => return run.setup().map(Next::Serve),
         Some(Command::Serve(serve)) => return serve.setup().map(Next::Serve),
+        Some(Command::New(new)) => new.run(),
+        Some(Command::Build(build)) => build.run(),
+        Some(Command::Package(package)) => package.run(),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Explain(explain)) => explain.run(),
         Some(Command::Doctor(doctor)) => doctor.run(),
@@ -95,7 +116,10 @@ pub fn run(arguments: Arguments) -> Result<Next, Ended> {
         Some(Command::Swap(swap)) => swap.run(),
         Some(Command::Rollback(rollback)) => rollback.run(),
         Some(Command::Send(send)) => send.run(),
+        Some(Command::Completions(completions)) => completions.run(),
+        Some(Command::Manual(manual)) => manual.run(),
         Some(Command::CompileForHost(compile)) => Ok(compile.run()),
+        Some(Command::HoldOnLeash(hold)) => hold.run(),
     };
     status.map(Next::Exit)
 }

@@ -15,6 +15,8 @@ pub enum Ended {
     ReaderGone,
     /// It failed; the words are for a person.
     Failed(String),
+    /// It was called wrongly; the words are for a person.
+    Wrong(String),
 }
 
 impl From<String> for Ended {
@@ -43,6 +45,10 @@ impl Ended {
             Self::Failed(message) => {
                 complain(message);
                 ExitCode::from(1)
+            }
+            Self::Wrong(message) => {
+                complain(message);
+                ExitCode::from(2)
             }
         }
     }

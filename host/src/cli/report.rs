@@ -1,11 +1,14 @@
-//! What `flexwasm check --json` prints. Its keys are documented in docs/operate.md, and stay.
+//! What `flexwasm check --json` and `flexwasm explain --json` print. Their keys are documented in docs/operate.md, and stay.
 //!
 //! A setting has the name that it has in `host.json`. Every duration is in milliseconds, every size in bytes.
 
 use crate::config::function_json::{AuthLevel, Trigger};
 use crate::config::source::Smoke;
 use crate::config::{Config, Function};
+use crate::describe::{self, Asks};
 use crate::engine::Size;
+use crate::guest::artifact::NoArtifact;
+use crate::guest::footprint::Footprint;
 use crate::observe::machine::Machine;
 use crate::package::Package;
 use serde_json::{Value, json};
@@ -130,6 +133,22 @@ fn function(config: &Config, function: &Function) -> Value {
             "outgoingConcurrent": limits.outgoing_concurrent,
         },
     })
+}
+
+/// What `flexwasm explain --json` prints about a function: what its guest asks for, and everything that is set.
+pub fn explained(config: &Config, named: &Function) -> Result<Value, NoArtifact> {
+    let Asks { bytes, digest, wasi, gets, footprint: Footprint { memory, stack, modules }, .. } =
+        describe::asks(named)?;
+    let import = |(import, gets): (String, String)| json!({ "interface": import, "gets": gets });
+    let mut document = function(config, named);
+    document["asks"] = json!({
+        "bytes": bytes,
+        "sha256": digest.to_string(),
+        "wasi": wasi.to_string(),
+        "imports": gets.into_iter().map(import).collect::<Vec<_>>(),
+        "beginsWith": { "memory": memory, "stack": stack, "coreModules": modules },
+    });
+    Ok(document)
 }
 
 /// None for a function that gets JSON envelopes.

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where `cargo xtask package` puts it, below the app root.
+/// Where `flexwasm package` puts it, below the app root.
 pub const PACKAGE: &str = "dist/flexwasm.zip";
 
 /// After which Azure's load balancer gives up an answer that has not begun (flex-deploy.md §3.5).
@@ -74,7 +74,7 @@ pub async fn examine(root: &Path, settings: AppSettings, given: &Circumstances, 
 fn package(root: &Path, settings: &AppSettings, given: &Circumstances) -> Vec<Finding> {
     let zip = root.join(PACKAGE);
     if !zip.exists() {
-        return vec![Finding::Note(format!("package: there is no {PACKAGE}; make it with `cargo xtask package`"))];
+        return vec![Finding::Note(format!("package: there is no {PACKAGE}; make it with `flexwasm package`"))];
     }
     let package = match Package::unpack(&zip) {
         Ok(package) => package,
@@ -87,7 +87,7 @@ fn package(root: &Path, settings: &AppSettings, given: &Circumstances) -> Vec<Fi
         [] => vec![Finding::Fine(format!("package: {PACKAGE} holds this app, and what Azure needs to start it"))],
         stale => {
             let stale = stale.join(", ");
-            vec![Finding::Change(format!("package: {PACKAGE} is not of this app ({stale}): `cargo xtask package`"))]
+            vec![Finding::Change(format!("package: {PACKAGE} is not of this app ({stale}): run `flexwasm package`"))]
         }
     }
 }

@@ -33,6 +33,7 @@ const ORDER: &[&str] = &[
     "app",
     "timeline",
     "doctor",
+    "tool",
     "cli",
 ];
 

@@ -19,7 +19,7 @@ fn an_app_that_fits_the_plan_is_well() {
     let (code, said) = doctor(&app(r#"{"pool": {"size": 20}}"#), &[], &[]);
     assert_eq!(code, Some(0), "{said}");
     for line in [
-        "note    package: there is no dist/flexwasm.zip; make it with `cargo xtask package`",
+        "note    package: there is no dist/flexwasm.zip; make it with `flexwasm package`",
         "ok      configuration: functions 1, pool.size 20",
         "ok      concurrency: deploy.sh sets perInstanceConcurrency to 20, as many as the pool has",
         "ok      deadline of quick: 220s, below functionTimeout and Azure's 230 s",

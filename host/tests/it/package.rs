@@ -18,7 +18,7 @@ struct Entry {
     content: Vec<u8>,
 }
 
-fn package() -> PathBuf {
+pub fn package() -> PathBuf {
     let package = repository().join(PACKAGE);
     assert!(package.exists(), "there is no package to test: make it with `cargo xtask package --for-tests`");
     package
@@ -316,7 +316,7 @@ fn what_is_no_package_is_named() {
     let refused = |words: &str| {
         let (fine, _, stderr) = check(&zip);
         assert!(!fine);
-        assert!(stderr.contains(words) && stderr.contains("cargo xtask package"), "{stderr}");
+        assert!(stderr.contains(words) && stderr.contains("flexwasm package"), "{stderr}");
     };
     refused("cannot be read");
     fs::write(&zip, "no zip").unwrap();
@@ -347,30 +347,7 @@ exec unshare --user --map-user=1000 --map-group=1000 "./$1"
 #[ignore = "needs target/package-test/flexwasm.zip and unshare: cargo xtask test"]
 fn the_package_runs_as_on_the_plan() {
     let app = tempfile::tempdir().unwrap();
-    let mut unzipped = ZipArchive::new(File::open(package()).unwrap()).unwrap();
-    // With the modes that the zip gives.
-    unzipped.extract(app.path()).unwrap();
-    let port = free_port();
-    let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--mount", "sh", "-c", PLAN]).arg(app.path()).arg("flexwasm");
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-    // flex-deploy.md §3.4: there is no WEBSITE_INSTANCE_ID.
-    command.envs([
-        ("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string().as_str()),
-        ("WEBSITE_SKU", "FlexConsumption"),
-        ("WEBSITE_SITE_NAME", "my-app"),
-        ("WEBSITE_HOSTNAME", "my-app.azurewebsites.net"),
-        ("WEBSITE_OWNER_NAME", "someone"),
-        ("REGION_NAME", "East Asia"),
-        ("CONTAINER_NAME", "0--container"),
-        ("LEGION_SERVICE_HOST", "10.0.0.1"),
-        ("FUNCTIONS_TARGET_GROUP", "http"),
-        ("FUNCTIONS_ALWAYSREADY_INSTANCE", "0"),
-        ("HOME", "/home"),
-        ("AzureWebJobsStorage", SECRET),
-    ]);
-    let mut host = Host::spawn(command, port);
-    host.probe();
+    let mut host = on_the_plan(&package(), app.path());
 
     let response = host.get("/api/http_trigger?name=Ada&delay=0.05");
     assert_eq!(response.status, 200, "{}", response.text());
@@ -388,4 +365,33 @@ fn the_package_runs_as_on_the_plan() {
     let log = host.log();
     assert!(!log.iter().any(|line| line.contains("WARN") || line.contains("ERROR")), "{log:?}");
     assert!(!log.concat().contains(SECRET));
+}
+
+/// Unpacks a package into the folder `app`, and starts it as the plan does.
+pub fn on_the_plan(package: &Path, app: &Path) -> Host {
+    let mut unzipped = ZipArchive::new(File::open(package).unwrap()).unwrap();
+    // With the modes that the zip gives.
+    unzipped.extract(app).unwrap();
+    let port = free_port();
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", PLAN]).arg(app).arg("flexwasm");
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    // flex-deploy.md §3.4: there is no WEBSITE_INSTANCE_ID.
+    command.envs([
+        ("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string().as_str()),
+        ("WEBSITE_SKU", "FlexConsumption"),
+        ("WEBSITE_SITE_NAME", "my-app"),
+        ("WEBSITE_HOSTNAME", "my-app.azurewebsites.net"),
+        ("WEBSITE_OWNER_NAME", "someone"),
+        ("REGION_NAME", "East Asia"),
+        ("CONTAINER_NAME", "0--container"),
+        ("LEGION_SERVICE_HOST", "10.0.0.1"),
+        ("FUNCTIONS_TARGET_GROUP", "http"),
+        ("FUNCTIONS_ALWAYSREADY_INSTANCE", "0"),
+        ("HOME", "/home"),
+        ("AzureWebJobsStorage", SECRET),
+    ]);
+    let host = Host::spawn(command, port);
+    host.probe();
+    host
 }

@@ -225,7 +225,10 @@ fn explain_tells_what_a_guest_asks_for_and_gets_without_running_it() {
     assert!(stderr.contains("function rubbish: ") && stderr.contains("is not a WebAssembly component"), "{stderr}");
     let (status, _, stderr) = explain(Some("absent"));
     assert_eq!(status.code(), Some(1));
-    assert!(stderr.contains("there is no function absent: name one of env, rubbish, trap"), "{stderr}");
+    assert!(
+        stderr.contains("there is no function absent among env, rubbish, trap: run `flexwasm explain env`"),
+        "{stderr}"
+    );
 }
 
 #[test]

@@ -1,0 +1,245 @@
+//! Guests, built from their sources with the tools of their language. A guest that cannot be built leaves the one before in its place.
+
+use super::leash;
+use super::sources::{Language, Source};
+use super::wit;
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+/// Where guests in Rust run.
+const TARGET: &str = "wasm32-wasip2";
+/// The world that guests in JavaScript and Python are built for: `wit/worlds.wit`.
+const WORLD: &str = "guest";
+/// Bundles a script and makes it a component.
+const COMPONENTIZE: &str = include_str!("../../../examples/guest-js/build.mjs");
+/// Ends most errors.
+const AGAIN: &str = "then run the same command again";
+
+/// Builds the guest of `source` and puts it where its function expects it. What happens is said to `say`; the tools write to standard error.
+///
+/// # Errors
+/// For a person: what is missing, or who has said what is wrong.
+pub fn build(source: &Source, say: &dyn Fn(String)) -> Result<(), String> {
+    let Source { function, guest, .. } = source;
+    let begun = Instant::now();
+    let staged = guest.with_added_extension("new");
+    let built = match source.language {
+        Language::Rust => rust(source, &staged, say),
+        Language::Javascript => javascript(source, &staged, say),
+        Language::Python => python(source, &staged, say),
+    };
+    let placed = built.and_then(|()| {
+        let size = fs::metadata(&staged).and_then(|built| fs::rename(&staged, guest).map(|()| built.len()));
+        size.map_err(|error| format!("{} cannot be written ({error})", guest.display()))
+    });
+    match placed {
+        Ok(size) => {
+            let (took, size) = (begun.elapsed().as_secs_f64(), size as f64 / 1e6);
+            say(format!("{function}: {} ({size:.1} MB) built in {took:.1} s", guest.display()));
+            Ok(())
+        }
+        Err(why) => {
+            let _ = fs::remove_file(staged);
+            Err(format!("{function}: {why}"))
+        }
+    }
+}
+
+fn rust(source: &Source, staged: &Path, say: &dyn Fn(String)) -> Result<(), String> {
+    let Source { function, folder, .. } = source;
+    need(&["cargo", "rustc"], "Rust with rustup, from https://rustup.rs")?;
+    let sysroot =
+        run(leash::command("rustc").args(["--print", "sysroot"]).current_dir(folder).stderr(Stdio::inherit()))?;
+    let sysroot = PathBuf::from(String::from_utf8_lossy(&sysroot.stdout).trim());
+    if sysroot.is_absolute() && !sysroot.join("lib/rustlib").join(TARGET).exists() {
+        return Err(format!(
+            "Rust has no standard library for {TARGET} here: run `rustup target add {TARGET}`, {AGAIN}"
+        ));
+    }
+    say(format!("{function}: building the guest with cargo"));
+    let mut cargo = leash::command("cargo");
+    cargo.args(["build", "--profile", "guest", "--target", TARGET]);
+    // A crate without a profile of that name has it all the same.
+    cargo.args(["--config", "profile.guest.inherits=\"release\"", "--message-format", "json-render-diagnostics"]);
+    let output = run(cargo.current_dir(folder).stderr(Stdio::inherit()))?;
+    if !output.status.success() {
+        return Err(format!("cargo cannot build {}: correct what it says above, {AGAIN}", folder.display()));
+    }
+    let component = String::from_utf8_lossy(&output.stdout).lines().rev().find_map(artifact);
+    let component = component.ok_or_else(|| {
+        let manifest = folder.join("Cargo.toml");
+        format!(
+            "{} makes no component: add crate-type = [\"cdylib\"] to its section [lib], {AGAIN}",
+            manifest.display()
+        )
+    })?;
+    fs::copy(component, staged).map(drop).map_err(|error| format!("{} cannot be written ({error})", staged.display()))
+}
+
+/// The WebAssembly file that this message of cargo tells of.
+fn artifact(message: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    let mut files = message["filenames"].as_array()?.iter().filter_map(Value::as_str).map(PathBuf::from);
+    files.find(|file| file.extension().is_some_and(|extension| extension == "wasm"))
+}
+
+fn javascript(source: &Source, staged: &Path, say: &dyn Fn(String)) -> Result<(), String> {
+    let Source { function, folder, .. } = source;
+    need(&["node", "npm"], "Node.js 20 or newer, from https://nodejs.org")?;
+    let modified = |name: &str| fs::metadata(folder.join(name)).and_then(|found| found.modified()).ok();
+    // npm writes it last.
+    let installed = modified("node_modules/.package-lock.json");
+    if installed.is_none() || installed < modified("package.json").max(modified("package-lock.json")) {
+        say(format!("{function}: installing what package.json names"));
+        let mut npm = leash::command("npm");
+        npm.arg(if modified("package-lock.json").is_some() { "ci" } else { "install" });
+        npm.args(["--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]);
+        let packages = folder.join("node_modules");
+        let was_there = packages.exists();
+        install("npm", npm.current_dir(folder)).inspect_err(|_| {
+            if !was_there {
+                let _ = fs::remove_dir_all(packages);
+            }
+        })?;
+    }
+    let manifest = fs::read(folder.join("package.json")).ok();
+    let manifest: Value = manifest.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let script = folder.join(manifest["main"].as_str().unwrap_or("app.js"));
+    let interfaces = interfaces()?;
+    let builder = interfaces.path().join("build.mjs");
+    let builder = fs::write(&builder, COMPONENTIZE).and_then(|()| File::open(builder)).map_err(no_room)?;
+    say(format!("{function}: building the guest with componentize-js"));
+    let mut node = leash::command("node");
+    // From standard input, so that Node looks for packages in the function's folder.
+    node.args(["--input-type=module", "-"]).arg(absolute(&script)).arg(interfaces.path()).arg(WORLD);
+    let output = run(node.arg(absolute(staged)).current_dir(folder).stdin(builder).stderr(Stdio::inherit()))?;
+    componentized(&output, "componentize-js", &script)
+}
+
+fn python(source: &Source, staged: &Path, say: &dyn Fn(String)) -> Result<(), String> {
+    let Source { function, folder, .. } = source;
+    need(&["python3"], "Python 3.10 or newer, from https://www.python.org")?;
+    let (environment, requirements) = (folder.join(".venv"), folder.join("requirements.txt"));
+    let wanted =
+        fs::read(&requirements).map_err(|error| format!("{} cannot be read ({error})", requirements.display()))?;
+    let done = environment.join("installed");
+    if fs::read(&done).ok().as_ref() != Some(&wanted) {
+        say(format!("{function}: installing what requirements.txt names"));
+        let mut venv = leash::command("python3");
+        venv.args(["-m", "venv", "--clear", ".venv"]).current_dir(folder);
+        if !run(&mut venv)?.status.success() {
+            let _ = fs::remove_dir_all(&environment);
+            return Err(format!(
+                "Python has no venv here: install it, on Debian with `apt-get install python3-venv`, {AGAIN}"
+            ));
+        }
+        let mut pip = leash::command(".venv/bin/pip");
+        pip.args(["install", "--quiet", "--disable-pip-version-check", "--retries", "1", "-r", "requirements.txt"]);
+        install("pip", pip.current_dir(folder)).inspect_err(|_| {
+            let _ = fs::remove_dir_all(&environment);
+        })?;
+        fs::write(&done, wanted).map_err(no_room)?;
+    }
+    let interfaces = interfaces()?;
+    say(format!("{function}: building the guest with componentize-py"));
+    let mut componentize = leash::command(".venv/bin/componentize-py");
+    componentize.arg("--quiet").arg("--wit-path").arg(interfaces.path()).args([
+        "--world",
+        WORLD,
+        "componentize",
+        "app",
+    ]);
+    let output = run(componentize.arg("--output").arg(absolute(staged)).current_dir(folder).stderr(Stdio::inherit()))?;
+    componentized(&output, "componentize-py", &folder.join("app.py"))
+}
+
+/// Whether the tool has made a component of the script.
+fn componentized(output: &Output, tool: &str, script: &Path) -> Result<(), String> {
+    // What it says to nobody in particular.
+    let _ = std::io::stderr().lock().write_all(&output.stdout);
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{tool} makes no component of {}: correct what it says above, {AGAIN}", script.display()))
+}
+
+/// The interfaces of this host, in a folder that is gone when this is dropped.
+fn interfaces() -> Result<tempfile::TempDir, String> {
+    let folder = tempfile::tempdir().map_err(no_room)?;
+    wit::write(folder.path()).map_err(no_room)?;
+    Ok(folder)
+}
+
+fn no_room(error: std::io::Error) -> String {
+    format!("a file of the build cannot be written ({error}): make room in the temporary folder, {AGAIN}")
+}
+
+/// A path that means the same in every folder.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Runs an installer, whose words are of interest only if it fails.
+fn install(tool: &str, command: &mut Command) -> Result<(), String> {
+    let output = run(command)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let why = complaint(&String::from_utf8_lossy(&output.stderr));
+    Err(format!("{tool} cannot install what the guest is built with ({why}): see to that, {AGAIN}"))
+}
+
+/// The line that says most of an installer's many.
+fn complaint(said: &str) -> String {
+    // npm tells of codes, and at the end of a log file; pip of its attempts.
+    let is_detail = |line: &&str| {
+        let details = ["code ", "errno ", "syscall ", "path ", "A complete log"];
+        !line.is_empty() && !details.iter().any(|detail| line.starts_with(detail))
+    };
+    let lines = said.lines().filter_map(|line| line.strip_prefix("npm error ").or(line.strip_prefix("ERROR: ")));
+    let line = lines.map(str::trim).find(is_detail).or(said.lines().rfind(|line| !line.trim().is_empty()));
+    line.unwrap_or("it does not say why").chars().take(300).collect()
+}
+
+/// Fails where one of these tools is missing, with what to install.
+fn need(tools: &[&str], package: &str) -> Result<(), String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |tool: &str| std::env::split_paths(&path).any(|folder| folder.join(tool).is_file());
+    match tools.iter().find(|tool| !is_there(tool)) {
+        Some(tool) => Err(format!("{tool} is needed and is not on PATH: install {package}, {AGAIN}")),
+        None => Ok(()),
+    }
+}
+
+/// Runs a tool to its end; what is not redirected is kept.
+fn run(command: &mut Command) -> Result<Output, String> {
+    command.output().map_err(|error| format!("cannot start {command:?}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::complaint;
+
+    #[test]
+    fn an_installer_that_fails_is_told_in_one_line() {
+        let npm = "npm error code ENOTFOUND\nnpm error syscall getaddrinfo\nnpm error errno ENOTFOUND\n\
+            npm error network request to https://registry.npmjs.org/esbuild failed, reason: getaddrinfo ENOTFOUND\n\
+            npm error network This is a problem related to network connectivity.\n\
+            npm error A complete log of this run can be found in: /root/.npm/_logs/x.log\n";
+        let pip = "WARNING: Retrying (Retry(total=0)) after connection broken\n\
+            ERROR: Could not find a version that satisfies the requirement componentize-py==0.25.0\n\
+            ERROR: No matching distribution found for componentize-py==0.25.0\n";
+        for (said, line) in [
+            (npm, "network request to https://registry.npmjs.org/esbuild failed, reason: getaddrinfo ENOTFOUND"),
+            (pip, "Could not find a version that satisfies the requirement componentize-py==0.25.0"),
+            ("killed\n\n", "killed"),
+            ("", "it does not say why"),
+        ] {
+            assert_eq!(complaint(said), line);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A new app, from templates that are files: an app around one function, and the source of its guest.
+
+use super::sources::Language;
+use super::wit;
+use crate::config;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+/// Stands in the app's files for the name of the app, which is also its function's.
+const PLACEHOLDER: &str = "NAME";
+
+/// The longest name that [`proposal`] makes of a longer one, in letters.
+const PROPOSED: usize = 40;
+
+/// A file of a template: its path, its text, and whether it is to be started.
+type File = (&'static str, &'static str, bool);
+
+/// The files of a folder below `templates`.
+macro_rules! files {
+    ($folder:literal: $($name:literal)*) => {
+        &[$(($name, include_str!(concat!("templates/", $folder, "/", $name)))),*]
+    };
+}
+
+/// What every app begins with: the demonstration's own settings, and what names the function.
+const APP: &[File] = &[
+    ("host.json", include_str!("../../../host.json"), false),
+    ("local.settings.json", include_str!("../../../local.settings.json"), false),
+    (".funcignore", include_str!("templates/app/.funcignore"), false),
+    (".gitignore", include_str!("templates/app/.gitignore"), false),
+    ("README.md", include_str!("templates/app/README.md"), false),
+    ("test.sh", include_str!("templates/app/test.sh"), true),
+    ("NAME/function.json", include_str!("templates/app/function.json"), false),
+];
+
+/// The source of a guest in this language, by path in the function's folder.
+fn source(language: Language) -> &'static [(&'static str, &'static str)] {
+    match language {
+        Language::Rust => files!("rust": "Cargo.toml" ".cargo/config.toml" "src/lib.rs"),
+        Language::Javascript => files!("javascript": "package.json" "package-lock.json" "app.js"),
+        Language::Python => files!("python": "requirements.txt" "app.py"),
+    }
+}
+
+/// Why there is no new app. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum NotMade {
+    /// The name.
+    #[error("{0:?} cannot be the name of an app: {1}; run `flexwasm new {2}`")]
+    Name(String, &'static str, String),
+    /// Somebody's file or folder.
+    #[error("{0} is there already, and is left as it is: choose another name")]
+    Exists(String),
+    /// The disk is full, say.
+    #[error(
+        "{0} cannot be made in this folder ({1}): go to one that you may write to, then run the same command again"
+    )]
+    Write(String, std::io::Error),
+}
+
+/// Makes the folder `name` in `parent`, with an app whose function has the same name.
+///
+/// # Errors
+/// [`NotMade`].
+pub fn create(parent: &Path, name: &str, language: Language) -> Result<(), NotMade> {
+    if let Some(objection) = objection(name) {
+        return Err(NotMade::Name(name.to_owned(), objection, proposal(name)));
+    }
+    let unwritable = |error: std::io::Error| NotMade::Write(name.to_owned(), error);
+    if fs::symlink_metadata(parent.join(name)).is_ok() {
+        return Err(NotMade::Exists(name.to_owned()));
+    }
+    // Under another name until it is whole.
+    let staged = tempfile::Builder::new().prefix(".flexwasm-new-").tempdir_in(parent).map_err(unwritable)?;
+    fill(staged.path(), name, language).map_err(unwritable)?;
+    match renameat_with(CWD, staged.path(), CWD, parent.join(name), RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(Errno::EXIST) => Err(NotMade::Exists(name.to_owned())),
+        Err(error) => Err(unwritable(error.into())),
+    }
+}
+
+fn fill(folder: &Path, name: &str, language: Language) -> std::io::Result<()> {
+    // Temporary folders are for their owner only.
+    fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+    for (path, text, is_program) in APP {
+        let path = folder.join(path.replace(PLACEHOLDER, name));
+        write(&path, &text.replace(PLACEHOLDER, name))?;
+        if *is_program {
+            fs::set_permissions(path, Permissions::from_mode(0o755))?;
+        }
+    }
+    let function = folder.join(name);
+    for (path, text) in source(language) {
+        write(&function.join(path), text)?;
+    }
+    // The others are built with the interfaces of the flexwasm that builds them; rustc reads these from the crate.
+    if language == Language::Rust {
+        wit::write(&function.join("wit"))?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    fs::write(path, text)
+}
+
+/// What is wrong with a name that has to be that of a folder, of a function, and of its route.
+fn objection(name: &str) -> Option<&'static str> {
+    if !config::valid_name(name) {
+        Some("it may have letters from a to z, digits, - and _, a letter first, at most 128, and not be \"host\"")
+    } else if is_taken(name) {
+        Some("Azure keeps routes that begin with admin or runtime for itself, and dist is where the package goes")
+    } else {
+        None
+    }
+}
+
+/// Whether Azure keeps the route (`ValidateHttpFunction` in Azure/azure-functions-host), or we keep the folder, for something else.
+fn is_taken(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("admin") || name.starts_with("runtime") || name == "dist"
+}
+
+/// A name that would do, as like to this one as can be.
+fn proposal(name: &str) -> String {
+    let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '_' { letter } else { '-' };
+    let words: String = last.chars().map(plain).take(PROPOSED).collect();
+    let words: Vec<&str> = words.split('-').filter(|word| !word.is_empty()).collect();
+    let plain = words.join("-");
+    match objection(&plain) {
+        _ if plain.is_empty() => "hello".to_owned(),
+        None => plain,
+        Some(_) => format!("my-{plain}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn a_name_that_would_not_work_is_refused_with_one_that_does() {
+        let long = "a".repeat(200);
+        for (name, proposed) in [
+            ("1st", "my-1st"),
+            ("a.b", "a-b"),
+            ("Ünï", "n"),
+            ("a b", "a-b"),
+            ("it's", "it-s"),
+            ("../x1", "x1"),
+            ("/tmp/app/", "app"),
+            (".", "hello"),
+            ("", "hello"),
+            ("-x1", "x1"),
+            ("host", "my-host"),
+            ("Admin-tool", "my-Admin-tool"),
+            ("runtime", "my-runtime"),
+            ("dist", "my-dist"),
+            (&*long, &long[..PROPOSED]),
+        ] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let refused = create(folder.path(), name, Language::Rust).expect_err(name).to_string();
+            assert!(refused.ends_with(&format!("; run `flexwasm new {proposed}`")), "{refused}");
+            assert!(!refused.contains('\n') && objection(proposed).is_none(), "{refused}");
+            assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0, "{name} left something behind");
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_not_touched() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("empty")).expect("made");
+        fs::write(folder.path().join("file"), "mine").expect("written");
+        std::os::unix::fs::symlink("nowhere", folder.path().join("link")).expect("made");
+        for name in ["empty", "file", "link"] {
+            let refused = create(folder.path(), name, Language::Python).expect_err(name).to_string();
+            assert_eq!(refused, format!("{name} is there already, and is left as it is: choose another name"));
+        }
+        assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 3);
+        assert_eq!(fs::read_to_string(folder.path().join("file")).expect("there"), "mine");
+        assert_eq!(fs::read_dir(folder.path().join("empty")).expect("there").count(), 0);
+    }
+
+    /// Below `templates`, by path.
+    fn found(folder: &str) -> Vec<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tool/templates").join(folder);
+        let (mut folders, mut found) = (vec![root.clone()], Vec::<PathBuf>::new());
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() { folders.push(path) } else { found.push(path) }
+            }
+        }
+        let mut names: Vec<_> =
+            found.iter().map(|path| path.strip_prefix(&root).expect("below").display().to_string()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn every_file_of_the_templates_is_used() {
+        for (folder, language) in
+            [("rust", Language::Rust), ("javascript", Language::Javascript), ("python", Language::Python)]
+        {
+            let mut used: Vec<_> = source(language).iter().map(|(path, _)| (*path).to_owned()).collect();
+            used.sort();
+            assert_eq!(used, found(folder));
+        }
+        let used = APP.iter().map(|(path, ..)| path.trim_start_matches("NAME/").to_owned());
+        let mut used: Vec<_> =
+            used.filter(|path| !["host.json", "local.settings.json"].contains(&path.as_str())).collect();
+        used.sort();
+        assert_eq!(used, found("app"));
+    }
+
+    #[test]
+    fn every_name_that_is_accepted_stands_where_it_should() {
+        for name in ["my-app", "match", "test", "core", "guest", "std", "a", "A_1"] {
+            let folder = tempfile::tempdir().expect("a folder");
+            create(folder.path(), name, Language::Rust).unwrap_or_else(|error| panic!("{error}"));
+            let app = folder.path().join(name);
+            let function = fs::read_to_string(app.join(name).join("function.json")).expect("there");
+            assert!(function.contains(&format!("\"route\": \"{name}\"")), "{function}");
+            assert!(app.join(name).join("wit/worlds.wit").exists() && !app.join("NAME").exists());
+            assert_eq!(fs::metadata(&app).expect("there").permissions().mode() & 0o777, 0o755);
+            assert!(fs::metadata(app.join("test.sh")).expect("there").permissions().mode() & 0o111 != 0);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The interfaces that guests are written against, as this flexwasm gives them.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// The files of the repository's folder `wit`, without those for WASI 0.3.
+macro_rules! files {
+    ($($name:literal)*) => { &[$(($name, include_str!(concat!("../../../wit/", $name)))),*] };
+}
+const FILES: &[(&str, &str)] = files!(
+    "diagnostics.wit" "worlds.wit" "deps/LICENSE" "deps/cli.wit" "deps/clocks.wit" "deps/filesystem.wit" "deps/http.wit"
+    "deps/io.wit" "deps/random.wit" "deps/sockets.wit"
+);
+
+/// Writes them below `folder`, which is made.
+///
+/// # Errors
+/// The first step that failed.
+pub fn write(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder.join("deps"))?;
+    FILES.iter().try_for_each(|(name, text)| fs::write(folder.join(name), text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FILES;
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    #[test]
+    fn no_interface_is_left_out() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+        let mut found = BTreeSet::new();
+        for folder in ["", "deps/"] {
+            for entry in fs::read_dir(root.join(folder)).expect("a folder") {
+                let name = entry.expect("an entry").file_name().into_string().expect("a name");
+                if name.ends_with(".wit") {
+                    found.insert(format!("{folder}{name}"));
+                }
+            }
+        }
+        let embedded = FILES.iter().map(|(name, _)| (*name).to_owned()).filter(|name| name.ends_with(".wit"));
+        assert_eq!(embedded.collect::<BTreeSet<_>>(), found);
+    }
+}

@@ -1,0 +1,146 @@
+//! `install.sh`, with releases that are folders of this machine.
+
+use crate::support::{output, repository};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const ARCHIVE: &str = "flexwasm-9.9.9-x86_64-linux";
+
+/// A release, whose executable is a script, and a home to install it into.
+struct Release {
+    folder: tempfile::TempDir,
+}
+
+impl Release {
+    fn new(executable: &str) -> Self {
+        let release = Self { folder: tempfile::tempdir().unwrap() };
+        let inner = release.path(ARCHIVE);
+        fs::create_dir(&inner).unwrap();
+        fs::create_dir(release.path("programs")).unwrap();
+        script(&inner.join("flexwasm"), executable);
+        let pack = format!("tar -czf {ARCHIVE}.tar.gz {ARCHIVE} && sha256sum {ARCHIVE}.tar.gz >SHA256SUMS");
+        let (status, _, stderr) = output(shell(&pack, &release));
+        assert!(status.success(), "{stderr}");
+        release
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Puts a script in the place of a program.
+    fn program(self, name: &str, text: &str) -> Self {
+        script(&self.path("programs").join(name), text);
+        self
+    }
+
+    fn command(&self, script: &Path) -> Command {
+        let mut command = Command::new("sh");
+        command.arg(script).current_dir(self.folder.path()).env_clear();
+        command.env("PATH", format!("{}:/usr/bin:/bin", self.path("programs").display()));
+        command.env("HOME", self.path("home"));
+        command.env("FLEXWASM_RELEASES", format!("file://{}", self.folder.path().display()));
+        command
+    }
+
+    fn install(&self) -> Command {
+        self.command(&repository().join("install.sh"))
+    }
+
+    fn installed(&self) -> PathBuf {
+        self.path("home/.local/bin/flexwasm")
+    }
+
+    /// Fails with one line, and leaves what was installed before as it was.
+    #[track_caller]
+    fn refuses(&self, command: Command, words: &str) {
+        fs::create_dir_all(self.path("home/.local/bin")).unwrap();
+        fs::write(self.installed(), "before").unwrap();
+        let (status, stdout, stderr) = output(command);
+        assert_eq!((status.code(), stdout.as_str()), (Some(1), ""), "{stderr}");
+        assert!(stderr.lines().count() == 1 && stderr.contains(words), "{words} is not in {stderr}");
+        assert_eq!(fs::read_to_string(self.installed()).unwrap(), "before");
+        assert_eq!(fs::read_dir(self.path("home/.local/bin")).unwrap().count(), 1, "something is left over");
+    }
+}
+
+fn script(path: &Path, text: &str) {
+    fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn shell(text: &str, release: &Release) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", text]).current_dir(release.folder.path());
+    command
+}
+
+#[test]
+#[ignore = "needs curl: cargo xtask test"]
+fn the_release_is_installed_with_its_next_step() {
+    let release = Release::new("echo flexwasm 9.9.9");
+    let (status, stdout, stderr) = output(release.install());
+    let installed = release.installed();
+    assert!(status.success(), "{stderr}");
+    let (folder, shown) = (installed.parent().unwrap().display(), installed.display());
+    let next = format!("flexwasm 9.9.9 is installed as {shown}\nNext: PATH={folder}:$PATH; flexwasm new hello\n");
+    assert_eq!(stdout, next);
+    assert!(fs::metadata(&installed).unwrap().permissions().mode() & 0o111 != 0);
+    let mut again = release.install();
+    again.env("PATH", format!("{folder}:/usr/bin:/bin"));
+    assert!(output(again).1.ends_with("\nNext: flexwasm new hello\n"));
+    assert_eq!(fs::read_dir(installed.parent().unwrap()).unwrap().count(), 1);
+}
+
+#[test]
+#[ignore = "needs curl: cargo xtask test"]
+fn what_is_no_good_release_changes_nothing() {
+    for machine in ["aarch64", "arm64", "armv7l", "riscv64"] {
+        let text = format!("case $1 in -m) echo {machine} ;; *) echo Linux ;; esac");
+        let release = Release::new("true").program("uname", &text);
+        release.refuses(release.install(), &format!("there is no release for Linux on {machine}"));
+    }
+    let release = Release::new("true").program("uname", "case $1 in -m) echo arm64 ;; *) echo Darwin ;; esac");
+    release.refuses(release.install(), "there is no release for Darwin on arm64");
+
+    let release = Release::new("echo cannot find libc >&2; exit 127");
+    let (_, _, stderr) = output(release.install());
+    assert!(stderr.ends_with("does not start on this machine: nothing is installed\n"), "{stderr}");
+    assert!(!release.installed().exists());
+
+    let release = Release::new("true");
+    let archive = release.path(&format!("{ARCHIVE}.tar.gz"));
+    let content = fs::read(&archive).unwrap();
+    fs::write(&archive, &content[..content.len() / 2]).unwrap();
+    release.refuses(release.install(), "is not what SHA256SUMS says");
+    fs::remove_file(&archive).unwrap();
+    release.refuses(release.install(), "cannot be fetched");
+    fs::write(release.path("SHA256SUMS"), "<html>404</html>").unwrap();
+    release.refuses(release.install(), "does not name one archive");
+
+    let release = Release::new("true");
+    let mut command = release.install();
+    command.env_remove("HOME");
+    release.refuses(command, "HOME is not set");
+    let mut command = release.install();
+    command.env_remove("FLEXWASM_RELEASES");
+    release.refuses(command, "this is not the script of a release");
+    let mut command = release.install();
+    command.env("FLEXWASM_INSTALL", release.path("SHA256SUMS"));
+    release.refuses(command, "SHA256SUMS cannot be written to");
+}
+
+#[test]
+fn a_script_that_was_cut_off_does_nothing() {
+    let release = Release::new("true");
+    let text = fs::read_to_string(repository().join("install.sh")).unwrap();
+    let half = release.path("half.sh");
+    let last = text.rfind("\nmain").unwrap();
+    for end in [text.find("fetch SHA256SUMS").unwrap(), text.len() / 2, last] {
+        fs::write(&half, &text[..end]).unwrap();
+        output(release.command(&half));
+        assert!(!release.path("home").exists());
+    }
+}

@@ -1,0 +1,391 @@
+//! An app before it is deployed: made, built, served while it is edited, and packed. Where the tools of a language are not what is
+//! tested, others stand in for them.
+
+use crate::package;
+use crate::support::{App, Host, eventually, flexwasm, guests, marked, marked_answer, output, repository};
+use flexwasm::config::{AppSettings, Circumstances};
+use flexwasm::tool::pack;
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const LANGUAGES: [&str; 3] = ["rust", "javascript", "python"];
+
+/// A folder for apps, and one with programs that stand in for others.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir(place.programs()).unwrap();
+        place
+    }
+
+    fn programs(&self) -> PathBuf {
+        self.folder.path().join("programs")
+    }
+
+    /// A shell script that stands in for a program.
+    fn program(&self, name: &str, script: &str) {
+        let path = self.programs().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// An app, as `flexwasm new` makes it.
+    fn app(&self, name: &str, language: &str) -> PathBuf {
+        let mut new = flexwasm();
+        new.current_dir(self.folder.path()).args(["new", name, "--language", language]);
+        let (status, _, stderr) = output(new);
+        assert!(status.success(), "{stderr}");
+        self.folder.path().join(name)
+    }
+
+    /// The command in the app's folder, with nothing to find but the programs that stand in, and the shell's.
+    fn flexwasm(&self, app: &Path, arguments: &[&str]) -> Command {
+        let mut command = flexwasm();
+        command.current_dir(app).args(arguments).env("PATH", format!("{}:/bin", self.programs().display()));
+        command
+    }
+}
+
+/// The files below a folder, by path.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let (mut folders, mut found) = (vec![folder.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Fails with one line that has all of these words, and leaves the folder as it was.
+#[track_caller]
+fn refused(command: Command, folder: &Path, code: i32, words: &[&str]) {
+    let before = files(folder);
+    let (status, stdout, stderr) = output(command);
+    assert_eq!((status.code(), stdout.as_str()), (Some(code), ""), "{stderr}");
+    let last = stderr.lines().last().unwrap_or_default();
+    assert_eq!(stderr.lines().filter(|line| !is_progress(line)).count(), 1, "{stderr}");
+    for word in words {
+        assert!(last.contains(word), "{word} is not in {stderr}");
+    }
+    assert_eq!(files(folder), before, "something is half-made");
+}
+
+fn is_progress(line: &str) -> bool {
+    line.contains(": installing what ") || line.contains(": building the guest with ")
+}
+
+#[test]
+fn a_new_app_is_told_what_to_do_next_and_never_replaces_another() {
+    let place = Place::new();
+    let here = place.folder.path();
+    let mut new = flexwasm();
+    let (status, stdout, stderr) = output({
+        new.current_dir(here).args(["new", "hello", "--language", "python"]);
+        new
+    });
+    assert!(status.success(), "{stderr}");
+    let next = format!("  cd hello && {} run --watch\n", crate::support::binary().display());
+    assert!(stdout.ends_with(&next), "{stdout}");
+    for (arguments, code, words) in [
+        (&["new", "hello"][..], 1, &["hello is there already"][..]),
+        (&["new", "a b"], 2, &["\"a b\" cannot be the name", "flexwasm new a-b"]),
+        (&["new", "../x"], 2, &["flexwasm new x"]),
+        (&["new", "-x"], 2, &["flexwasm new x"]),
+    ] {
+        let mut command = flexwasm();
+        command.current_dir(here).args(arguments);
+        refused(command, here, code, words);
+    }
+}
+
+#[test]
+fn what_is_no_app_or_has_no_source_is_said_in_one_line() {
+    let place = Place::new();
+    let nothing = place.folder.path().join("nothing");
+    fs::create_dir(&nothing).unwrap();
+    for command in ["build", "run"] {
+        let words = ["host.json: not found", "flexwasm new NAME"];
+        refused(place.flexwasm(&nothing, &[command]), &nothing, 1, &words);
+    }
+    let app = place.app("app", "rust");
+    fs::remove_file(app.join("app/Cargo.toml")).unwrap();
+    refused(place.flexwasm(&app, &["build"]), &app, 1, &["no function has a source here", "flexwasm new NAME"]);
+    // This executable needs the libraries of this machine.
+    let words = ["linked statically", "flexwasm-0.1.0-x86_64-linux.tar.gz", "cargo xtask dist"];
+    refused(place.flexwasm(&app, &["package"]), &app, 1, &words);
+}
+
+#[test]
+fn a_tool_that_is_missing_is_named_with_what_to_install() {
+    let place = Place::new();
+    for (language, words) in [
+        ("rust", ["cargo is needed", "https://rustup.rs"]),
+        ("javascript", ["node is needed", "https://nodejs.org"]),
+        ("python", ["python3 is needed", "https://www.python.org"]),
+    ] {
+        let app = place.app(language, language);
+        let mut build = place.flexwasm(&app, &["build"]);
+        build.env("PATH", place.programs());
+        refused(build, &app, 1, &words);
+    }
+}
+
+#[test]
+fn a_target_that_is_missing_is_named_with_the_command_that_adds_it() {
+    let place = Place::new();
+    let app = place.app("app", "rust");
+    place.program("cargo", "exit 1");
+    place.program("rustc", &format!("echo {}", place.folder.path().display()));
+    refused(place.flexwasm(&app, &["build"]), &app, 1, &["rustup target add wasm32-wasip2"]);
+}
+
+#[test]
+fn an_installer_that_fails_leaves_nothing_and_one_line() {
+    let place = Place::new();
+    place.program("node", "exit 1");
+    place.program(
+        "npm",
+        "mkdir -p node_modules/half; echo 'npm error code ENOTFOUND' >&2; \
+         echo 'npm error network request to https://registry.npmjs.org/esbuild failed, reason: ENOTFOUND' >&2; exit 1",
+    );
+    // Makes an environment whose pip fails.
+    place.program(
+        "python3",
+        "mkdir -p .venv/bin; printf '#!/bin/sh\\necho ERROR: No matching distribution >&2; exit 1\\n' >.venv/bin/pip; \
+         chmod +x .venv/bin/pip",
+    );
+    let app = place.app("js", "javascript");
+    let words =
+        ["js: npm cannot install", "network request to https://registry.npmjs.org", "run the same command again"];
+    refused(place.flexwasm(&app, &["build"]), &app, 1, &words);
+    let app = place.app("py", "python");
+    refused(place.flexwasm(&app, &["build"]), &app, 1, &["py: pip cannot install", "No matching distribution"]);
+}
+
+/// Stands in for cargo: takes the component that the source is, and notes each call in `builds` above the app. A source that is
+/// `wait` keeps it busy until it is ended, with a child of its own; one that is no component fails.
+const CARGO: &str = r#"
+echo build >>../../builds
+case $(head -c 4 src/lib.rs | tr -d '\0') in
+  wait) sleep 1000 & echo $$ $! >../../busy; wait ;;
+  asm) mkdir -p target && cp src/lib.rs target/guest.wasm
+        echo "{\"reason\": \"compiler-artifact\", \"filenames\": [\"$PWD/target/guest.wasm\"]}" ;;
+  *) echo 'error: this is no source' >&2; exit 101 ;;
+esac"#;
+
+/// An app that is built by [`CARGO`] and answers with number 1, served and watched.
+fn watched(place: &Place) -> (PathBuf, Host) {
+    place.program("cargo", CARGO);
+    place.program("rustc", "true");
+    let app = place.app("app", "rust");
+    save(&app, &marker(1));
+    let host = Host::announced(place.flexwasm(&app, &["run", "--watch", "--listen", "127.0.0.1:0"]));
+    assert_eq!(host.get("/api/app").text(), marked_answer(1));
+    (app, host)
+}
+
+fn marker(number: usize) -> Vec<u8> {
+    marked(&fs::read(guests::MARKER).unwrap(), number)
+}
+
+fn save(app: &Path, source: &[u8]) {
+    fs::write(app.join("app/src/lib.rs"), source).unwrap();
+}
+
+fn builds(place: &Place) -> usize {
+    fs::read_to_string(place.folder.path().join("builds")).unwrap().lines().count()
+}
+
+#[test]
+fn what_is_saved_is_built_once_and_served() {
+    let place = Place::new();
+    let (app, host) = watched(&place);
+    // Nobody saved anything, though this file was written.
+    save(&app, &marker(1));
+    for number in [2, 3] {
+        save(&app, &marker(number));
+        eventually("the new guest answers", || host.get("/api/app").text() == marked_answer(number));
+    }
+    // What cannot be built does not take the place of what can.
+    save(&app, b"broken");
+    host.line(&["WARN", "app: cargo cannot build", "the guest before it goes on serving"]);
+    assert_eq!(host.get("/api/app").text(), marked_answer(3));
+    save(&app, &marker(4));
+    eventually("the new guest answers", || host.get("/api/app").text() == marked_answer(4));
+    assert_eq!(builds(&place), 5, "one at the start, and one for each of 2, 3, broken and 4");
+}
+
+#[test]
+fn what_a_build_has_started_ends_with_the_host_however_that_ends() {
+    for signal in ["TERM", "KILL", "HUP"] {
+        let place = Place::new();
+        let (app, host) = watched(&place);
+        save(&app, b"wait");
+        let busy = place.folder.path().join("busy");
+        eventually("the build is busy", || fs::read_to_string(&busy).is_ok_and(|text| text.ends_with('\n')));
+        let ids = fs::read_to_string(busy).unwrap();
+        // A process that has ended and that nobody has waited for yet does nothing more.
+        let runs = |id: &str| {
+            let state = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            state.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+        };
+        assert!(ids.split_whitespace().all(runs), "{ids}");
+        host.signal(signal);
+        eventually("what it has started ends", || !ids.split_whitespace().any(runs));
+        eventually("the host ends", || host.ended().is_some());
+    }
+}
+
+#[test]
+fn what_the_app_names_is_packed_and_nothing_else() {
+    let grants = r#"{"pool": {"size": 4}, "grants": {"dirs": ["data"]}}"#;
+    let app = App::new(grants).function("one", guests::COUNTER).function("two", guests::COUNTER);
+    let shared = r#"{"scriptFile": "../one/guest.wasm", "bindings": [
+        {"type": "httpTrigger", "direction": "in", "name": "req"}, {"type": "http", "direction": "out", "name": "res"}]}"#;
+    let app = app.function_json("three", shared).file("data/more/file", b"text");
+    let app = app.file("local.settings.json", b"{}").file("one/Cargo.toml", b"").file("other", b"");
+    let mut host_json: Value = serde_json::from_slice(&fs::read(app.path().join("host.json")).unwrap()).unwrap();
+    host_json["customHandler"]["description"] = serde_json::json!({ "defaultExecutablePath": "program" });
+    let app = app.file("host.json", host_json.to_string().as_bytes());
+    // As much of an executable for x86-64 as the check looks at: a header without segments.
+    let mut program = [0; 64];
+    program[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0");
+    let app = app.file("elsewhere/program", &program);
+
+    let given =
+        Circumstances { machine_memory: 2 << 30, listen: None, cache_folders: Vec::new(), control_sockets: Vec::new() };
+    let config = flexwasm::config::load_as_deployed(app.path(), AppSettings::new(), &given).unwrap();
+    let packed = |name: &str| {
+        let zip = app.path().join(name);
+        let executable = ("program", &*app.path().join("elsewhere/program"));
+        pack::write(app.path(), &config, executable, fs::File::create(&zip).unwrap()).unwrap();
+        zip
+    };
+    let (zip, again) = (packed("one.zip"), packed("two.zip"));
+    assert!(fs::read(&zip).unwrap() == fs::read(again).unwrap(), "the same app makes other bytes");
+    let mut check = flexwasm();
+    check.args(["check", "--package"]).arg(&zip);
+    let (status, stdout, stderr) = output(check);
+    assert!(status.success(), "{stderr}");
+    let files: Vec<_> = stdout.lines().skip(1).take_while(|line| !line.is_empty()).collect();
+    let modes: Vec<_> = files.iter().map(|line| line.rsplit_once(' ').unwrap().0.rsplit_once(' ').unwrap().0).collect();
+    let wanted = [
+        "data/more/file 0644",
+        "host.json 0644",
+        "one/function.json 0644",
+        "one/guest.cwasm 0644",
+        "one/guest.wasm 0644",
+        "program 0755",
+        "three/function.json 0644",
+        "two/function.json 0644",
+        "two/guest.cwasm 0644",
+        "two/guest.wasm 0644",
+    ];
+    assert_eq!(modes, wanted);
+}
+
+#[test]
+fn explain_and_check_tell_programs_the_same() {
+    let place = Place::new();
+    let (app, _host) = watched(&place);
+    let json = |arguments: &[&str]| -> Value {
+        let (status, stdout, stderr) = output(place.flexwasm(&app, arguments));
+        assert!(status.success(), "{stderr}");
+        serde_json::from_str(&stdout).unwrap()
+    };
+    let (explained, checked) = (json(&["explain", "--json"]), json(&["check", "--json"]));
+    let mut function = explained["functions"][0].clone();
+    let asks = function.as_object_mut().unwrap().remove("asks").unwrap();
+    assert_eq!(function, checked["functions"][0]);
+    assert_eq!(asks["sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(asks["bytes"], marker(1).len());
+    let imports = asks["imports"].as_array().unwrap();
+    assert!(imports.iter().any(|import| import["interface"].as_str().unwrap().starts_with("wasi:http/types@0.2")));
+    assert!(imports.iter().all(|import| import["gets"].is_string()), "{imports:?}");
+}
+
+#[test]
+fn every_shell_gets_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let mut completions = flexwasm();
+        completions.args(["completions", shell]);
+        let (status, stdout, stderr) = output(completions);
+        assert!(status.success() && ["rollback", "watch"].iter().all(|word| stdout.contains(word)), "{stdout}{stderr}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut manual = flexwasm();
+    manual.arg("manual").arg(folder.path().join("man"));
+    assert!(output(manual).0.success());
+    assert!(folder.path().join("man/flexwasm-new.1").exists());
+}
+
+/// The command with the tools of this machine. What cargo has built for one of these apps serves the next.
+fn with_tools(command: &mut Command) -> &mut Command {
+    for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.env("CARGO_TARGET_DIR", repository().join("target/templates"))
+}
+
+#[test]
+#[ignore = "needs node, npm, python3 and a network: cargo xtask test"]
+fn every_template_is_built_and_passes_its_own_test() {
+    let place = Place::new();
+    for language in LANGUAGES {
+        let app = place.app(&format!("my-{language}"), language);
+        let mut command = flexwasm();
+        let mut test = Command::new(app.join("test.sh"));
+        test.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        with_tools(&mut test).env("FLEXWASM", command.get_program());
+        let (status, stdout, stderr) = output(test);
+        assert!(status.success() && stdout.ends_with("passed\n"), "{language}: {stdout}{stderr}");
+        // Nothing is built again, or granted, or wrong.
+        with_tools(command.current_dir(&app).arg("check"));
+        let (status, stdout, stderr) = output(command);
+        assert!(status.success(), "{language}: {stdout}{stderr}");
+    }
+}
+
+#[test]
+#[ignore = "needs target/package-test/flexwasm.zip, unshare, node, npm, python3 and a network: cargo xtask test"]
+fn every_template_is_packed_and_starts_as_on_the_plan() {
+    let place = Place::new();
+    let released = place.folder.path().join("released");
+    zip::ZipArchive::new(fs::File::open(package::package()).unwrap()).unwrap().extract(&released).unwrap();
+    for language in LANGUAGES {
+        let app = place.app(&format!("my-{language}"), language);
+        // What a guest may read is in the package, too.
+        fs::create_dir_all(app.join("data/more")).unwrap();
+        fs::write(app.join("data/more/file"), "text").unwrap();
+        let mut host_json: Value = serde_json::from_slice(&fs::read(app.join("host.json")).unwrap()).unwrap();
+        host_json["flexwasm"] = serde_json::json!({ "grants": { "dirs": ["data"] } });
+        fs::write(app.join("host.json"), host_json.to_string()).unwrap();
+
+        let mut pack = Command::new(released.join("flexwasm"));
+        with_tools(pack.current_dir(&app).arg("package"));
+        let (status, stdout, stderr) = output(pack);
+        assert!(status.success(), "{language}: {stderr}");
+        assert!(
+            stdout.starts_with("./dist/flexwasm.zip: ") && stdout.ends_with("everything is in order\n"),
+            "{stdout}"
+        );
+        let zip = app.join("dist/flexwasm.zip");
+        let archive = zip::ZipArchive::new(fs::File::open(&zip).unwrap()).unwrap();
+        assert!(archive.index_for_name("data/more/file").is_some());
+        let unpacked = tempfile::tempdir().unwrap();
+        let host = package::on_the_plan(&zip, unpacked.path());
+        assert_eq!(host.get(&format!("/api/my-{language}?name=Ada")).text(), "Hello, Ada!\n");
+    }
+}
