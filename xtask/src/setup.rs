@@ -113,6 +113,7 @@ fn package(tool: &str) -> &str {
         "awk" => "mawk",
         "musl-gcc" => "musl-tools",
         "node" => "nodejs",
+        "promtool" => "prometheus",
         "unshare" => "util-linux",
         same => same,
     }

@@ -160,7 +160,7 @@ impl Step {
             Self::Scripts => &["shellcheck"],
             Self::Workflows => &["node", "npm"],
             Self::Package => &["musl-gcc"],
-            Self::Host => &["curl", "awk", "docker-registry", "node", "npm", "python3", "unshare"],
+            Self::Host => &["curl", "awk", "docker-registry", "node", "npm", "promtool", "python3", "unshare"],
             Self::Deployment => &["curl", "python3"],
             Self::Format
             | Self::Lints

@@ -9,6 +9,7 @@ use crate::guest::footprint::Footprint;
 use crate::guest::published::Published;
 use crate::guest::worlds::Worlds;
 use crate::observe::machine::{Machine, Scan};
+use crate::observe::metrics::Metrics;
 use crate::observe::rate::Rate;
 use crate::observe::startup;
 use crate::outgoing::Client;
@@ -34,6 +35,8 @@ pub struct Parts {
     pub guests: Guests,
     /// What loads and replaces the guests, for each function that has one.
     pub swaps: Arc<[Arc<Swap>]>,
+    /// What is counted of all of this.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Parts {
@@ -54,8 +57,9 @@ impl Parts {
         let (loader, trust) = (Arc::new(loader(config, machine)), Arc::<Trust>::default());
         let worlds = Arc::clone(&loader.worlds);
         let guests: Guests = config.functions.iter().map(|_| Arc::default()).collect();
+        let metrics = Arc::new(Metrics::new(config));
         let swap = |(function, place): (&Function, &Arc<Published>)| {
-            let policy = Arc::new(policy(function, machine, &trust));
+            let policy = Arc::new(policy(function, machine, &trust, &metrics));
             Arc::new(Swap::new(function.clone(), policy, Arc::clone(&loader), pool.clone(), Arc::clone(place)))
         };
         let swaps = config
@@ -66,7 +70,7 @@ impl Parts {
             .filter(|(function, _)| function.runs())
             .map(swap)
             .collect();
-        Ok(Self { pool, worlds, guests, swaps })
+        Ok(Self { pool, worlds, guests, swaps, metrics })
     }
 }
 
@@ -100,10 +104,11 @@ pub fn engine_size(config: &Config, machine: &Machine) -> Size {
     }
 }
 
-fn policy(function: &Function, machine: &Arc<Machine>, trust: &Arc<Trust>) -> Policy {
+fn policy(function: &Function, machine: &Arc<Machine>, trust: &Arc<Trust>, metrics: &Metrics) -> Policy {
     Policy {
         function: Arc::clone(&function.name),
         log_rate: Rate::new(function.limits.log_rate),
+        metrics: Arc::clone(metrics.of(&function.name).expect("it counts every function of the configuration")),
         transcripts: Default::default(),
         limits: function.limits.clone(),
         share: function.share,

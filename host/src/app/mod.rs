@@ -85,7 +85,7 @@ impl App {
             guests: Arc::clone(&parts.guests),
             pool: parts.pool.clone(),
             machine: Arc::clone(&machine),
-            sinks: Arc::new([Arc::new(Lines::new(&config)) as Arc<dyn Sink>]),
+            sinks: Arc::new([Arc::new(Lines::new(&config)) as Arc<dyn Sink>, Arc::clone(&parts.metrics) as _]),
             local,
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -150,7 +150,8 @@ impl App {
             tokio::spawn(machine.keep_fresh()),
             tokio::spawn(async move { pool.retire_idle(|| worlds.release_idle_memory()).await }),
         ];
-        let plane = Plane::new(&service.setup.config, Arc::clone(&parts.swaps), parts.pool.clone(), local);
+        let (swaps, metrics) = (Arc::clone(&parts.swaps), Arc::clone(&parts.metrics));
+        let plane = Plane::new(&service.setup.config, swaps, parts.pool.clone(), metrics, local);
         let control = control.map(|control| tokio::spawn(control.serve(plane)));
         Serving { service, parts, tasks, stop, loading, beside, control }
     }

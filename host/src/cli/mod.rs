@@ -9,8 +9,8 @@
 //! | 143 | a second signal cut the draining short |
 
 mod address;
-mod burst;
 mod build;
+mod burst;
 mod check;
 mod compile;
 mod compile_for_host;

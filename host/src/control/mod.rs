@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `GET /pool` | | slots, and how many of them are taken |
 //! | `GET /functions` | | which guest each function has, or why none |
+//! | `GET /metrics` | | what is counted, as [`openmetrics`] spells it |
 //! | `GET /log-level` | | what reaches the log |
 //! | `PUT /log-level` | `{"level": …}` | another level until the host ends |
 //! | `POST /swap/FUNCTION` | the component | [`Swap::publish`](crate::swap::Swap::publish) |
@@ -14,6 +15,7 @@
 //! folder finds it, as [`client`] does.
 
 pub mod client;
+pub mod openmetrics;
 pub mod plane;
 pub mod server;
 pub mod token;

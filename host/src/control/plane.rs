@@ -1,10 +1,12 @@
 //! What operators see of a running host, and what they change: one answer for each row of the table in [`control`](super).
 
+use super::openmetrics::{self, Format};
 use crate::config::settings;
 use crate::config::{Config, Function};
 use crate::guest::Keep;
 use crate::guest::artifact::{Artifact, NoArtifact};
 use crate::observe::log;
+use crate::observe::metrics::Metrics;
 use crate::pool::{Occupant, Phase, Slot, Snapshot};
 use crate::run::Pool;
 use crate::swap::{Outcome, Swap, Version};
@@ -32,6 +34,20 @@ pub struct Plane {
     pool: Pool,
     /// Where the host listens.
     local: SocketAddr,
+    metrics: Arc<Metrics>,
+}
+
+/// What a request is answered with.
+pub enum Answer {
+    /// In JSON.
+    Document(Value),
+    /// Numbers for a machine that gathers them.
+    Metrics {
+        /// How they are spelled.
+        format: Format,
+        /// All of them.
+        text: String,
+    },
 }
 
 /// Why a request is not answered with what it asks for.
@@ -52,17 +68,26 @@ impl Refused {
 
 impl Plane {
     /// Sees the functions of this configuration, which are called at `local`.
-    pub fn new(config: &Config, swaps: Arc<[Arc<Swap>]>, pool: Pool, local: SocketAddr) -> Self {
+    pub fn new(config: &Config, swaps: Arc<[Arc<Swap>]>, pool: Pool, metrics: Arc<Metrics>, local: SocketAddr) -> Self {
         let refused = |function: &Function| Some((Arc::clone(&function.name), function.refused.as_deref()?.to_owned()));
         let idle = config.functions.iter().filter_map(refused).collect();
-        Self { swaps, idle, pool, local }
+        Self { swaps, idle, pool, metrics, local }
     }
 
     /// Does what is asked. What is left of the body is the caller's to read.
     ///
     /// # Errors
     /// [`Refused`]; nothing has changed.
-    pub async fn answer(&self, head: &Parts, body: &mut Incoming) -> Result<Value, Refused> {
+    pub async fn answer(&self, head: &Parts, body: &mut Incoming) -> Result<Answer, Refused> {
+        if (&head.method, head.uri.path()) == (&Method::GET, "/metrics") {
+            let format = Format::asked(&head.headers);
+            let text = openmetrics::text(&self.metrics.families(self.pool.levels()), format);
+            return Ok(Answer::Metrics { format, text });
+        }
+        self.document(head, body).await.map(Answer::Document)
+    }
+
+    async fn document(&self, head: &Parts, body: &mut Incoming) -> Result<Value, Refused> {
         let path = head.uri.path();
         let path = path.strip_prefix('/').unwrap_or(path);
         let (first, rest) = path.split_once('/').unwrap_or((path, ""));
@@ -76,7 +101,7 @@ impl Plane {
                 let why = |why: &str| Refused::new(StatusCode::CONFLICT, format!("function {name} {why}"));
                 self.find(name)?.rollback().map(described).map_err(why)
             }
-            ("pool" | "functions", "", _) => Err(other("GET")),
+            ("pool" | "functions" | "metrics", "", _) => Err(other("GET")),
             ("log-level", "", _) => Err(other("GET, PUT")),
             ("swap" | "rollback", _, _) => Err(other("POST")),
             _ => {

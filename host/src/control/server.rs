@@ -1,6 +1,6 @@
 //! The host's end of the operator plane: its sockets, and who may ask.
 
-use super::plane::{Plane, Refused};
+use super::plane::{Answer, Plane, Refused};
 use super::token::{Proof, Token};
 use crate::http::listener;
 use crate::private;
@@ -168,7 +168,10 @@ impl Door {
             return with(with(response, WWW_AUTHENTICATE, "Bearer"), CONNECTION, "close");
         }
         let response = match self.plane.answer(&head, &mut body).await {
-            Ok(found) => respond(StatusCode::OK, &found),
+            Ok(Answer::Document(found)) => respond(StatusCode::OK, &found),
+            Ok(Answer::Metrics { format, text }) => {
+                with(Response::new(Full::from(text)), CONTENT_TYPE, format.content_type())
+            }
             Err(Refused { status, why, allow }) => {
                 let response = respond(status, &json!({ "error": why }));
                 match allow {

@@ -10,8 +10,9 @@ use super::sendable::Sendable;
 use crate::capabilities::Transcript;
 use crate::config::Function;
 use crate::guest::Guest;
-use crate::invocation::{BodyError, Invocation, TraceContext};
+use crate::invocation::{BodyError, Invocation};
 use crate::observe::record::Outcome;
+use crate::observe::trace::Tag;
 use crate::protocol::envelope::{self, encode};
 use crate::protocol::forwarded::Caller;
 use crate::run::{Fault, Lease, ReplyBody};
@@ -50,15 +51,15 @@ impl Event<'_> {
     /// # Errors
     /// What the host answers instead. It is no success, so that Azure tries again.
     pub async fn answer(self, lease: Lease) -> Result<(Sendable, Outcome), HostResponse> {
-        let Self { function, guest, caller: Caller { id, origin }, head, body } = self;
+        let Self { function, guest, caller: Caller { id, origin, trace }, head, body } = self;
         let envelope = whole(body).await?;
         let asked = envelope::decode::decode(function, &id, origin, &head, &envelope)
             .map_err(|bad| HostResponse::bad_envelope(&function.name, &bad))?;
         drop(envelope);
         let envelope::decode::Asked { head: request, origin, body: payload, message } = asked;
         let method = request.method.clone();
-        let transcript = Transcript::begin(&guest.policy, &id);
-        let (trace, body) = (TraceContext::of(&head.headers), Pieces(payload.clone()));
+        let transcript = Transcript::begin(&guest.policy, &Tag { id: Arc::clone(&id), trace: trace.clone() });
+        let body = Pieces(payload.clone());
         let invocation = Invocation { function: Arc::clone(&function.name), id, origin, trace, head: request, body };
         let limits = &function.limits;
         let replied = Sendable::new(lease.invoke(invocation).await?, &method, limits)?;

@@ -25,6 +25,8 @@ pub struct HostResponse {
     header: Option<Box<(HeaderName, HeaderValue)>>,
     /// What the operator reads.
     outcome: Outcome,
+    /// One word for what is counted.
+    kind: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -45,11 +47,11 @@ impl HostResponse {
     fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
         let outcome = Outcome::Refused(message.clone());
-        Self { status, content: Content::Error { reason, message }, header: None, outcome }
+        Self { status, content: Content::Error { reason, message }, header: None, outcome, kind: Some(reason) }
     }
 
     fn success(status: StatusCode, content: Content) -> Self {
-        Self { status, content, header: None, outcome: Outcome::Answered }
+        Self { status, content, header: None, outcome: Outcome::Answered, kind: None }
     }
 
     /// What a person finds where no function has the path.
@@ -152,6 +154,7 @@ impl HostResponse {
     pub fn send(self, mut closing: Closing) -> Response<ResponseBody> {
         closing.record.status = Some(self.status);
         closing.record.outcome = self.outcome;
+        closing.record.kind = self.kind;
         let mut response = match self.content {
             Content::None => own(self.status, None, None),
             Content::Page(page) => own(self.status, Some("text/html; charset=utf-8"), Some(page.into())),
@@ -181,8 +184,8 @@ impl From<Refusal> for HostResponse {
 impl From<Fault> for HostResponse {
     fn from(fault: Fault) -> Self {
         let message = "the function failed; the log has the reason";
-        let outcome = Outcome::Faulted(fault.to_string());
-        Self { outcome, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "guest-failed", message) }
+        let (outcome, kind) = (Outcome::Faulted(fault.to_string()), Some(fault.kind()));
+        Self { outcome, kind, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "guest-failed", message) }
     }
 }
 

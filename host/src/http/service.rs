@@ -142,6 +142,7 @@ impl Service {
             return Err(HostResponse::no_tunnel());
         }
         closing.record.id = Some(Arc::clone(&caller.id));
+        closing.record.trace = Some(caller.trace.clone());
         if let Some(name) = admin::function(config.role, &head) {
             let asked = admin::Asked { config, local: self.setup.local, tasks: &self.setup.tasks, name };
             return Err(asked.answer(&head, body).await.unwrap_or_else(|refused| refused));

@@ -27,12 +27,14 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What a head says of its request, whatever function it is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Caller {
     /// The invocation's id.
     pub id: Arc<str>,
     /// Where the client sent it.
     pub origin: Origin,
+    /// The trace that it belongs to: the client's, else one that begins here under the invocation's id.
+    pub trace: TraceContext,
 }
 
 /// Why a request head is refused with 400.
@@ -80,13 +82,15 @@ pub fn caller(role: Role, head: &Parts, own: &Authority) -> Result<Caller, BadHe
         _ => Scheme::HTTP,
     };
     let id = if trusted { invocation_id(&head.headers) } else { None };
-    let id = id.unwrap_or_else(Uuid::new_v4).hyphenated().encode_lower(&mut Uuid::encode_buffer()).into();
-    Ok(Caller { id, origin: Origin { scheme, authority: proxied.unwrap_or(named) } })
+    let id = id.unwrap_or_else(Uuid::new_v4);
+    let trace = TraceContext::received(&head.headers).unwrap_or_else(|| TraceContext::begin(id.as_u128()));
+    let id = id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).into();
+    Ok(Caller { id, origin: Origin { scheme, authority: proxied.unwrap_or(named) }, trace })
 }
 
 /// Decodes a request to `function`: its guest sees the client's `Host` and no function key.
 pub fn decode<B>(role: Role, function: &Function, caller: Caller, mut head: Parts, body: B) -> Invocation<B> {
-    let Caller { id, origin } = caller;
+    let Caller { id, origin, trace } = caller;
     if let Trigger::Http { auth, .. } = function.trigger {
         remove_key(role, auth != AuthLevel::Anonymous, &mut head);
     }
@@ -94,8 +98,7 @@ pub fn decode<B>(role: Role, function: &Function, caller: Caller, mut head: Part
     if head.headers.get(HOST).is_none_or(|host| host != authority) {
         head.headers.insert(HOST, HeaderValue::try_from(authority).expect("an authority is a header value"));
     }
-    let (function, trace) = (Arc::clone(&function.name), TraceContext::of(&head.headers));
-    Invocation { function, id, origin, trace, head, body }
+    Invocation { function: Arc::clone(&function.name), id, origin, trace, head, body }
 }
 
 /// Encodes the head of a response: it leaves as the guest wrote it, but for what only the host may say.
@@ -195,8 +198,9 @@ mod tests {
                 ("x-azure-functions-invocationid", &both),
             ],
         );
-        let Caller { id, origin } = caller.expect("a good head");
+        let Caller { id, origin, trace } = caller.expect("a good head");
         assert_eq!((origin.authority.as_str(), &*id), ("app.example:8080", ID));
+        assert_eq!(trace.trace_id().as_ref(), ID.replace('-', ""), "a trace that begins here has the invocation's id");
         let caller = read(
             Role::CustomHandler,
             &[("host", "a"), ("x-azure-functions-invocationid", SPOOFED), ("x-azure-functions-invocationid", ID)],
@@ -215,8 +219,9 @@ mod tests {
                 ("x-ms-invocation-id", ID),
             ],
         );
-        let origin = Origin { scheme: Scheme::HTTPS, authority: Authority::from_static("app.example") };
-        assert_eq!(caller, Ok(Caller { id: ID.into(), origin }));
+        let Caller { id, origin, .. } = caller.expect("a good head");
+        let client = Origin { scheme: Scheme::HTTPS, authority: Authority::from_static("app.example") };
+        assert_eq!((&*id, origin), (ID, client));
     }
 
     #[test]
@@ -230,20 +235,21 @@ mod tests {
                 ("x-azure-functions-invocationid", ID),
             ],
         );
-        let Caller { id, origin } = caller.expect("a good head");
+        let Caller { id, origin, .. } = caller.expect("a good head");
         assert_eq!((origin.authority.as_str(), origin.scheme), ("127.0.0.1:9000", Scheme::HTTP));
         assert_ne!(&*id, ID);
     }
 
     #[test]
     fn rfc_9112_exactly_one_host() {
-        assert_eq!(read(Role::StandAlone, &[]), Err(BadHead::HostCount));
-        assert_eq!(read(Role::StandAlone, &[("host", "a"), ("host", "b")]), Err(BadHead::HostCount));
-        assert_eq!(read(Role::StandAlone, &[("host", "a b")]), Err(BadHead::HostValue));
-        assert_eq!(read(Role::StandAlone, &[("host", "user@a")]), Err(BadHead::HostValue));
+        let refused = |caller: Result<Caller, BadHead>| caller.expect_err("a bad head");
+        assert_eq!(refused(read(Role::StandAlone, &[])), BadHead::HostCount);
+        assert_eq!(refused(read(Role::StandAlone, &[("host", "a"), ("host", "b")])), BadHead::HostCount);
+        assert_eq!(refused(read(Role::StandAlone, &[("host", "a b")])), BadHead::HostValue);
+        assert_eq!(refused(read(Role::StandAlone, &[("host", "user@a")])), BadHead::HostValue);
         let own = Authority::from_static("127.0.0.1:9000");
         let absolute = head("http://user:pw@b/x", &[("host", "b")]);
-        assert_eq!(caller(Role::StandAlone, &absolute, &own), Err(BadHead::HostValue));
+        assert_eq!(refused(caller(Role::StandAlone, &absolute, &own)), BadHead::HostValue);
         let named = |caller: Result<Caller, BadHead>| caller.expect("a good head").origin.authority;
         assert_eq!(named(read(Role::StandAlone, &[("host", "")])), own);
         let mut old = head("/x", &[]);

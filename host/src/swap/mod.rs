@@ -155,7 +155,7 @@ impl Swap {
         if history.generations + 1 != generation {
             return Err(LoadError::Superseded);
         }
-        Ok(self.replace(&mut history, guest, begun, notes))
+        Ok(self.replace(&mut history, guest, begun, notes, "swapped"))
     }
 
     /// Publishes the guest that served before the present one again, as another generation. It is not checked again, and a guest
@@ -168,14 +168,22 @@ impl Swap {
         let begun = Instant::now();
         let previous = history.previous.take().ok_or("has had no other guest since the host started")?;
         let guest = Arc::new(previous.again(history.generations + 1));
-        Ok(self.replace(&mut history, guest, begun, Vec::new()))
+        Ok(self.replace(&mut history, guest, begun, Vec::new(), "rolled-back"))
     }
 
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn replace(&self, history: &mut History, guest: Arc<Guest>, begun: Instant, notes: Vec<String>) -> Outcome {
+    /// `how` is one word for what is counted.
+    fn replace(
+        &self,
+        history: &mut History,
+        guest: Arc<Guest>,
+        begun: Instant,
+        notes: Vec<String>,
+        how: &'static str,
+    ) -> Outcome {
         history.generations = guest.generation;
         let new = Version::of(&guest);
         let old = self.place.publish(guest);
@@ -183,6 +191,7 @@ impl Swap {
         let function = &self.function.name;
         let old = old.map(|old| {
             let version = Version::of(&old);
+            self.policy.metrics.swapped(how);
             tracing::info!(%function, "swapped: {new} serves in place of {version}, after {:.1} ms", took.as_secs_f64() * 1e3);
             old.outdate();
             self.pool.retire(&old);
@@ -208,6 +217,7 @@ impl Swap {
 
     /// Logs why a guest was not published.
     pub fn refuse(&self, origin: &str, why: &LoadError) {
+        self.policy.metrics.swapped("refused");
         let function = &self.function.name;
         match self.place.guest() {
             Some(guest) => tracing::error!(%function, "{origin} {why}; {} goes on serving", Version::of(&guest)),

@@ -11,6 +11,7 @@ use flexwasm::guest::worlds::Worlds;
 use flexwasm::guest::{Guest, Keep, Loader};
 use flexwasm::invocation::{Invocation, Origin, TraceContext};
 use flexwasm::observe::machine::{Machine, Scan};
+use flexwasm::observe::metrics::FunctionMetrics;
 use flexwasm::observe::rate::Rate;
 use flexwasm::pool::Capacity;
 use flexwasm::run::{Fault, Pool};
@@ -88,6 +89,7 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
     let policy = Policy {
         function: "start".into(),
         log_rate: Rate::new(limits.log_rate),
+        metrics: Arc::new(FunctionMetrics::new("http")),
         transcripts: Default::default(),
         limits,
         share: Share::default(),

@@ -41,4 +41,5 @@ mod startup;
 mod supervision;
 mod support;
 mod swap;
+mod telemetry;
 mod tool;

@@ -59,7 +59,7 @@ impl Host for Sandbox {
     }
 
     fn get_invocation(&mut self) -> Invocation {
-        let id = Some(self.invocation().to_string());
+        let id = Some(self.tag().id.to_string());
         Invocation { id, timeout_ms: u64::try_from(self.policy().limits.timeout.as_millis()).unwrap_or(u64::MAX) }
     }
 

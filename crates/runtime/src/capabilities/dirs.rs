@@ -4,6 +4,7 @@ use super::{Capability, Equipment, granted};
 use crate::config::Function;
 use crate::config::dirs::Folder;
 use crate::engine::Wasi;
+use crate::observe::trace::Tag;
 use crate::sandbox::leftovers::Entry;
 use crate::sandbox::{Policy, Sandbox};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use wasmtime_wasi::{FsPerms, p2, p3};
 pub struct Dirs;
 
 impl Capability for Dirs {
-    fn equip(&self, policy: &Arc<Policy>, _: &Arc<str>, system: &mut Equipment) {
+    fn equip(&self, policy: &Arc<Policy>, _: &Tag, system: &mut Equipment) {
         for Folder { path, guest_path } in &policy.grants.dirs {
             // It was there when the configuration was read. Links in it that lead out of it are refused when they are opened.
             if let Err(error) = system.wasi.preopened_dir(path, guest_path, FsPerms::ReadOnly) {

@@ -3,6 +3,7 @@
 use super::{Capability, Equipment, granted};
 use crate::config::Function;
 use crate::engine::Wasi;
+use crate::observe::trace::Tag;
 use crate::sandbox::{Policy, Sandbox};
 use std::sync::Arc;
 use wasmtime::component::Linker;
@@ -12,7 +13,7 @@ use wasmtime_wasi::{p2, p3};
 pub struct Env;
 
 impl Capability for Env {
-    fn equip(&self, policy: &Arc<Policy>, _: &Arc<str>, system: &mut Equipment) {
+    fn equip(&self, policy: &Arc<Policy>, _: &Tag, system: &mut Equipment) {
         system.wasi.envs(&policy.grants.env);
     }
 

@@ -23,6 +23,7 @@ pub use output::Transcript;
 
 use crate::config::Function;
 use crate::engine::Wasi;
+use crate::observe::trace::Tag;
 use crate::sandbox::leftovers::{self, Entry, Leftovers, NotParked};
 use crate::sandbox::{Policy, Sandbox, Scoped, System};
 use std::sync::Arc;
@@ -31,8 +32,9 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 /// One thing that a guest may use.
 trait Capability: Sync {
-    /// Adds what the function grants to the system of a new instance, which begins with `invocation`.
-    fn equip(&self, _policy: &Arc<Policy>, _invocation: &Arc<str>, _system: &mut Equipment) {}
+    /// Adds what the function grants to the system of a new instance, which begins with the invocation of this
+    /// tag.
+    fn equip(&self, _policy: &Arc<Policy>, _tag: &Tag, _system: &mut Equipment) {}
 
     /// Links its interfaces. A guest of WASI 0.3 may import those of 0.2 too: Rust's standard library does.
     fn link(&self, linker: &mut Linker<Sandbox>, wasi: Wasi) -> wasmtime::Result<()>;
@@ -96,10 +98,10 @@ fn granted(key: &str, names: &[String]) -> String {
 
 impl WasiView for Sandbox {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        self.system(|policy, invocation| {
+        self.system(|policy, tag| {
             let mut equipment = Equipment { wasi: WasiCtx::builder(), scoped: Vec::new() };
             for capability in ALL {
-                capability.equip(policy, invocation, &mut equipment);
+                capability.equip(policy, tag, &mut equipment);
             }
             let Equipment { mut wasi, scoped } = equipment;
             System { wasi: wasi.build(), scoped }

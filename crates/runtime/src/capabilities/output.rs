@@ -14,6 +14,7 @@ use crate::config::Function;
 use crate::config::units::spell_size;
 use crate::engine::Wasi;
 use crate::observe::rate::Dropped;
+use crate::observe::trace::Tag;
 use crate::sandbox::transcript::Line;
 use crate::sandbox::{Policy, Sandbox, Scoped};
 use bytes::Bytes;
@@ -31,8 +32,8 @@ use wasmtime_wasi::{p2, p3};
 const LINE_LIMIT: usize = 8 << 10;
 /// What a guest may offer in one write, in bytes.
 const WRITE_LIMIT: usize = 64 << 10;
-/// What a record takes in the log beside its text, in bytes: time, level, names, id.
-const RECORD: usize = 128;
+/// What a record takes in the log beside its text, in bytes: time, level, names, ids.
+const RECORD: usize = 200;
 
 /// Links what WASI 0.2 and 0.3 have under the same names.
 macro_rules! link {
@@ -47,10 +48,10 @@ macro_rules! link {
 pub struct Output;
 
 impl Capability for Output {
-    fn equip(&self, policy: &Arc<Policy>, invocation: &Arc<str>, system: &mut Equipment) {
+    fn equip(&self, policy: &Arc<Policy>, tag: &Tag, system: &mut Equipment) {
         let log = Arc::new(Mutex::new(Log {
             policy: Arc::clone(policy),
-            invocation: Arc::clone(invocation),
+            tag: tag.clone(),
             left: policy.limits.log,
             cut: false,
             lines: [("stdout", Vec::new()), ("stderr", Vec::new())],
@@ -83,11 +84,11 @@ impl Capability for Output {
 
 /// Both streams of an instance, which may keep them for as long as it lives.
 impl Scoped for Mutex<Log> {
-    /// From here on the output is that of `invocation`, which has the whole of `limits.log` for itself.
-    fn begin(&self, invocation: &Arc<str>) {
+    /// From here on the output is that of this invocation, which has the whole of `limits.log` for itself.
+    fn begin(&self, tag: &Tag) {
         let mut log = lock(self);
         log.end_lines();
-        log.invocation = Arc::clone(invocation);
+        log.tag = tag.clone();
         log.left = log.policy.limits.log;
         log.cut = false;
     }
@@ -101,41 +102,42 @@ impl Scoped for Mutex<Log> {
 /// The lines of one invocation for its answer. They reach the log after all where no answer takes them along.
 pub struct Transcript {
     policy: Arc<Policy>,
-    invocation: Arc<str>,
+    tag: Tag,
 }
 
 impl Transcript {
     /// From here on the guest's lines are kept.
-    pub fn begin(policy: &Arc<Policy>, invocation: &Arc<str>) -> Self {
-        policy.transcripts.begin(invocation);
-        Self { policy: Arc::clone(policy), invocation: Arc::clone(invocation) }
+    pub fn begin(policy: &Arc<Policy>, tag: &Tag) -> Self {
+        policy.transcripts.begin(&tag.id);
+        Self { policy: Arc::clone(policy), tag: tag.clone() }
     }
 
     /// What was written so far.
     pub fn lines(&self) -> Vec<String> {
-        self.policy.transcripts.lines_of(&self.invocation)
+        self.policy.transcripts.lines_of(&self.tag.id)
     }
 
     /// An answer has taken the lines along.
     pub fn done(self) {
-        self.policy.transcripts.end(&self.invocation);
+        self.policy.transcripts.end(&self.tag.id);
     }
 }
 
 impl Drop for Transcript {
     fn drop(&mut self) {
-        for line in self.policy.transcripts.end(&self.invocation) {
-            log(&self.policy, &self.invocation, &line);
+        for line in self.policy.transcripts.end(&self.tag.id) {
+            log(&self.policy, &self.tag, &line);
         }
     }
 }
 
 /// Writes a line to the log, if it takes one.
-fn log(policy: &Arc<Policy>, invocation: &str, Line { stream, text }: &Line) {
+fn log(policy: &Arc<Policy>, Tag { id, trace }: &Tag, Line { stream, text }: &Line) {
     // Debug formatting quotes the text and escapes every control character in it, which can make it much longer.
     let text = format!("{text:?}");
     if may_log(policy, text.len()) {
-        tracing::info!(target: "guest", function = %policy.function, id = %invocation, stream, text = %text);
+        tracing::info!(target: "guest", function = %policy.function, %id, trace_id = %trace.trace_id(),
+            span_id = %trace.span_id(), stream, text = %text);
     }
 }
 
@@ -165,7 +167,7 @@ struct Stream {
 
 struct Log {
     policy: Arc<Policy>,
-    invocation: Arc<str>,
+    tag: Tag,
     /// Bytes that may still be logged.
     left: u64,
     /// Whether the log already says that something is missing.
@@ -181,8 +183,9 @@ impl Log {
             self.cut = true;
             let limit = self.policy.limits.log;
             if may_log(&self.policy, 0) {
-                tracing::warn!(target: "guest", function = %self.policy.function, id = %self.invocation,
-                    "output beyond limits.log ({limit} bytes) is dropped");
+                let Tag { id, trace } = &self.tag;
+                tracing::warn!(target: "guest", function = %self.policy.function, %id, trace_id = %trace.trace_id(),
+                    span_id = %trace.span_id(), "output beyond limits.log ({limit} bytes) is dropped");
             }
         }
         self.left -= allowed as u64;
@@ -208,8 +211,8 @@ impl Log {
         let said = line.trim_ascii_end();
         if !said.is_empty() {
             let line = Line { stream, text: String::from_utf8_lossy(said).into_owned() };
-            if let Err(line) = self.policy.transcripts.keep(&self.invocation, line) {
-                log(&self.policy, &self.invocation, &line);
+            if let Err(line) = self.policy.transcripts.keep(&self.tag.id, line) {
+                log(&self.policy, &self.tag, &line);
             }
         }
         line.clear();

@@ -4,6 +4,7 @@ use super::{Capability, Equipment};
 use crate::config::Function;
 use crate::config::units::spell_size;
 use crate::engine::Wasi;
+use crate::observe::trace::Tag;
 use crate::sandbox::{Policy, Sandbox};
 use std::sync::Arc;
 use wasmtime::component::Linker;
@@ -14,7 +15,7 @@ use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
 pub struct Random;
 
 impl Capability for Random {
-    fn equip(&self, policy: &Arc<Policy>, _: &Arc<str>, system: &mut Equipment) {
+    fn equip(&self, policy: &Arc<Policy>, _: &Tag, system: &mut Equipment) {
         system.wasi.max_random_size(policy.limits.random);
     }
 

@@ -3,6 +3,7 @@
 use super::{Capability, Equipment};
 use crate::config::Function;
 use crate::engine::Wasi;
+use crate::observe::trace::Tag;
 use crate::sandbox::leftovers::Entry;
 use crate::sandbox::{Policy, Sandbox};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 pub struct Sockets;
 
 impl Capability for Sockets {
-    fn equip(&self, _: &Arc<Policy>, _: &Arc<str>, system: &mut Equipment) {
+    fn equip(&self, _: &Arc<Policy>, _: &Tag, system: &mut Equipment) {
         system.wasi.allow_tcp(false).allow_udp(false);
     }
 

@@ -94,6 +94,9 @@ fn write(record: &Record, line: &mut Text) {
     const ENDLESS: &str = "a text takes everything";
     line.add("function=").add(record.function.as_deref().unwrap_or(NOBODY));
     line.add(" id=").add(record.id.as_deref().unwrap_or("-"));
+    if let Some(trace) = &record.trace {
+        line.add(" trace_id=").add(trace.trace_id().as_ref()).add(" span_id=").add(trace.span_id().as_ref());
+    }
     write!(line, " method={} path=\"{}\"", record.method(), record.path()).expect(ENDLESS);
     line.add(" outcome=\"").add(record.outcome.word()).add("\"");
     if let Some(reason) = record.outcome.reason() {
@@ -119,6 +122,7 @@ fn write(record: &Record, line: &mut Text) {
 mod tests {
     use super::*;
     use crate::config::digest::Digest;
+    use crate::observe::trace::TraceContext;
 
     fn record() -> Record {
         let request = http::Request::get("/api/x?code=secret").body(()).expect("a request");
@@ -146,15 +150,22 @@ mod tests {
             head: millis(5),
         };
         let mut whole = record();
+        let trace = TraceContext::begin(0xfe);
+        let span = trace.span_id();
+        whole.trace = Some(trace);
         (whole.id, whole.function) = (Some("the-id".into()), Some("x".into()));
         (whole.outcome, whole.status) = (Outcome::Faulted("said \"no\"".to_owned()), Some(StatusCode::OK));
         (whole.queued, whole.total, whole.sent) = (millis(6), millis(1500), 8);
         (whole.ran, whole.not_parked) = (Some(ran), Some("busy"));
         assert_eq!(
             written(&whole),
-            "function=x id=the-id method=GET path=\"/api/x\" outcome=\"faulted\" reason=\"said \\\"no\\\"\" status=200 \
-             instance=7 slot=1 served=2 generation=3 digest=ba7816bf8f01 instantiate_ms=4.000 head_ms=5.000 \
-             not_parked=busy queue_ms=6.000 total_ms=1500.000 sent_bytes=8"
+            format!(
+                "function=x id=the-id trace_id={:032x} span_id={span} method=GET path=\"/api/x\" outcome=\"faulted\" \
+                 reason=\"said \\\"no\\\"\" status=200 \
+                 instance=7 slot=1 served=2 generation=3 digest=ba7816bf8f01 instantiate_ms=4.000 head_ms=5.000 \
+                 not_parked=busy queue_ms=6.000 total_ms=1500.000 sent_bytes=8",
+                0xfe
+            )
         );
     }
 

@@ -1,5 +1,6 @@
 //! One finished invocation, as everybody who counts, traces or tells of invocations receives it.
 
+use super::trace::TraceContext;
 use crate::config::digest::Digest;
 use http::request::Parts;
 use http::uri::Uri;
@@ -28,12 +29,16 @@ pub struct Record {
     uri: Uri,
     /// The invocation's id, where one could be read or made.
     pub id: Option<Arc<str>>,
+    /// The trace that it belongs to, where the request could be read.
+    pub trace: Option<TraceContext>,
     /// The name of the function that was asked; none where no function has the path.
     pub function: Option<Arc<str>>,
     /// The template of the function's route, with the prefix: one of few, whatever clients ask for.
     pub route: Option<Arc<str>>,
     /// How it ended.
     pub outcome: Outcome,
+    /// One word of this program for why it was refused, or for how its guest failed.
+    pub kind: Option<&'static str>,
     /// The status that the client was sent, if any.
     pub status: Option<StatusCode>,
     /// Bytes of the request's body that the client was made to send: read by the guest, or ahead of it.
@@ -125,9 +130,11 @@ impl Record {
             method: head.method.clone(),
             uri: head.uri.clone(),
             id: None,
+            trace: None,
             function: None,
             route: None,
             outcome: Outcome::ClientGone,
+            kind: None,
             status: None,
             received: 0,
             sent: 0,
@@ -136,6 +143,16 @@ impl Record {
             ran: None,
             not_parked: None,
         }
+    }
+
+    /// The method, to be compared with known ones.
+    pub fn known_method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Whether it was the first invocation of this process.
+    pub fn is_cold(&self) -> bool {
+        self.ran.is_some_and(|ran| (ran.instance, ran.served) == (1, 1))
     }
 
     /// The method, bounded and escaped: clients may make up their own.

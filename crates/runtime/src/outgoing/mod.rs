@@ -15,6 +15,7 @@ pub use client::{CONNECTIONS, Client};
 pub use upload::Cut;
 
 use crate::config::hosts::{Name, Target, default_port};
+use crate::observe::trace::Tag;
 use bytes::Bytes;
 use client::Failure;
 use http::header::{HOST, HeaderValue};
@@ -64,8 +65,8 @@ pub struct Sender {
     /// None where nothing may be sent.
     client: Option<Arc<Client>>,
     limits: Limits,
-    /// The invocation's id.
-    pub invocation: Arc<str>,
+    /// Which invocation it sends them for.
+    pub tag: Tag,
     /// Of this invocation, once it has tried to send a request.
     tally: Option<Arc<Tally>>,
     /// Whether the instance is gone; where it may send requests.
@@ -120,10 +121,10 @@ impl Tally {
 }
 
 impl Sender {
-    /// Sends for an instance of `function`, which begins with `invocation`.
-    pub fn new(function: Arc<str>, client: Option<Arc<Client>>, limits: Limits, invocation: Arc<str>) -> Self {
+    /// Sends for an instance of `function`, which begins with the invocation of this tag.
+    pub fn new(function: Arc<str>, client: Option<Arc<Client>>, limits: Limits, tag: Tag) -> Self {
         let cut = client.is_some().then(Arc::default);
-        Self { function, client, limits, invocation, tally: None, cut }
+        Self { function, client, limits, tag, tally: None, cut }
     }
 
     /// What has to be dropped before the instance's store.
@@ -137,18 +138,17 @@ impl Sender {
     }
 
     /// Another invocation has begun: it may send as many requests as the first.
-    pub fn begin(&mut self, invocation: Arc<str>) {
-        self.invocation = invocation;
+    pub fn begin(&mut self, tag: Tag) {
+        self.tag = tag;
         self.tally = None;
     }
 
     /// Says why a request is not sent, once for each reason.
     fn teller(&self, tally: &Arc<Tally>) -> impl FnOnce(About, fmt::Arguments<'_>) + Send + use<> {
-        let (function, invocation, tally) =
-            (Arc::clone(&self.function), Arc::clone(&self.invocation), Arc::clone(tally));
+        let (function, Tag { id, trace }, tally) = (Arc::clone(&self.function), self.tag.clone(), Arc::clone(tally));
         move |about, why| {
             if tally.is_news(about) {
-                tracing::warn!(%function, id = %invocation, "a request of the guest was not sent: {why}");
+                tracing::warn!(%function, %id, trace_id = %trace.trace_id(), span_id = %trace.span_id(), "a request of the guest was not sent: {why}");
             }
         }
     }
@@ -174,7 +174,7 @@ impl WasiHttpHooks for Sender {
     ) -> Pending<Result<Sent, Error>> {
         // From here on the body has a reader (`sandbox::bodies`).
         request.body().is_end_stream();
-        let (target, request) = match prepare(request) {
+        let (target, mut request) = match prepare(request) {
             Ok(prepared) => prepared,
             Err(error) => return failed(error),
         };
@@ -193,6 +193,7 @@ impl WasiHttpHooks for Sender {
                 return failed(Error::ConnectionLimitReached);
             }
         };
+        self.tag.trace.pass_on(request.headers_mut());
         Box::new(async move {
             let name = target.to_string();
             let response = match client.send(target, request, options.unwrap_or_default(), cut).await {

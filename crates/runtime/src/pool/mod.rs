@@ -25,12 +25,13 @@ pub use refusal::Refusal;
 pub use snapshot::{Occupant, Phase, Slot, Snapshot};
 
 use crate::config::settings::Share;
+use crate::observe::metrics::Levels;
 use crate::sandbox::limits::{Budget, Reservation};
 use idle::Idle;
 use parked::Parked;
 use queue::Queue;
 use snapshot::Progress;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
@@ -252,6 +253,13 @@ impl<G: Tenant, I> Pool<G, I> {
             parked: count(state.parked.len()),
             waiting: count(state.queue.len()),
         }
+    }
+
+    /// The numbers of the pool, for what is counted.
+    pub fn levels(&self) -> Levels {
+        let Occupancy { slots, busy, parked, waiting } = self.occupancy();
+        let (instances, memory) = (self.0.instances.load(Ordering::Relaxed), self.0.memory.taken());
+        Levels { slots, running: busy, parked, waiting, instances, memory }
     }
 
     /// What every slot is doing right now. Admissions wait while it is taken, so not for every request.

@@ -38,6 +38,20 @@ impl Fault {
     /// The body has more bytes than the head announces.
     pub const TOO_LONG: Self = Self::BadHead("its content-length is less than its body's");
 
+    /// One word for programs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Instantiate(_) => "instantiate",
+            Self::Trap(_) => "trap",
+            Self::Limit(_) => "limit",
+            Self::Exit(_) => "exit",
+            Self::NoReply => "no-reply",
+            Self::ErrorCode(_) => "error-code",
+            Self::Unfinished => "unfinished",
+            Self::BadHead(_) => "bad-head",
+        }
+    }
+
     /// Why a call into the guest failed.
     pub(super) fn of_call(store: &Store<Sandbox>, error: &wasmtime::Error) -> Self {
         match explain::failure(store, error) {

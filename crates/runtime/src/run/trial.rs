@@ -7,6 +7,7 @@ use super::{Lease, Pool};
 use crate::config::source::Smoke;
 use crate::guest::{Guest, LoadError};
 use crate::invocation::{BodyError, Invocation, Origin, TraceContext};
+use crate::observe::trace::Tag;
 use crate::sandbox::hit::Hit;
 use crate::sandbox::limits::Budget;
 use bytes::Bytes;
@@ -55,7 +56,7 @@ impl Pool {
 
 async fn instantiate(lease: Lease) -> Result<(), Fault> {
     let _ticking = lease.guest().engine.ticking();
-    let (turn, prepared) = Turn::begin(lease, TRIAL.into(), Instant::now());
+    let (turn, prepared) = Turn::begin(lease, Tag { id: TRIAL.into(), trace: TraceContext::default() }, Instant::now());
     prepared.instance(turn.guest()).await.map(drop)
 }
 

@@ -4,6 +4,7 @@ use super::Lease;
 use super::fault::Fault;
 use super::instance::{Instance, Prepared};
 use crate::guest::Guest;
+use crate::observe::trace::Tag;
 use crate::pool::{Phase, Tenant as _};
 use crate::sandbox::leftovers::NotParked;
 use crate::sandbox::{Identity, Sandbox};
@@ -22,11 +23,11 @@ pub struct Turn {
 impl Turn {
     /// Gives the instance that was parked in the slot its next request, or makes the store for a new one. The invocation began
     /// at this moment.
-    pub fn begin(mut lease: Lease, invocation: Arc<str>, at: Instant) -> (Self, Prepared) {
+    pub fn begin(mut lease: Lease, tag: Tag, at: Instant) -> (Self, Prepared) {
         let not_parked = (lease.guest().policy.reuse.requests > 1).then(Arc::default);
         let (served, prepared) = match lease.take_parked() {
             Some(mut parked) => {
-                parked.store.data_mut().begin(invocation);
+                parked.store.data_mut().begin(tag);
                 (parked.store.data().identity().served, Prepared::Parked(parked))
             }
             None => {
@@ -40,7 +41,7 @@ impl Turn {
                     generation: guest.generation,
                     digest: guest.digest,
                 };
-                let sandbox = Sandbox::new(Arc::clone(&guest.policy), identity, invocation, reservation);
+                let sandbox = Sandbox::new(Arc::clone(&guest.policy), identity, tag, reservation);
                 (1, Prepared::New(guest.store(sandbox)))
             }
         };
@@ -60,7 +61,11 @@ impl Turn {
 
     /// The guest has returned with a whole answer: parks the instance, or ends it, and frees the slot.
     pub fn settle(self, mut instance: Instance) {
-        instance.store.data().end();
+        let sandbox = instance.store.data();
+        sandbox.end();
+        if !self.lease.is_spare() {
+            sandbox.policy().metrics.used(sandbox.cpu.spent(), sandbox.limiter.memory());
+        }
         let guest = self.guest();
         let experience = &guest.experience;
         if self.served > 1 {

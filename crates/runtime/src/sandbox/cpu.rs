@@ -38,15 +38,20 @@ impl Meter {
     /// # Errors
     /// [`Hit::Cpu`], when the time is used up.
     pub fn check(&self) -> Result<(), Hit> {
-        self.judge(self.spent())
+        self.judge(self.spent_now())
     }
 
     fn judge(&self, spent: u64) -> Result<(), Hit> {
         if Duration::from_nanos(spent) > self.limit { Err(Hit::Cpu(self.limit)) } else { Ok(()) }
     }
 
+    /// What the polls of this request took that are over.
+    pub fn spent(&self) -> Duration {
+        Duration::from_nanos(self.spent.load(Relaxed))
+    }
+
     /// All polls, this one as far as it has got.
-    fn spent(&self) -> u64 {
+    fn spent_now(&self) -> u64 {
         self.spent.load(Relaxed) + self.now().saturating_sub(self.since.load(Relaxed))
     }
 
@@ -66,7 +71,7 @@ pub fn metered<T, F: Future<Output = wasmtime::Result<T>>>(
     poll_fn(move |cx| {
         meter.since.store(meter.now(), Relaxed);
         let polled = future.as_mut().poll(cx);
-        let spent = meter.spent();
+        let spent = meter.spent_now();
         meter.spent.store(spent, Relaxed);
         match meter.judge(spent) {
             // What is done is done.

@@ -24,6 +24,11 @@ impl Budget {
         self.limit
     }
 
+    /// Bytes that are taken now.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Acquire)
+    }
+
     /// Takes `bytes`, or nothing when they are not there.
     pub fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
         let mut reservation = Reservation { budget: Arc::clone(self), bytes: 0 };

@@ -13,7 +13,9 @@ use crate::config::Grants;
 use crate::config::digest::Digest;
 use crate::config::settings::{Limits, Reuse, Share};
 use crate::observe::machine::Machine;
+use crate::observe::metrics::FunctionMetrics;
 use crate::observe::rate::Rate;
+use crate::observe::trace::Tag;
 use crate::outgoing::{self, Client, Cut, Sender};
 use bodies::Bodies;
 use cpu::Meter;
@@ -37,6 +39,8 @@ pub struct Policy {
     pub limits: Limits,
     /// What all of them together may write to the log.
     pub log_rate: Rate,
+    /// What is counted of them.
+    pub metrics: Arc<FunctionMetrics>,
     /// What running invocations have written, where their answers take it along.
     pub transcripts: Transcripts,
     /// The most slots that the function may hold.
@@ -110,8 +114,8 @@ pub struct System {
 
 /// Something of an instance that belongs to one request at a time.
 pub trait Scoped: Send + Sync {
-    /// From here on it belongs to `invocation`.
-    fn begin(&self, invocation: &Arc<str>);
+    /// From here on it belongs to this invocation.
+    fn begin(&self, tag: &Tag);
 
     /// The request is answered.
     fn end(&self);
@@ -138,15 +142,15 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Makes the data for one instance, which begins with `invocation`.
-    pub fn new(policy: Arc<Policy>, identity: Identity, invocation: Arc<str>, reservation: Reservation) -> Self {
+    /// Makes the data for one instance, which begins with the invocation of this tag.
+    pub fn new(policy: Arc<Policy>, identity: Identity, tag: Tag, reservation: Reservation) -> Self {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(policy.field_bytes());
         let mut table = ResourceTable::new();
         table.set_max_capacity(policy.handles());
         let limiter = Limiter::new(&policy.limits, reservation);
         let cpu = Meter::new(policy.limits.cpu, policy.made);
-        let sender = Sender::new(Arc::clone(&policy.function), policy.client.clone(), policy.outgoing(), invocation);
+        let sender = Sender::new(Arc::clone(&policy.function), policy.client.clone(), policy.outgoing(), tag);
         Self { policy, system: None, http, table, sender, bodies: Bodies::default(), limiter, cpu, identity }
     }
 
@@ -155,14 +159,14 @@ impl Sandbox {
         &self.policy
     }
 
-    /// The id of the request that it works for.
-    pub(crate) fn invocation(&self) -> &Arc<str> {
-        &self.sender.invocation
+    /// The request that it works for.
+    pub(crate) fn tag(&self) -> &Tag {
+        &self.sender.tag
     }
 
     /// The instance's system, put together by `make` when it is first asked for.
-    pub(crate) fn system(&mut self, make: fn(&Arc<Policy>, &Arc<str>) -> System) -> WasiCtxView<'_> {
-        let system = self.system.get_or_insert_with(|| Box::new(make(&self.policy, &self.sender.invocation)));
+    pub(crate) fn system(&mut self, make: fn(&Arc<Policy>, &Tag) -> System) -> WasiCtxView<'_> {
+        let system = self.system.get_or_insert_with(|| Box::new(make(&self.policy, &self.sender.tag)));
         WasiCtxView { ctx: &mut system.wasi, table: &mut self.table }
     }
 
@@ -172,14 +176,14 @@ impl Sandbox {
     }
 
     /// The instance has been given another request: budgets and tags begin anew. Its memory is as the last one left it.
-    pub fn begin(&mut self, invocation: Arc<str>) {
+    pub fn begin(&mut self, tag: Tag) {
         self.identity.served += 1;
         for scoped in self.scoped() {
-            scoped.begin(&invocation);
+            scoped.begin(&tag);
         }
         self.limiter.begin();
         self.cpu.begin();
-        self.sender.begin(invocation);
+        self.sender.begin(tag);
     }
 
     /// What the request asks for; a guest of WASI 0.2 is called with it.
