@@ -2,7 +2,7 @@
 
 use crate::functions_host::queue::Processed;
 use crate::functions_host::{FunctionsHost, Mode};
-use crate::support::{App, guests, repository};
+use crate::support::{App, flexwasm, guests, output, repository};
 use flexwasm::send::envelope::Function;
 use flexwasm::send::outcome::queue_messages;
 use serde_json::{Value, json};
@@ -60,6 +60,10 @@ fn five_thousand_events_reach_a_guest_in_rust_once_each() {
 #[ignore = "needs target/examples: cargo xtask test"]
 fn five_thousand_events_reach_a_guest_in_javascript_once_each() {
     let (app, bindings) = (app(&repository().join("target/examples/orders-js.wasm")), bindings());
+    // An event that comes while the guest is compiled fails, as it should.
+    let mut compile = flexwasm();
+    compile.arg("compile").arg(app.path().join("OnMessage/guest.wasm"));
+    assert!(output(compile).0.success());
     let host = FunctionsHost::start(&app, Mode::Proxying);
     let function = Function::new("OnMessage", &bindings).unwrap();
     let order = |number: u32| format!("{number} loaves, très frais").into_bytes();

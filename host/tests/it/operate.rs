@@ -10,6 +10,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+/// What the socket says of the pool.
+pub fn pool(app: &App) -> Value {
+    ask(UnixStream::connect(socket(app.path())).unwrap(), "GET /pool", "", "").1
+}
+
 /// Sends one request, and returns the head of the answer with its document.
 fn ask(mut stream: impl Read + Write, request: &str, headers: &str, body: &str) -> (String, Value) {
     let length = body.len();
