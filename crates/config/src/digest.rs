@@ -30,8 +30,7 @@ impl Digest {
     /// Its first `COUNT` digits, 64 at the most.
     pub fn digits<const COUNT: usize>(&self) -> Digits<COUNT> {
         let nibble = |at: usize| if at.is_multiple_of(2) { self.0[at / 2] >> 4 } else { self.0[at / 2] & 0xf };
-        let digit = |at: usize| b"0123456789abcdef"[usize::from(nibble(at))];
-        Digits(std::array::from_fn(digit))
+        Digits(std::array::from_fn(|at| digit(nibble(at))))
     }
 }
 
@@ -71,9 +70,21 @@ impl FromStr for Digest {
     }
 }
 
-/// The first digits of a digest.
+/// So many hexadecimal digits, in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digits<const COUNT: usize>([u8; COUNT]);
+
+impl<const COUNT: usize> Digits<COUNT> {
+    /// The last digits of a number.
+    pub fn of(number: u128) -> Self {
+        let places = |at: usize| u32::try_from(4 * (COUNT - 1 - at)).unwrap_or(u32::MAX);
+        Self(std::array::from_fn(|at| digit(number.checked_shr(places(at)).unwrap_or(0) as u8 & 0xf)))
+    }
+}
+
+fn digit(nibble: u8) -> u8 {
+    b"0123456789abcdef"[usize::from(nibble)]
+}
 
 impl<const COUNT: usize> AsRef<str> for Digits<COUNT> {
     fn as_ref(&self) -> &str {

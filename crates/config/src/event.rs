@@ -1,7 +1,7 @@
 //! A function that is called with JSON envelopes: its bindings, and `flexwasm.event` of its `function.json`.
 
+use super::bindings::{self, is_output, is_trigger, says, text};
 use super::kind::{Kind as _, Setting, Word};
-use super::member;
 use super::section::{Problems, Section};
 use http::uri::PathAndQuery;
 use serde_json::Value;
@@ -66,12 +66,12 @@ impl Binding {
     }
 
     fn read(binding: &Value) -> Self {
-        let text = |key| member(binding, key).and_then(Value::as_str).unwrap_or_default();
+        let own = |key| text(binding, key).unwrap_or_default().to_owned();
         Self {
-            name: text("name").to_owned(),
-            kind: text("type").to_owned(),
-            binary: text("dataType").eq_ignore_ascii_case("binary"),
-            many: text("cardinality").eq_ignore_ascii_case("many"),
+            name: own("name"),
+            kind: own("type"),
+            binary: says(binding, "dataType", "binary"),
+            many: says(binding, "cardinality", "many"),
         }
     }
 }
@@ -93,28 +93,22 @@ impl Event {
     /// Reads bindings and settings of one `function.json`.
     pub fn read(file: &str, document: &Value, settings: Settings, problems: &mut Problems) -> Self {
         let Settings { mode, path, kind, source, rejected } = settings;
-        let bindings = member(document, "bindings").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let text =
-            |binding: &Value, key: &str| member(binding, key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (outputs, inputs): (Vec<_>, Vec<_>) =
-            bindings.iter().partition(|binding| text(binding, "direction").eq_ignore_ascii_case("out"));
-        let is_trigger = |binding: &&&Value| text(binding, "type").to_ascii_lowercase().ends_with("trigger");
+        let (outputs, inputs): (Vec<_>, Vec<_>) = bindings::of(document).iter().partition(|binding| is_output(binding));
         let nothing = Value::Null;
-        let trigger = inputs.iter().find(is_trigger).copied().unwrap_or(&nothing);
+        let trigger = inputs.iter().find(|binding| is_trigger(binding)).copied().unwrap_or(&nothing);
         let places = ["queueName", "path", "topicName", "eventHubName", "containerName", "collectionName"];
-        let place = places.into_iter().map(|key| text(trigger, key)).find(|place| !place.is_empty());
+        let place = places.into_iter().filter_map(|key| text(trigger, key)).find(|place| !place.is_empty());
         let outputs: Vec<_> = outputs.into_iter().map(Binding::read).collect();
         if let Some(name) = rejected.as_ref().filter(|name| !outputs.iter().any(|output| output.name == **name)) {
             let remedy = "there is no output binding of this name: use the name of one that takes the payload";
             problems.add(file, "flexwasm.event.rejected", Some(&name.as_str().into()), remedy);
         }
         Self {
-            keyed: text(trigger, "type").eq_ignore_ascii_case("httpTrigger")
-                && !text(trigger, "authLevel").eq_ignore_ascii_case("anonymous"),
+            keyed: says(trigger, "type", "httpTrigger") && !says(trigger, "authLevel", "anonymous"),
             inputs: inputs.into_iter().filter(|input| !std::ptr::eq(*input, trigger)).map(Binding::read).collect(),
             trigger: Binding::read(trigger),
             outputs,
-            place,
+            place: place.map(str::to_owned),
             mode,
             path,
             kind,

@@ -1,5 +1,6 @@
 //! `function.json`: one function's trigger, route, guest and overrides.
 
+use super::bindings::{is_output, says};
 use super::event::{self, EVENT_KEYS, Event};
 use super::route::Template;
 use super::section::{Problem, Problems, Section};
@@ -110,13 +111,10 @@ fn trigger(
             return None;
         }
     };
-    let is = |binding: &Value, key: &str, word: &str| {
-        member(binding, key).and_then(Value::as_str).is_some_and(|value| value.eq_ignore_ascii_case(word))
-    };
-    // As the Functions host counts them: a trigger may leave out its direction.
-    let (outputs, inputs): (Vec<_>, Vec<_>) = bindings.iter().partition(|binding| is(binding, "direction", "out"));
+    // As the Functions host counts them.
+    let (outputs, inputs): (Vec<_>, Vec<_>) = bindings.iter().partition(|binding| is_output(binding));
     let ([input], [output]) = (&inputs[..], &outputs[..]) else { return Some((Trigger::Envelope, None)) };
-    if !is(input, "type", "httpTrigger") || !is(output, "type", "http") {
+    if !says(input, "type", "httpTrigger") || !says(output, "type", "http") {
         return Some((Trigger::Envelope, None));
     }
 

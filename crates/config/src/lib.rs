@@ -3,6 +3,7 @@
 //! Weak to strong: defaults, `host.json`, `function.json`, app settings. [`load`] reports every mistake at once, each
 //! with file, key, value and remedy. Nothing here knows WebAssembly or opens a socket.
 
+pub mod bindings;
 pub mod constraint;
 pub mod digest;
 pub mod dirs;
@@ -100,8 +101,6 @@ pub enum Role {
 pub struct Config {
     /// Who started the process.
     pub role: Role,
-    /// The app root; empty where there is no app.
-    pub root: PathBuf,
     /// Address to listen on.
     pub listen: SocketAddr,
     /// Slots, which is the number of concurrent invocations.
@@ -167,6 +166,8 @@ pub struct Function {
     pub name: Arc<str>,
     /// How it is called.
     pub trigger: Trigger,
+    /// Its bindings, as they are written.
+    pub bindings: Arc<[Value]>,
     /// How its envelopes are read and answered, where it gets any.
     pub event: Arc<Event>,
     /// The guest's file in the app.
@@ -296,7 +297,6 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             notes.push(format!("function {name} is disabled by the app setting {setting}: its path answers 404"));
             continue;
         }
-        declared.push((name.clone(), document));
         shares.push((file.clone(), patch.share));
         timeout.check(&file, "flexwasm.limits.timeout", patch.timeout, &mut problems);
         let patch = overrides.function.over(&patch.over(&of_file.function));
@@ -328,8 +328,9 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         functions.push(Function {
             script_file: root.join(&name).join(script_file),
             guest,
-            name: name.into(),
+            name: name.as_str().into(),
             trigger,
+            bindings: bindings::of(&document).into(),
             event: Arc::new(event),
             limits,
             share: instances.share,
@@ -337,6 +338,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             grants: Grants { env, dirs, hosts },
             refused,
         });
+        declared.push((name, document));
     }
     if !found && problems.0.is_empty() {
         let remedy = "no function found: add a folder with a function.json, such as http_trigger/function.json";
@@ -372,13 +374,13 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
     let own_extensions = root.join("bin/extensions.json").exists();
     let facts = triggers::App { host: &document, own_extensions, pool_size: config.pool_size };
     for (name, document) in &declared {
-        let bindings = triggers::Bindings::new(name, document);
-        objections.extend(bindings.problems(&facts));
-        notes.extend(bindings.notes(&facts));
+        let declared = triggers::Declared::new(name, document);
+        objections.extend(declared.problems(&facts));
+        notes.extend(declared.notes(&facts));
     }
     note_large_shares(&shares, overrides.function.share, config.pool_size, &mut problems);
     if problems.0.is_empty() {
-        return Ok(Config { root: root.to_owned(), cors, objections, notes, ..config });
+        return Ok(Config { cors, objections, notes, ..config });
     }
     problems.0.extend(objections);
     Err(problems.0)
@@ -468,6 +470,7 @@ pub fn serve(guest: PathBuf, host: &HostPatch, grants: Grants, given: &Circumsta
     let function = Function {
         name: "serve".into(),
         trigger,
+        bindings: Arc::default(),
         event: Arc::default(),
         script_file,
         guest,
@@ -506,7 +509,6 @@ impl App<'_> {
         let under_host = role == Role::CustomHandler;
         Config {
             role,
-            root: PathBuf::new(),
             listen,
             pool_size,
             pool_size_by_memory: named.is_none(),

@@ -2,6 +2,7 @@
 //!
 //! Defaults are those of the extensions of queues and Service Bus in version 5 of the bundle (host.json reference of Azure Functions).
 
+use super::bindings::{self, is_output, is_trigger, says, text};
 use super::section::{Problem, Problems};
 use super::{host_json, member};
 use serde_json::Value;
@@ -21,29 +22,23 @@ pub struct App<'a> {
 }
 
 /// One function.
-pub struct Bindings<'a> {
+pub struct Declared<'a> {
     name: &'a str,
     document: &'a Value,
     all: &'a [Value],
 }
 
-impl<'a> Bindings<'a> {
-    /// Those in a `function.json`.
+impl<'a> Declared<'a> {
+    /// What its `function.json` declares.
     pub fn new(name: &'a str, document: &'a Value) -> Self {
-        let all = member(document, "bindings").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        Self { name, document, all }
-    }
-
-    fn trigger(&self) -> Option<&'a Value> {
-        self.all.iter().find(|binding| word(binding, "type").ends_with("trigger"))
+        Self { name, document, all: bindings::of(document) }
     }
 
     /// What Azure would not load the function with.
     pub fn problems(&self, app: &App) -> Vec<Problem> {
         let mut problems = Problems::default();
         let file = format!("{}/function.json", self.name);
-        let triggers = self.all.iter().filter(|binding| word(binding, "type").ends_with("trigger"));
-        if triggers.count() != 1 {
+        if self.all.iter().filter(|binding| is_trigger(binding)).count() != 1 {
             problems.add(
                 &file,
                 "bindings",
@@ -62,7 +57,7 @@ impl<'a> Bindings<'a> {
                     "name the binding's type, such as \"queueTrigger\"",
                 );
             }
-            let name = member(binding, "name").and_then(Value::as_str).unwrap_or_default();
+            let name = text(binding, "name").unwrap_or_default();
             if name.is_empty() {
                 problems.add(&file, "bindings.name", member(binding, "name"), "give every binding a name");
             } else if !names.insert(name.to_ascii_lowercase()) {
@@ -74,9 +69,9 @@ impl<'a> Bindings<'a> {
                 );
             }
             let direction_fits = match &*direction {
-                "" => kind.ends_with("trigger"),
+                "" => is_trigger(binding),
                 "in" | "inout" => true,
-                "out" => !kind.ends_with("trigger"),
+                "out" => !is_trigger(binding),
                 _ => false,
             };
             if !direction_fits {
@@ -102,7 +97,7 @@ impl<'a> Bindings<'a> {
 
     /// What is good to know.
     pub fn notes(&self, app: &App) -> Vec<String> {
-        let Some(trigger) = self.trigger() else { return Vec::new() };
+        let Some(trigger) = self.all.iter().find(|binding| is_trigger(binding)) else { return Vec::new() };
         let (name, kind) = (self.name, word(trigger, "type"));
         let mut notes = Vec::new();
         let number = |path: &str| {
@@ -152,11 +147,11 @@ impl<'a> Bindings<'a> {
                  minutes, without end"
             ));
         }
-        for output in self.all.iter().filter(|binding| word(binding, "direction") == "out") {
-            if word(output, "dataType") == "binary" && word(output, "type") == "queue" {
+        for output in self.all.iter().filter(|binding| is_output(binding)) {
+            if says(output, "dataType", "binary") && says(output, "type", "queue") {
                 notes.push(format!(
                     "function {name}: output {} has \"dataType\": \"binary\", so it takes only text: leave dataType out to send any bytes",
-                    member(output, "name").and_then(Value::as_str).unwrap_or_default()
+                    text(output, "name").unwrap_or_default()
                 ));
             }
         }
@@ -166,7 +161,7 @@ impl<'a> Bindings<'a> {
 
 /// The text that a binding has under this key, in lower case; empty for none.
 fn word(binding: &Value, key: &str) -> String {
-    member(binding, key).and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase()
+    text(binding, key).unwrap_or_default().to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -179,12 +174,12 @@ mod tests {
     }
 
     fn notes(host: Value, function: Value) -> Vec<String> {
-        Bindings::new("f", &function).notes(&app(&host))
+        Declared::new("f", &function).notes(&app(&host))
     }
 
     fn problems(host: Value, bindings: Value) -> Vec<String> {
         let function = json!({ "bindings": bindings });
-        Bindings::new("f", &function).problems(&app(&host)).iter().map(ToString::to_string).collect()
+        Declared::new("f", &function).problems(&app(&host)).iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One invocation on its way to a guest. Whatever shape it arrived in, it is taken apart once, where it arrives, and handed
 //! down like this.
 
-pub use crate::observe::trace::TraceContext;
+pub use crate::observe::trace::{Tag, TraceContext};
 
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
@@ -11,12 +11,10 @@ use std::sync::Arc;
 pub struct Invocation<B> {
     /// The name of the function.
     pub function: Arc<str>,
-    /// The invocation's id.
-    pub id: Arc<str>,
+    /// Its id, the trace that its guest reads from the headers, and where the guest's lines go.
+    pub tag: Tag,
     /// Where the client sent it.
     pub origin: Origin,
-    /// The trace that it belongs to, which its guest reads from the headers.
-    pub trace: TraceContext,
     /// Method, target and headers as the guest sees them; the `Host` header repeats the authority.
     pub head: Parts,
     /// The body.

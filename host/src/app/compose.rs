@@ -109,7 +109,6 @@ fn policy(function: &Function, machine: &Arc<Machine>, trust: &Arc<Trust>, metri
         function: Arc::clone(&function.name),
         log_rate: Rate::new(function.limits.log_rate),
         metrics: Arc::clone(metrics.of(&function.name).expect("it counts every function of the configuration")),
-        transcripts: Default::default(),
         limits: function.limits.clone(),
         share: function.share,
         reuse: function.reuse,

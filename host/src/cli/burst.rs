@@ -3,10 +3,10 @@
 use super::context::{environment, runtime};
 use super::output::{Ended, print};
 use crate::doctor::remote::{self, client, shown};
+use crate::http::listener::raise_descriptor_limit;
 use crate::source::root_cause;
 use crate::timeline::{Receipt, Request, Timeline, page, trace};
 use reqwest::{Client, Url};
-use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,6 +68,7 @@ impl Burst {
     pub fn run(self) -> Result<ExitCode, Ended> {
         let client = client(environment().get(remote::KEY).cloned())?;
         let runtime = runtime()?;
+        // Many systems start with a limit of 1,024. Where it cannot be raised, the report shows which requests found none.
         raise_descriptor_limit();
         let timeline = runtime.block_on(send(&client, &self.url, self.requests, self.delay))?;
         runtime.shutdown_background();
@@ -87,13 +88,6 @@ impl Burst {
 
 fn write(file: &Path, text: String) -> Result<(), String> {
     fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
-}
-
-/// Many systems start with a limit of 1,024 descriptors. Where it cannot be raised, the report shows which requests found none.
-fn raise_descriptor_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Sends all of them at once, after a first one that does not sleep.

@@ -3,10 +3,11 @@
 use super::output::{Ended, print};
 use super::running::{Running, sockets, waiting};
 use super::serve::pair;
+use crate::config::bindings::{self, is_output, text};
 use crate::config::section::Problems;
-use crate::config::{self, host_json, member};
+use crate::config::{self, host_json};
 use crate::control::client;
-use crate::send::envelope::{Envelope, Function, text};
+use crate::send::envelope::{Envelope, Function};
 use crate::send::event::{Event, was_recorded};
 use crate::send::fate::Attempts;
 use crate::send::outcome::{self, Answer, Delivered, Outcome};
@@ -68,8 +69,7 @@ impl Send {
         };
         let root = running.root();
         let (host_json, function_json) = documents(&root, &name)?;
-        let bindings = member(&function_json, "bindings").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let function = Function::new(&name, bindings)?;
+        let function = Function::new(&name, bindings::of(&function_json))?;
         let attempts = Attempts::read(&function, &host_json, &function_json);
         let event = Event { payload: &payload, metadata: &metadata, run };
         let envelope = event.envelope(&function, attempts)?;
@@ -143,10 +143,7 @@ impl Shown<'_> {
     /// The outputs and the log, a line or more each.
     fn outputs(&self, answer: &Answer) -> Result<String, String> {
         let mut shown = String::new();
-        let outwards = |binding: &&Value| {
-            text(binding, "direction").is_some_and(|direction| direction.eq_ignore_ascii_case("out"))
-        };
-        for binding in self.function.bindings.iter().filter(outwards) {
+        for binding in self.function.bindings.iter().filter(|binding| is_output(binding)) {
             let name = text(binding, "name").unwrap_or_default();
             let delivered = answer.deliver(binding);
             let Some(delivered) = delivered.map_err(|why| format!("output {name} is {why}"))? else { continue };

@@ -1,9 +1,9 @@
 //! The command line's end of the control socket.
 
+use crate::send::post::exchange;
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use serde_json::Value;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -19,19 +19,11 @@ const PROGRESS: Duration = Duration::from_secs(5);
 /// For a person: nobody is there, or the host refused.
 pub async fn ask(sockets: &[PathBuf], path: &str, body: Vec<u8>) -> Result<String, String> {
     let stream = connect(sockets).await?;
-    let broken = |error: &dyn std::error::Error| format!("the host did not answer ({error}): look at its log");
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-    tokio::spawn(connection);
     let request = Request::post(path).header(http::header::HOST, "localhost").body(Full::new(Bytes::from(body)));
     let request = request.map_err(|_| "a function's name has letters, digits, - and _".to_owned())?;
     let begun = Instant::now();
-    let mut answer = Box::pin(async {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        hyper::Result::Ok((status, response.into_body().collect().await?.to_bytes()))
-    });
-    let (status, body) = loop {
+    let mut answer = Box::pin(exchange(stream, request));
+    let (head, body) = loop {
         tokio::select! {
             answered = &mut answer => break answered.map_err(|error| broken(&error))?,
             () = tokio::time::sleep(PROGRESS) => {
@@ -45,7 +37,7 @@ pub async fn ask(sockets: &[PathBuf], path: &str, body: Vec<u8>) -> Result<Strin
         }
     };
     let answer: Value = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
-    match status {
+    match head.status {
         StatusCode::OK => Ok(in_words(&answer)),
         _ => Err(answer["error"].as_str().unwrap_or("the host refused without a reason").to_owned()),
     }
@@ -57,15 +49,14 @@ pub async fn ask(sockets: &[PathBuf], path: &str, body: Vec<u8>) -> Result<Strin
 /// For a person: nobody is there, or the host refused.
 pub async fn see(sockets: &[PathBuf], path: &str) -> Result<Value, String> {
     let stream = connect(sockets).await?;
-    let broken = |error: &dyn std::error::Error| format!("the host did not answer ({error}): look at its log");
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-    tokio::spawn(connection);
     let request = Request::get(path).header(http::header::HOST, "localhost").body(Full::new(Bytes::new()));
-    let response =
-        sender.send_request(request.map_err(|error| broken(&error))?).await.map_err(|error| broken(&error))?;
-    let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+    let request = request.map_err(|error| broken(&error))?;
+    let (_, body) = exchange(stream, request).await.map_err(|error| broken(&error))?;
     serde_json::from_slice(&body).map_err(|error| broken(&error))
+}
+
+fn broken(error: &dyn std::error::Error) -> String {
+    format!("the host did not answer ({error}): look at its log")
 }
 
 async fn connect(sockets: &[PathBuf]) -> Result<UnixStream, String> {

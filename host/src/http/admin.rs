@@ -8,19 +8,18 @@
 use super::received::Received;
 use super::request_body::RequestBody;
 use super::respond::HostResponse;
-use crate::config::section::Problems;
 use crate::config::{self, Config, Role, member};
+use crate::protocol::media_type;
 use crate::send::envelope::{Envelope, Function};
 use crate::send::event::Event;
 use crate::send::post::post;
-use http::header::{CONTENT_TYPE, HOST, HeaderValue};
+use http::header::HOST;
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use std::net::SocketAddr;
-use std::path::Path;
 use tokio_util::task::TaskTracker;
 
 /// The most that a body may have, in bytes: what the Functions host hands on as one text.
@@ -68,14 +67,16 @@ impl Asked<'_> {
         }
         let found = self.config.functions.iter().find(|function| function.name.eq_ignore_ascii_case(self.name));
         let Some(found) = found else { return Err(refuse(StatusCode::NOT_FOUND, "there is no function of this name")) };
-        if !head.headers.get(CONTENT_TYPE).is_some_and(is_json) {
+        let kind = media_type(&head.headers);
+        if !["application/json", "text/json"].iter().any(|json| kind.eq_ignore_ascii_case(json)) {
             return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send content-type: application/json"));
         }
         let (body, _watch) = RequestBody::new(body, MAX_BODY)?;
         let body = body.collect().await.map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))?;
         let input = input(&body.to_bytes()).map_err(|why| refuse(StatusCode::BAD_REQUEST, why))?;
-        let envelope = self.envelope(&found.name, input.as_deref());
-        if let Some(envelope) = envelope.map_err(|why| refuse(StatusCode::BAD_REQUEST, &why))? {
+        if let Some(envelope) =
+            envelope(found, input.as_deref()).map_err(|why| refuse(StatusCode::BAD_REQUEST, &why))?
+        {
             let address = self.local.to_string();
             self.tasks.spawn(async move {
                 // How the invocation ended stands in its own closing line.
@@ -86,21 +87,15 @@ impl Asked<'_> {
         }
         Ok(HostResponse::accepted())
     }
+}
 
-    /// What the function gets; none where the Functions host would not ask it.
-    fn envelope(&self, name: &str, input: Option<&str>) -> Result<Option<Envelope>, String> {
-        let mut problems = Problems::default();
-        let file = Path::new(name).join("function.json");
-        let Some(document) = config::read_json(&self.config.root, &file, &mut problems) else {
-            return Err(format!("{} cannot be read any more", file.display()));
-        };
-        let bindings = member(&document, "bindings").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let function = Function::new(name, bindings)?;
-        if function.kind() == "httptrigger" {
-            return Err(format!("{name} is called by requests to its own path"));
-        }
-        Event::by_hand(&function, input)
+/// What the function gets; none where the Functions host would not ask it.
+fn envelope(found: &config::Function, input: Option<&str>) -> Result<Option<Envelope>, String> {
+    let function = Function::new(&found.name, &found.bindings)?;
+    if function.kind() == "httptrigger" {
+        return Err(format!("{} is called by requests to its own path", found.name));
     }
+    Event::by_hand(&function, input)
 }
 
 /// A page of another origin whose name was made to mean this machine names itself here.
@@ -112,11 +107,6 @@ fn names_this_machine(head: &Parts) -> bool {
         name.eq_ignore_ascii_case("localhost")
             || name.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
     })
-}
-
-fn is_json(value: &HeaderValue) -> bool {
-    let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    kind.eq_ignore_ascii_case("application/json") || kind.eq_ignore_ascii_case("text/json")
 }
 
 /// `input`, in any case; none where it is null or missing.

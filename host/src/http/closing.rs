@@ -2,7 +2,7 @@
 
 use super::flow::Flow;
 use crate::observe::record::{Outcome, Ran, Record, Sinks};
-use crate::run::Timings;
+use crate::run::{Fault, Timings};
 use crate::sandbox::Identity;
 use crate::sandbox::leftovers::NotParked;
 use http::request::Parts;
@@ -41,6 +41,11 @@ impl Closing {
     /// The whole response is handed over.
     pub fn answered(&mut self) {
         self.record.outcome = std::mem::replace(&mut self.success, Outcome::Answered);
+    }
+
+    /// The guest has failed.
+    pub fn faulted(&mut self, fault: &Fault) {
+        (self.record.outcome, self.record.kind) = (Outcome::Faulted(fault.to_string()), Some(fault.kind()));
     }
 
     /// A guest has responded. Whether its instance is parked shows later.

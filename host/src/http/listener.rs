@@ -6,6 +6,7 @@ use super::service::Service;
 use super::socket::Socket;
 use crate::config::Config;
 use crate::outgoing;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -95,14 +96,18 @@ fn is_clients_fault(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// How many connections there may be. Raises the soft limit of file descriptors to the hard one for them.
-fn connection_limit(config: &Config) -> usize {
-    use rustix::process::{Resource, getrlimit, setrlimit};
+/// Raises the soft limit of file descriptors to the hard one, and tells how many there may be; none for no limit.
+pub fn raise_descriptor_limit() -> Option<usize> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // Where it cannot be raised, the old limit holds.
     let _ = setrlimit(Resource::Nofile, limit);
-    let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok())
+}
+
+/// How many connections there may be.
+fn connection_limit(config: &Config) -> usize {
+    let descriptors = raise_descriptor_limit();
     let senders = config.functions.iter().filter(|function| !function.grants.hosts.is_empty()).count();
     let spare = SPARE_DESCRIPTORS + senders * outgoing::CONNECTIONS;
     let room = descriptors.unwrap_or(usize::MAX).saturating_sub(spare).clamp(16, Semaphore::MAX_PERMITS);

@@ -167,7 +167,7 @@ impl GuestBody {
                 return Poll::Ready(None);
             }
         };
-        (closing.record.outcome, closing.record.kind) = (Outcome::Faulted(fault.to_string()), Some(fault.kind()));
+        closing.faulted(&fault);
         self.running = None;
         // A poll late: with an error hyper drops what it holds, the head perhaps, and while nothing is ready it sends that.
         self.breaking = Some(fault);
@@ -193,13 +193,12 @@ impl Drop for GuestBody {
         let Running { mut reply, mut closing } = running;
         let finish = async move {
             let end = timeout_at(timeout.deadline, poll_fn(|cx| reply.poll_to_end(cx)));
-            let (outcome, kind) = match closing.cut_off.run_until_cancelled(end).await {
-                Some(Ok(Ok(()))) => (Outcome::Answered, None),
-                Some(Ok(Err(fault))) => (Outcome::Faulted(fault.to_string()), Some(fault.kind())),
-                Some(Err(_)) => (timeout.outcome(), None),
-                None => (Outcome::CutOff, None),
-            };
-            (closing.record.outcome, closing.record.kind) = (outcome, kind);
+            match closing.cut_off.run_until_cancelled(end).await {
+                Some(Ok(Ok(()))) => closing.record.outcome = Outcome::Answered,
+                Some(Ok(Err(fault))) => closing.faulted(&fault),
+                Some(Err(_)) => closing.record.outcome = timeout.outcome(),
+                None => closing.record.outcome = Outcome::CutOff,
+            }
             drop(closing);
         };
         let mut finish = Box::pin(finish);

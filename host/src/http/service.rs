@@ -18,11 +18,11 @@ use crate::guest::Guest;
 use crate::guest::published::Published;
 use crate::observe::machine::Machine;
 use crate::observe::record::{Outcome, Sinks};
-use crate::protocol::forwarded;
 use crate::protocol::receipt::Receipt;
 use crate::protocol::routes::{Route, Router};
+use crate::protocol::{forwarded, media_type};
 use crate::run::{Pool, Reply};
-use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
+use http::header::{CONNECTION, EXPECT, HeaderValue};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, Request, Response, Version};
@@ -185,7 +185,9 @@ impl Service {
             Route::Function(index) => Ok((index, Shape::Forwarded)),
             Route::Envelope(_) if head.method != Method::POST => Err(HostResponse::wrong_method(&[Method::POST])),
             // A page of another origin can send a form or a text without being asked about it.
-            Route::Envelope(_) if !is_json(head) => Err(HostResponse::no_envelope()),
+            Route::Envelope(_) if !media_type(&head.headers).eq_ignore_ascii_case("application/json") => {
+                Err(HostResponse::no_envelope())
+            }
             Route::Envelope(index) => Ok((index, Shape::Envelope)),
             Route::Refused(index) => Err(HostResponse::route_refused(&config.functions[index])),
             Route::WrongMethod(allowed) => Err(HostResponse::wrong_method(&allowed)),
@@ -240,11 +242,6 @@ impl Service {
 enum Shape {
     Forwarded,
     Envelope,
-}
-
-fn is_json(head: &Parts) -> bool {
-    let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
 /// What a guest has replied in time.

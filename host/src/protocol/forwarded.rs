@@ -5,7 +5,7 @@
 use super::receipt::Receipt;
 use crate::config::function_json::{AuthLevel, Trigger};
 use crate::config::{Function, Role};
-use crate::invocation::{Invocation, Origin, TraceContext};
+use crate::invocation::{Invocation, Origin, Tag, TraceContext};
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -98,7 +98,7 @@ pub fn decode<B>(role: Role, function: &Function, caller: Caller, mut head: Part
     if head.headers.get(HOST).is_none_or(|host| host != authority) {
         head.headers.insert(HOST, HeaderValue::try_from(authority).expect("an authority is a header value"));
     }
-    Invocation { function: Arc::clone(&function.name), id, origin, trace, head, body }
+    Invocation { function: Arc::clone(&function.name), tag: Tag::new(id, trace), origin, head, body }
 }
 
 /// Encodes the head of a response: it leaves as the guest wrote it, but for what only the host may say.

@@ -10,3 +10,11 @@ pub mod envelope;
 pub mod forwarded;
 pub mod receipt;
 pub mod routes;
+
+use http::header::{CONTENT_TYPE, HeaderMap};
+
+/// The media type of a body, without parameters; empty where none is named.
+pub fn media_type(headers: &HeaderMap) -> &str {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim()
+}

@@ -130,6 +130,7 @@ mod tests {
                         auth: AuthLevel::Anonymous,
                     },
                 },
+                bindings: Arc::default(),
                 event: Arc::default(),
                 script_file: "x.wasm".into(),
                 guest: GuestSettings::default(),

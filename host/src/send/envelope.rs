@@ -2,7 +2,7 @@
 
 use super::json::{self, Json, Members};
 use super::{dates, outcome};
-use crate::config::member;
+use crate::config::bindings::{is_trigger, says, text};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -37,8 +37,7 @@ impl<'a> Function<'a> {
     /// # Errors
     /// For a person: there is not exactly one trigger with a name.
     pub fn new(name: &'a str, bindings: &'a [Value]) -> Result<Self, String> {
-        let is_trigger = |binding: &&Value| text(binding, "type").is_some_and(ends_in_trigger);
-        let mut triggers = bindings.iter().filter(is_trigger);
+        let mut triggers = bindings.iter().filter(|binding| is_trigger(binding));
         let (Some(trigger), None) = (triggers.next(), triggers.next()) else {
             return Err(format!("{name}/function.json: bindings: give the function exactly one trigger"));
         };
@@ -65,22 +64,13 @@ impl<'a> Function<'a> {
 
     /// Whether its trigger takes several events at once.
     pub fn takes_many(&self) -> bool {
-        self.says("cardinality").is_some_and(|word| word.eq_ignore_ascii_case("many"))
+        says(self.trigger, "cardinality", "many")
     }
 
     /// Whether its trigger takes bytes.
     fn takes_bytes(&self) -> bool {
-        self.says("dataType").is_some_and(|word| word.eq_ignore_ascii_case("binary"))
+        says(self.trigger, "dataType", "binary")
     }
-}
-
-/// The text that a binding has under this key.
-pub fn text<'b>(binding: &'b Value, key: &str) -> Option<&'b str> {
-    member(binding, key).and_then(Value::as_str)
-}
-
-fn ends_in_trigger(name: &str) -> bool {
-    name.to_ascii_lowercase().ends_with("trigger")
 }
 
 /// What a queue says about a message, dates as they stand in the envelope.
@@ -239,10 +229,9 @@ impl Envelope {
     /// Adds a blob that an input binding reads; none is one that does not exist.
     #[must_use]
     pub fn input(mut self, binding: &Value, content: Option<&[u8]>) -> Self {
-        let binary = text(binding, "dataType").is_some_and(|word| word.eq_ignore_ascii_case("binary"));
         let value = match content {
             None => "null".into(),
-            Some(content) if binary => STANDARD.encode(content).into(),
+            Some(content) if says(binding, "dataType", "binary") => STANDARD.encode(content).into(),
             Some(content) => literal(&String::from_utf8_lossy(content)),
         };
         json::set(&mut self.data, text(binding, "name").unwrap_or_default(), value);
@@ -274,7 +263,7 @@ impl Envelope {
     /// The properties of a JSON payload stand among the metadata, and replace what has their names.
     pub(super) fn merge(&mut self, payload: &[u8]) {
         let Some(Json::Object(members)) = Json::read(payload) else { return };
-        for (name, value) in members.iter().filter(|(name, _)| !ends_in_trigger(name)) {
+        for (name, value) in members.iter().filter(|(name, _)| !name.to_ascii_lowercase().ends_with("trigger")) {
             json::set(&mut self.metadata, name, property(value));
         }
     }

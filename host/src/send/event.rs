@@ -8,6 +8,7 @@ use super::envelope::{Envelope, Function, Message, blob_properties, literal};
 use super::fate::Attempts;
 use super::json::{self, Json, Members};
 use super::request::Request;
+use crate::config::bindings::{is_output, text};
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
@@ -128,9 +129,7 @@ impl Event<'_> {
 
 /// An input binding beside the trigger.
 fn is_other_input(function: &Function, binding: &Value) -> bool {
-    use super::envelope::text;
-    let outwards = text(binding, "direction").is_some_and(|word| word.eq_ignore_ascii_case("out"));
-    !outwards && text(binding, "name") != function.says("name")
+    !is_output(binding) && text(binding, "name") != function.says("name")
 }
 
 /// A metadata value as the Functions host writes it: dates and objects as they are, all else as a text of JSON.

@@ -1,7 +1,7 @@
 //! What the Functions host makes of an answer in JSON mode, and of each value in it.
 
 use super::dates::{rewritten, shortened};
-use super::envelope::text;
+use crate::config::bindings::text;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};

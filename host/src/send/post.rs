@@ -3,9 +3,11 @@
 use super::envelope::Envelope;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderMap};
+use http::response::Parts;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
@@ -27,17 +29,26 @@ pub struct Answered {
 pub async fn post(address: &str, envelope: &Envelope) -> Result<Answered, String> {
     let broken = |error: &dyn std::error::Error| format!("the host at {address} did not answer ({error})");
     let stream = TcpStream::connect(address).await.map_err(|error| broken(&error))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-    tokio::spawn(connection);
     let request = Request::post(format!("/{}", envelope.function))
         .header(HOST, address)
         .header(CONTENT_TYPE, "application/json; charset=utf-8")
         .header("X-Azure-Functions-InvocationId", Uuid::new_v4().to_string())
         .body(Full::new(Bytes::from(envelope.to_string())));
     let request = request.map_err(|error| broken(&error))?;
-    let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
-    let (head, body) = response.into_parts();
-    let body = body.collect().await.map_err(|error| broken(&error))?.to_bytes();
+    let (head, body) = exchange(stream, request).await.map_err(|error| broken(&error))?;
     Ok(Answered { status: head.status, headers: head.headers, body })
+}
+
+/// One request over a connection of its own, and its whole answer.
+///
+/// # Errors
+/// What hyper says of the connection.
+pub async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> hyper::Result<(Parts, Bytes)> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    Ok((head, body.collect().await?.to_bytes()))
 }

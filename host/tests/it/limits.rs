@@ -9,7 +9,7 @@ use flexwasm::guest::artifact::Artifact;
 use flexwasm::guest::compiler::{Compiler, Terms};
 use flexwasm::guest::worlds::Worlds;
 use flexwasm::guest::{Guest, Keep, Loader};
-use flexwasm::invocation::{Invocation, Origin, TraceContext};
+use flexwasm::invocation::{Invocation, Origin, Tag, TraceContext};
 use flexwasm::observe::machine::{Machine, Scan};
 use flexwasm::observe::metrics::FunctionMetrics;
 use flexwasm::observe::rate::Rate;
@@ -90,7 +90,6 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
         function: "start".into(),
         log_rate: Rate::new(limits.log_rate),
         metrics: Arc::new(FunctionMetrics::new("http")),
-        transcripts: Default::default(),
         limits,
         share: Share::default(),
         reuse: Reuse::default(),
@@ -111,9 +110,8 @@ async fn start(instructions: &str, limits: Limits, most: Duration) -> Option<Fau
     let (head, body) = http::Request::new(Empty::<Bytes>::new()).into_parts();
     let invocation = Invocation {
         function: "start".into(),
-        id: "0a1b2c3d".into(),
+        tag: Tag::new("0a1b2c3d", TraceContext::default()),
         origin: Origin { scheme: http::uri::Scheme::HTTP, authority: "a".parse().unwrap() },
-        trace: TraceContext::default(),
         head,
         body,
     };

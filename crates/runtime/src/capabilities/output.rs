@@ -15,7 +15,7 @@ use crate::config::units::spell_size;
 use crate::engine::Wasi;
 use crate::observe::rate::Dropped;
 use crate::observe::trace::Tag;
-use crate::sandbox::transcript::Line;
+use crate::observe::transcript::{Line, Lines};
 use crate::sandbox::{Policy, Sandbox, Scoped};
 use bytes::Bytes;
 use std::io;
@@ -103,36 +103,37 @@ impl Scoped for Mutex<Log> {
 pub struct Transcript {
     policy: Arc<Policy>,
     tag: Tag,
+    lines: Arc<Lines>,
 }
 
 impl Transcript {
-    /// From here on the guest's lines are kept.
-    pub fn begin(policy: &Arc<Policy>, tag: &Tag) -> Self {
-        policy.transcripts.begin(&tag.id);
-        Self { policy: Arc::clone(policy), tag: tag.clone() }
+    /// Keeps the guest's lines of the invocation that begins with this tag.
+    pub fn begin(policy: &Arc<Policy>, tag: &mut Tag) -> Self {
+        let lines = Arc::clone(tag.lines.insert(Arc::default()));
+        Self { policy: Arc::clone(policy), tag: tag.clone(), lines }
     }
 
     /// What was written so far.
     pub fn lines(&self) -> Vec<String> {
-        self.policy.transcripts.lines_of(&self.tag.id)
+        self.lines.texts()
     }
 
     /// An answer has taken the lines along.
     pub fn done(self) {
-        self.policy.transcripts.end(&self.tag.id);
+        self.lines.take();
     }
 }
 
 impl Drop for Transcript {
     fn drop(&mut self) {
-        for line in self.policy.transcripts.end(&self.tag.id) {
+        for line in self.lines.take() {
             log(&self.policy, &self.tag, &line);
         }
     }
 }
 
 /// Writes a line to the log, if it takes one.
-fn log(policy: &Arc<Policy>, Tag { id, trace }: &Tag, Line { stream, text }: &Line) {
+fn log(policy: &Arc<Policy>, Tag { id, trace, .. }: &Tag, Line { stream, text }: &Line) {
     // Debug formatting quotes the text and escapes every control character in it, which can make it much longer.
     let text = format!("{text:?}");
     if may_log(policy, text.len()) {
@@ -183,7 +184,7 @@ impl Log {
             self.cut = true;
             let limit = self.policy.limits.log;
             if may_log(&self.policy, 0) {
-                let Tag { id, trace } = &self.tag;
+                let Tag { id, trace, .. } = &self.tag;
                 tracing::warn!(target: "guest", function = %self.policy.function, %id, trace_id = %trace.trace_id(),
                     span_id = %trace.span_id(), "output beyond limits.log ({limit} bytes) is dropped");
             }
@@ -211,7 +212,11 @@ impl Log {
         let said = line.trim_ascii_end();
         if !said.is_empty() {
             let line = Line { stream, text: String::from_utf8_lossy(said).into_owned() };
-            if let Err(line) = self.policy.transcripts.keep(&self.tag.id, line) {
+            let left = match &self.tag.lines {
+                Some(lines) => lines.keep(line).err(),
+                None => Some(line),
+            };
+            if let Some(line) = left {
                 log(&self.policy, &self.tag, &line);
             }
         }

@@ -13,3 +13,4 @@ pub mod record;
 pub mod startup;
 pub mod text;
 pub mod trace;
+pub mod transcript;

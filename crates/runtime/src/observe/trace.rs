@@ -3,8 +3,9 @@
 //! The host has no spans of its own: an invocation stands in its caller's span, and what the caller sent is passed on, as
 //! OpenTelemetry's API does without an SDK. A context allocates nothing; a header that has to be written does.
 
+use super::transcript::Lines;
+use crate::config::digest::Digits;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,13 +21,22 @@ const MEMBER: usize = 256;
 /// The flags that have a meaning: that somebody records the trace, and that its id is random (level 2).
 const FLAGS: u8 = 3;
 
-/// What every line about an invocation carries.
+/// What every line about an invocation carries, and where its guest's lines go.
 #[derive(Debug, Clone)]
 pub struct Tag {
     /// The invocation's id.
     pub id: Arc<str>,
     /// Its trace.
     pub trace: TraceContext,
+    /// Its answer takes these along; none where the log gets them.
+    pub lines: Option<Arc<Lines>>,
+}
+
+impl Tag {
+    /// Of an invocation whose lines go to the log.
+    pub fn new(id: impl Into<Arc<str>>, trace: TraceContext) -> Self {
+        Self { id: id.into(), trace, lines: None }
+    }
 }
 
 /// The place of an invocation in a trace. It is always valid.
@@ -58,13 +68,13 @@ impl TraceContext {
     }
 
     /// The trace's id as it is written.
-    pub fn trace_id(&self) -> Hex<32> {
-        Hex::of(self.trace)
+    pub fn trace_id(&self) -> Digits<32> {
+        Digits::of(self.trace)
     }
 
     /// The id of the span that the invocation stands in, as it is written.
-    pub fn span_id(&self) -> Hex<16> {
-        Hex::of(self.span.into())
+    pub fn span_id(&self) -> Digits<16> {
+        Digits::of(self.span.into())
     }
 
     /// Writes both headers into the request for the guest, in the place of what they are there.
@@ -91,9 +101,9 @@ impl TraceContext {
 
     fn traceparent(&self) -> [u8; LENGTH] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        text[3..35].copy_from_slice(&self.trace_id().0);
-        text[36..52].copy_from_slice(&self.span_id().0);
-        text[53..].copy_from_slice(&Hex::<2>::of(self.flags.into()).0);
+        text[3..35].copy_from_slice(self.trace_id().as_ref().as_bytes());
+        text[36..52].copy_from_slice(self.span_id().as_ref().as_bytes());
+        text[53..].copy_from_slice(Digits::<2>::of(self.flags.into()).as_ref().as_bytes());
         text
     }
 }
@@ -150,39 +160,6 @@ fn is_member(member: &[u8]) -> bool {
     let in_value = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'=';
     let fits = |part: &[u8]| (1..=MEMBER).contains(&part.len());
     fits(key) && fits(value) && key.iter().all(in_key) && value.iter().all(in_value)
-}
-
-/// A number in so many hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Hex<const DIGITS: usize>([u8; DIGITS]);
-
-impl<const DIGITS: usize> Hex<DIGITS> {
-    fn of(mut number: u128) -> Self {
-        let mut digits = [b'0'; DIGITS];
-        for digit in digits.iter_mut().rev() {
-            *digit = b"0123456789abcdef"[(number & 15) as usize];
-            number >>= 4;
-        }
-        Self(digits)
-    }
-}
-
-impl<const DIGITS: usize> AsRef<str> for Hex<DIGITS> {
-    fn as_ref(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("digits")
-    }
-}
-
-impl<const DIGITS: usize> fmt::Display for Hex<DIGITS> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_ref())
-    }
-}
-
-impl<const DIGITS: usize> fmt::Debug for Hex<DIGITS> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_ref())
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
-//! Lines that guests write, kept for the invocations whose answer takes them along.
+//! Lines that a guest writes, kept for an answer that takes them along.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One line of a guest's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,22 +11,23 @@ pub struct Line {
     pub text: String,
 }
 
-/// The lines of a function's running invocations, by their ids. `limits.log` bounds each of them.
-#[derive(Debug, Default)]
-pub struct Transcripts(Mutex<HashMap<Arc<str>, Vec<Line>>>);
+/// The lines of one invocation, which `limits.log` bounds; none once its answer has taken them.
+#[derive(Debug)]
+pub struct Lines(Mutex<Option<Vec<Line>>>);
 
-impl Transcripts {
-    /// From here on the lines of this invocation are kept.
-    pub fn begin(&self, invocation: &Arc<str>) {
-        self.lines().insert(Arc::clone(invocation), Vec::new());
+impl Default for Lines {
+    fn default() -> Self {
+        Self(Mutex::new(Some(Vec::new())))
     }
+}
 
+impl Lines {
     /// Keeps a line.
     ///
     /// # Errors
-    /// The line, where nobody asked for those of this invocation.
-    pub fn keep(&self, invocation: &str, line: Line) -> Result<(), Line> {
-        match self.lines().get_mut(invocation) {
+    /// The line, where they are taken already.
+    pub fn keep(&self, line: Line) -> Result<(), Line> {
+        match &mut *self.kept() {
             Some(lines) => {
                 lines.push(line);
                 Ok(())
@@ -37,17 +37,16 @@ impl Transcripts {
     }
 
     /// The texts that were kept so far.
-    pub fn lines_of(&self, invocation: &str) -> Vec<String> {
-        let lines = self.lines();
-        lines.get(invocation).into_iter().flatten().map(|line| line.text.clone()).collect()
+    pub fn texts(&self) -> Vec<String> {
+        self.kept().iter().flatten().map(|line| line.text.clone()).collect()
     }
 
     /// What was kept. From here on nothing more is.
-    pub fn end(&self, invocation: &str) -> Vec<Line> {
-        self.lines().remove(invocation).unwrap_or_default()
+    pub fn take(&self) -> Vec<Line> {
+        self.kept().take().unwrap_or_default()
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Line>>> {
+    fn kept(&self) -> MutexGuard<'_, Option<Vec<Line>>> {
         // Every change under the lock is complete before anything can panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

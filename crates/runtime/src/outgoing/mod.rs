@@ -145,7 +145,8 @@ impl Sender {
 
     /// Says why a request is not sent, once for each reason.
     fn teller(&self, tally: &Arc<Tally>) -> impl FnOnce(About, fmt::Arguments<'_>) + Send + use<> {
-        let (function, Tag { id, trace }, tally) = (Arc::clone(&self.function), self.tag.clone(), Arc::clone(tally));
+        let (function, Tag { id, trace, .. }, tally) =
+            (Arc::clone(&self.function), self.tag.clone(), Arc::clone(tally));
         move |about, why| {
             if tally.is_news(about) {
                 tracing::warn!(%function, %id, trace_id = %trace.trace_id(), span_id = %trace.span_id(), "a request of the guest was not sent: {why}");

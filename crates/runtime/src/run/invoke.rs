@@ -13,7 +13,6 @@ use super::{Lease, p2, p3, unbudgeted};
 use crate::engine::FIRST_YIELD;
 use crate::guest::Handler;
 use crate::invocation::Invocation;
-use crate::observe::trace::Tag;
 use crate::pool::Phase;
 use crate::sandbox::Identity;
 use crate::sandbox::leftovers::NotParked;
@@ -63,9 +62,9 @@ impl Lease {
     {
         let begun = Instant::now();
         let ticking = self.guest().engine.ticking();
-        let Invocation { id, origin, trace, mut head, body, .. } = invocation;
-        trace.write(&mut head.headers);
-        let (turn, prepared) = Turn::begin(self, Tag { id, trace }, begun);
+        let Invocation { tag, origin, mut head, body, .. } = invocation;
+        tag.trace.write(&mut head.headers);
+        let (turn, prepared) = Turn::begin(self, tag, begun);
         let mut instance = prepared.instance(turn.guest()).await?;
         let instantiated = Instant::now();
         turn.enter(Phase::Head);

@@ -6,8 +6,7 @@ use super::turn::Turn;
 use super::{Lease, Pool};
 use crate::config::source::Smoke;
 use crate::guest::{Guest, LoadError};
-use crate::invocation::{BodyError, Invocation, Origin, TraceContext};
-use crate::observe::trace::Tag;
+use crate::invocation::{BodyError, Invocation, Origin, Tag, TraceContext};
 use crate::sandbox::hit::Hit;
 use crate::sandbox::limits::Budget;
 use bytes::Bytes;
@@ -54,9 +53,13 @@ impl Pool {
     }
 }
 
+fn tag() -> Tag {
+    Tag::new(TRIAL, TraceContext::default())
+}
+
 async fn instantiate(lease: Lease) -> Result<(), Fault> {
     let _ticking = lease.guest().engine.ticking();
-    let (turn, prepared) = Turn::begin(lease, Tag { id: TRIAL.into(), trace: TraceContext::default() }, Instant::now());
+    let (turn, prepared) = Turn::begin(lease, tag(), Instant::now());
     prepared.instance(turn.guest()).await.map(drop)
 }
 
@@ -67,9 +70,8 @@ async fn ask(lease: Lease, smoke: &Smoke) -> Result<StatusCode, Fault> {
     let (head, ()) = request.body(()).expect("the configuration has checked the path").into_parts();
     let invocation = Invocation {
         function: Arc::clone(&lease.guest().policy.function),
-        id: TRIAL.into(),
+        tag: tag(),
         origin: Origin { scheme: Scheme::HTTP, authority },
-        trace: TraceContext::default(),
         head,
         body: Empty::<Bytes>::new().map_err(|never| -> BodyError { match never {} }),
     };

@@ -7,7 +7,6 @@ pub mod cpu;
 pub mod hit;
 pub mod leftovers;
 pub mod limits;
-pub mod transcript;
 
 use crate::config::Grants;
 use crate::config::digest::Digest;
@@ -22,7 +21,6 @@ use cpu::Meter;
 use limits::{Limiter, Reservation};
 use std::sync::Arc;
 use std::time::Instant;
-use transcript::Transcripts;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -41,8 +39,6 @@ pub struct Policy {
     pub log_rate: Rate,
     /// What is counted of them.
     pub metrics: Arc<FunctionMetrics>,
-    /// What running invocations have written, where their answers take it along.
-    pub transcripts: Transcripts,
     /// The most slots that the function may hold.
     pub share: Share,
     /// How many requests an instance may serve.

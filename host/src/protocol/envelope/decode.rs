@@ -280,7 +280,7 @@ fn time(text: String) -> Option<String> {
 }
 
 /// The payload of a trigger or input, and its content type.
-pub(super) fn payload(binding: &Binding, value: &RawValue) -> Result<(Bytes, &'static str), Bad> {
+fn payload(binding: &Binding, value: &RawValue) -> Result<(Bytes, &'static str), Bad> {
     let Some(outer) = json::string(value.get()) else {
         return Ok((value.get().to_owned().into(), "application/json"));
     };

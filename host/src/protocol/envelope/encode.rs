@@ -6,6 +6,7 @@
 use super::json::{self, Members};
 use super::{Bad, http as web, raw, shown};
 use crate::config::event::{Binding, Event, Mode};
+use crate::protocol::media_type;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -64,7 +65,7 @@ pub fn encode(event: &Event, answered: Answered) -> Result<Answer, Bad> {
             Some(name) => vec![(output(event, name)?, value(output(event, name)?, payload)?)],
             None => Vec::new(),
         }
-    } else if content_type(&head.headers).eq_ignore_ascii_case(OUTPUTS) {
+    } else if media_type(&head.headers).eq_ignore_ascii_case(OUTPUTS) {
         several(event, head, body)?
     } else {
         one(event, head, body)?
@@ -88,11 +89,6 @@ fn is_rejected(headers: &HeaderMap) -> Result<bool, Bad> {
             Bad::new(format!("the guest answered {DISPOSITION}: {}, and only \"reject\" means something", shown(&word)))
         }
     }
-}
-
-fn content_type(headers: &HeaderMap) -> &str {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim()
 }
 
 fn output<'e>(event: &'e Event, name: &str) -> Result<&'e Binding, Bad> {
