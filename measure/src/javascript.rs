@@ -3,13 +3,13 @@
 //! The guest is `examples/guest-js`.
 
 use crate::languages::{self, Language};
-use crate::server;
-use crate::{cargo, execute, root};
+use crate::server::{self, Program};
+use crate::{cargo, execute};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,9 +33,9 @@ pub fn run() -> Result<()> {
 /// How long the host takes from its start until the guest answers.
 fn ready(guest: &Path, cache: &Path) -> Result<Duration> {
     let begun = Instant::now();
-    let mut command = Command::new(root().join("target/debug/flexwasm"));
+    let mut command = Program::Flexwasm.command(true);
     command.args(["serve", "--listen", "127.0.0.1:0"]).arg(guest).env("XDG_CACHE_HOME", cache).stdout(Stdio::piped());
-    let mut host = Killed(command.spawn().context("cannot start target/debug/flexwasm")?);
+    let mut host = Killed(command.spawn().context("cannot start the host")?);
     let mut lines = BufReader::new(host.0.stdout.take().expect("it was asked for just now")).lines();
     let url = lines.find_map(|line| Some(line.ok()?.split_once("http://")?.1.trim_end_matches('/').to_owned()));
     let address = url.context("the host did not say where it listens")?.parse()?;

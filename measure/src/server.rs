@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -50,22 +51,23 @@ pub struct Cores {
 }
 
 impl Program {
-    /// Below the project's folder.
-    pub fn path(self, smoke: bool) -> &'static str {
-        match (self, smoke) {
-            (Self::Raw, false) => "target/release/bench-raw",
-            (Self::Raw, true) => "target/debug/bench-raw",
-            (Self::Flexwasm, false) => "target/release/flexwasm",
-            (Self::Flexwasm, true) => "target/debug/flexwasm",
-            (Self::Beside, _) => BESIDE_HOST,
-            (Self::Peer, _) => PEER,
+    /// Below the project's folder, for a run that is not a smoke run.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Raw => "target/release/bench-raw",
+            Self::Flexwasm => "target/release/flexwasm",
+            Self::Beside => BESIDE_HOST,
+            Self::Peer => PEER,
         }
     }
 
-    /// In the project's folder, with its standard output discarded.
+    /// In the project's folder, with its standard output discarded. A smoke run takes the development build, which lies beside the
+    /// one of these measurements.
     pub fn command(self, smoke: bool) -> Command {
-        let root = crate::root();
-        let mut command = Command::new(root.join(self.path(smoke)));
+        let (root, path) = (crate::root(), Path::new(self.path()));
+        let own = smoke.then(std::env::current_exe).and_then(Result::ok);
+        let file = own.map_or_else(|| root.join(path), |own| own.with_file_name(path.file_name().unwrap_or_default()));
+        let mut command = Command::new(file);
         command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::null());
         // Where it is set, every error costs a walk of the stack.
         command.env_remove("RUST_BACKTRACE");

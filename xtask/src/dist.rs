@@ -1,6 +1,6 @@
 //! The release: an archive with the executable that also goes into packages, what it is made of, and the sums of both.
 
-use crate::package::{SHIPS, build_host};
+use crate::package::build_host;
 use crate::{cargo, execute, root, setup};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ const SHELLS: [(&str, &str); 3] = [("bash", "flexwasm.bash"), ("zsh", "_flexwasm
 
 pub fn run() -> Result<()> {
     setup::tools(&["tar", "gzip", "sha256sum"])?;
-    let host = build_host(SHIPS.profile)?;
+    let host = build_host()?;
     let release = root().join(FOLDER);
     // Whatever another version has left there.
     let _ = fs::remove_dir_all(&release);

@@ -86,7 +86,7 @@ fn perform(task: &Task) -> Result<()> {
     match task {
         Task::Run { app, watch, arguments } => run(app, *watch, arguments),
         Task::Test(arguments) => test::run(arguments),
-        Task::Step { step } => step.run(None),
+        Task::Step { step } => step.run(),
         Task::Package(arguments) => package::run(arguments),
         Task::Dist => dist::run(),
         Task::Burst(passed) => measure("burst", passed),

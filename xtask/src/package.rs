@@ -9,16 +9,14 @@ use std::process::Command;
 /// What the plan runs on; linked statically, so that it does not matter which libraries are there.
 pub const TARGET: &str = "x86_64-unknown-linux-musl";
 
-/// Cargo's profile, and where the package is written, below the project's folder.
-pub struct Form {
-    pub profile: &'static str,
-    pub package: &'static str,
-}
-
-/// What deploy.sh publishes.
-pub const SHIPS: Form = Form { profile: "release", package: "dist/flexwasm.zip" };
+/// What deploy.sh publishes, below the project's folder.
+const SHIPS: &str = "dist/flexwasm.zip";
 /// What the tests take. It is not where deploy.sh looks.
-pub const FOR_TESTS: Form = Form { profile: "package-test", package: "target/package-test/flexwasm.zip" };
+pub const FOR_TESTS: &str = "target/package-test/flexwasm.zip";
+
+/// The tests of the host are in these packages. Without others beside them the dependencies have the features that `cargo xtask run`
+/// builds them with.
+const TESTED: [&str; 6] = ["--package", "flexwasm-config", "--package", "flexwasm-runtime", "--package", "flexwasm"];
 
 /// What `flexwasm check --json` said about the package that was checked last.
 const REPORT: &str = "target/package/check.json";
@@ -28,7 +26,7 @@ const LARGEST: u64 = 25_000_000;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Build faster than what ships, into target/package-test/flexwasm.zip, which the tests take
+    /// Pack the development build, which the tests of the host use too, into target/package-test/flexwasm.zip
     #[arg(long, conflicts_with = "check")]
     pub for_tests: bool,
     /// Build nothing but the host, and check this package with it
@@ -37,12 +35,11 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let form = if arguments.for_tests { FOR_TESTS } else { SHIPS };
-    let host = build_host(form.profile)?;
+    let (host, form) = if arguments.for_tests { (build_tests()?, FOR_TESTS) } else { (build_host()?, SHIPS) };
     let package = match &arguments.check {
         Some(zip) => std::path::absolute(zip)?,
         None => {
-            let package = root().join(form.package);
+            let package = root().join(form);
             setup::target(setup::TARGET)?;
             let mut pack = Command::new(&host);
             pack.arg("package").arg("--output").arg(&package).current_dir(root());
@@ -53,12 +50,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let megabytes = |bytes: u64| bytes as f64 / 1e6;
             println!(
                 "{}: {:.1} MB; the executable in it: {:.1} MB",
-                form.package,
+                form,
                 megabytes(packed),
                 megabytes(executable)
             );
             let fits = arguments.for_tests || packed < LARGEST;
-            ensure!(fits, "{} has {packed} bytes, but must have fewer than {LARGEST}", form.package);
+            ensure!(fits, "{} has {packed} bytes, but must have fewer than {LARGEST}", form);
             package
         }
     };
@@ -74,13 +71,11 @@ fn report(host: &Path, package: &Path) -> Result<()> {
     execute(Command::new(host).args(["check", "--json", "--package"]).arg(package).stdout(file))
 }
 
-/// Builds the host for the plan, and returns its file.
-pub fn build_host(profile: &str) -> Result<PathBuf> {
-    ensure!(std::env::consts::ARCH == "x86_64", "the plan runs on x86-64: make the package on such a machine");
-    setup::tools(&["musl-gcc"])?;
-    setup::target(TARGET)?;
+/// Builds the host that ships, and returns its file.
+pub fn build_host() -> Result<PathBuf> {
+    prepare()?;
     println!("building the host for Azure (the first time this takes many minutes)");
-    let mut build = cargo(&["build", "--profile", profile, "--target", TARGET, "--package", "flexwasm"]);
+    let mut build = cargo(&["build", "--release", "--target", TARGET, "--package", "flexwasm"]);
     // The same bytes wherever the project and cargo's downloads lie.
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let downloads = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
@@ -89,5 +84,34 @@ pub fn build_host(profile: &str) -> Result<PathBuf> {
     build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     // And whenever it is built: mimalloc contains the time of its compilation, which C compilers take from here.
     execute(build.env("SOURCE_DATE_EPOCH", "0"))?;
-    Ok(root().join("target").join(TARGET).join(profile).join("flexwasm"))
+    Ok(built("release"))
+}
+
+/// Builds the tests of the host and, for them and their package, the host as the plan can run it; returns its file.
+fn build_tests() -> Result<PathBuf> {
+    prepare()?;
+    println!("building the host and its tests (the first time this takes some minutes: it compiles wasmtime)");
+    execute(as_for_the_plan(cargo(&["test"]).args(TESTED).arg("--no-run")))?;
+    Ok(built("debug"))
+}
+
+/// Runs the tests of the host, those too that take long or need the package.
+pub fn test() -> Result<()> {
+    execute(as_for_the_plan(cargo(&["test"]).args(TESTED).args(["--", "--include-ignored"])))
+}
+
+/// Lets a command that starts cargo build for the plan's target, without symbols: the package for the tests holds what they are run
+/// with, so that nothing is built twice.
+pub fn as_for_the_plan(command: &mut Command) -> &mut Command {
+    command.env("CARGO_BUILD_TARGET", TARGET).env("CARGO_PROFILE_DEV_STRIP", "symbols")
+}
+
+fn prepare() -> Result<()> {
+    ensure!(std::env::consts::ARCH == "x86_64", "the plan runs on x86-64: make the package on such a machine");
+    setup::tools(&["musl-gcc"])?;
+    setup::target(TARGET)
+}
+
+fn built(profile: &str) -> PathBuf {
+    root().join("target").join(TARGET).join(profile).join("flexwasm")
 }

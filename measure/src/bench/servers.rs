@@ -168,7 +168,7 @@ impl Server {
     /// The same, as a person would write it.
     pub fn spelled(&self) -> String {
         let arguments = self.arguments.iter().map(|argument| fill(argument, "127.0.0.1:8080"));
-        [self.program.path(false).to_owned()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
+        [self.program.path().to_owned()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -40,7 +40,7 @@ pub fn run() -> Result<()> {
         return Ok(());
     };
     let files = folder.join("initramfs");
-    fs::write(&files, initramfs(&parts.busybox, &root().join(package::FOR_TESTS.package))?)?;
+    fs::write(&files, initramfs(&parts.busybox, &root().join(package::FOR_TESTS))?)?;
     let (console, first_answer) = boot(&parts.kernel, &files)?;
     if let Some(words) = missing(&console, &wanted(&parts.release)) {
         bail!("{console}\nLinux {}: its console, above, does not show `{words}` where it should", parts.release);
