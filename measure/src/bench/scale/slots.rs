@@ -66,7 +66,7 @@ pub fn memory(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table> 
     })
 }
 
-/// Requests/s of each guest before and after swaps under load.
+/// Requests/s of each guest and faults for each request, before and after swaps under load.
 pub fn swapped(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table> {
     println!("{SWAPS} swaps under load");
     let guests: Vec<&Guest> = guests(smoke).collect();
@@ -84,21 +84,25 @@ pub fn swapped(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table>
     let host = Running::start(command, address, "/", processors)?;
     let socket = control::socket(&folder.path().join("flexwasm"))?;
     let length = if smoke { Duration::from_millis(150) } else { Duration::from_millis(1500) };
-    let rates = || -> Result<Vec<f64>> {
+    let figures = || -> Result<Vec<(f64, f64)>> {
         bytes
             .iter()
             .map(|guest| {
                 control::wait(&socket, guest)?;
                 load::run(&host, cores, CALLERS[1], length / 3, Meanwhile::Sleeps)?;
+                let before = process::counted(host.process())?;
                 let windows: Vec<load::Window> = (0..WINDOWS)
                     .map(|_| load::run(&host, cores, CALLERS[1], length, Meanwhile::Sleeps))
                     .collect::<Result<_>>()?;
+                let faults = process::counted(host.process())?.since(&before).faults;
+                let requests: usize = windows.iter().map(|window| window.requests).sum();
                 let rates = windows.iter().map(|window| window.requests_per_second);
-                Ok(Spread::of(rates).context("there are windows")?.median)
+                let rate = Spread::of(rates).context("there are windows")?.median;
+                Ok((rate, faults as f64 / requests.max(1) as f64))
             })
             .collect()
     };
-    let before = rates()?;
+    let before = figures()?;
     thread::scope(|scope| {
         let swapping =
             scope.spawn(|| (0..SWAPS).try_for_each(|turn| control::wait(&socket, &bytes[turn % bytes.len()])));
@@ -107,18 +111,20 @@ pub fn swapped(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table>
         }
         swapping.join().expect("swapping does not panic")
     })?;
-    let after = rates()?;
-    let row = |((guest, before), after): ((&&Guest, f64), f64)| {
-        vec![guest.name.to_owned(), format!("{before:.0}"), format!("{after:.0}"), format!("{:.2}", after / before)]
+    let after = figures()?;
+    let row = |((guest, before), after): ((&&Guest, (f64, f64)), (f64, f64))| {
+        let rates = [before.0, after.0].map(|rate| format!("{rate:.0}"));
+        let others = [after.0 / before.0, before.1, after.1].map(|figure| format!("{figure:.2}"));
+        [guest.name.to_owned()].into_iter().chain(rates).chain(others).collect()
     };
     Ok(Table {
         title: "After swaps under load",
         note: format!(
-            "Requests/s with four callers and fresh instances on two cores, one guest after the other in one host, before and after {SWAPS} \
-             swaps between them while {} callers never pause.",
+            "Requests/s with four callers and fresh instances on two cores, and page faults for each request, one guest after the other in one \
+             host, before and after {SWAPS} swaps between them while {} callers never pause. A slot that a swap had left slow would fault.",
             CALLERS[2]
         ),
-        columns: vec!["guest", "before", "after", "after ÷ before"],
+        columns: vec!["guest", "before", "after", "after ÷ before", "faults before", "faults after"],
         rows: guests.iter().zip(before).zip(after).map(row).collect(),
     })
 }
