@@ -48,12 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let size = |path: &Path| Ok::<_, std::io::Error>(fs::metadata(path)?.len());
             let (packed, executable) = (size(&package)?, size(&host)?);
             let megabytes = |bytes: u64| bytes as f64 / 1e6;
-            println!(
-                "{}: {:.1} MB; the executable in it: {:.1} MB",
-                form,
-                megabytes(packed),
-                megabytes(executable)
-            );
+            println!("{}: {:.1} MB; the executable in it: {:.1} MB", form, megabytes(packed), megabytes(executable));
             let fits = arguments.for_tests || packed < LARGEST;
             ensure!(fits, "{} has {packed} bytes, but must have fewer than {LARGEST}", form);
             package

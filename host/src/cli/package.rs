@@ -25,7 +25,7 @@ pub struct Pack {
 
 impl Pack {
     pub fn run(self) -> Result<ExitCode, Ended> {
-        pack::fits_the_plan()?;
+        pack::fits_the_plan(Path::new(OWN_EXECUTABLE))?;
         let context = Context::read();
         let root = context.app_root();
         let given = context.circumstances(&root, None);

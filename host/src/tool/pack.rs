@@ -1,7 +1,7 @@
 //! The package for the plan, written: what the app's configuration names, compiled guests, and an executable.
 
 use crate::config::source::MAX_GUEST;
-use crate::config::{Config, Function, OWN_EXECUTABLE, host_json};
+use crate::config::{Config, Function, host_json};
 use crate::engine::code::{self, Processors};
 use crate::guest::artifact::Artifact;
 use crate::guest::{self, compiled};
@@ -16,12 +16,12 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 /// The files of a package by name, and what is in them.
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// Whether this executable can be started by the plan.
+/// Whether the plan can start this executable, which is a flexwasm.
 ///
 /// # Errors
 /// For a person: why not, and which one to use.
-pub fn fits_the_plan() -> Result<(), String> {
-    package::static_executable(Path::new(OWN_EXECUTABLE)).map_err(|why| {
+pub fn fits_the_plan(own: &Path) -> Result<(), String> {
+    package::static_executable(own).map_err(|why| {
         let version = env!("CARGO_PKG_VERSION");
         format!(
             "this flexwasm {why}: pack with the released one, from flexwasm-{version}-x86_64-linux.tar.gz, or build it in the \
@@ -134,6 +134,15 @@ fn zip(files: &Files, executable: &str, into: impl Write + Seek) -> zip::result:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_executable_that_needs_libraries_is_refused_with_where_to_get_another() {
+        // A shell of this machine does.
+        let why = fits_the_plan(Path::new("/bin/sh")).expect_err("not for the plan");
+        for words in ["linked statically", "-x86_64-linux.tar.gz", "cargo xtask dist"] {
+            assert!(why.contains(words), "{why}");
+        }
+    }
 
     #[test]
     fn a_file_of_the_app_has_one_name() {

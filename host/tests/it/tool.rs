@@ -120,9 +120,6 @@ fn what_is_no_app_or_has_no_source_is_said_in_one_line() {
     let app = place.app("app", "rust");
     fs::remove_file(app.join("app/Cargo.toml")).unwrap();
     refused(place.flexwasm(&app, &["build"]), &app, 1, &["no function has a source here", "flexwasm new NAME"]);
-    // This executable needs the libraries of this machine.
-    let words = ["linked statically", "flexwasm-0.1.0-x86_64-linux.tar.gz", "cargo xtask dist"];
-    refused(place.flexwasm(&app, &["package"]), &app, 1, &words);
 }
 
 #[test]
