@@ -14,10 +14,6 @@ const SHIPS: &str = "dist/flexwasm.zip";
 /// What the tests take. It is not where deploy.sh looks.
 pub const FOR_TESTS: &str = "target/package-test/flexwasm.zip";
 
-/// The tests of the host are in these packages. Without others beside them the dependencies have the features that `cargo xtask run`
-/// builds them with.
-const TESTED: [&str; 6] = ["--package", "flexwasm-config", "--package", "flexwasm-runtime", "--package", "flexwasm"];
-
 /// What `flexwasm check --json` said about the package that was checked last.
 const REPORT: &str = "target/package/check.json";
 
@@ -86,13 +82,13 @@ pub fn build_host() -> Result<PathBuf> {
 fn build_tests() -> Result<PathBuf> {
     prepare()?;
     println!("building the host and its tests (the first time this takes some minutes: it compiles wasmtime)");
-    execute(as_for_the_plan(cargo(&["test"]).args(TESTED).arg("--no-run")))?;
+    execute(as_for_the_plan(setup::host_tests().arg("--no-run")))?;
     Ok(built("debug"))
 }
 
 /// Runs the tests of the host, those too that take long or need the package.
 pub fn test() -> Result<()> {
-    execute(as_for_the_plan(cargo(&["test"]).args(TESTED).args(["--", "--include-ignored"])))
+    execute(as_for_the_plan(setup::host_tests().args(["--", "--include-ignored"])))
 }
 
 /// Lets a command that starts cargo build for the plan's target, without symbols: the package for the tests holds what they are run

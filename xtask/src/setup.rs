@@ -47,15 +47,20 @@ pub fn build_guests(packages: &[&str]) -> Result<()> {
     crate::execute(build.args(packages.iter().flat_map(|package| ["--package", package])))
 }
 
-/// Builds the host, and what it is compared with: the development build, else what ships.
+/// A cargo command for the tests of the host, and for the host that they run. Other packages beside these, or fewer of them, would give
+/// the dependencies other features: wasmtime would be built again.
+pub fn host_tests() -> Command {
+    crate::cargo(&["test", "--package", "flexwasm-config", "--package", "flexwasm-runtime", "--package", "flexwasm"])
+}
+
+/// Builds the host, and what it is compared with: what the tests run, else what ships.
 pub fn build_servers(development: bool) -> Result<()> {
-    // Together, so that the dependencies have the features that the tests have built them with.
-    let mut servers = crate::cargo(&["build", "--package", "flexwasm", "--package", "bench-raw"]);
-    if !development {
-        println!("building the servers for release (the first time this takes many minutes)");
-        servers.arg("--release");
+    if development {
+        crate::execute(host_tests().arg("--no-run"))?;
+        return crate::execute(&mut crate::cargo(&["build", "--package", "bench-raw"]));
     }
-    crate::execute(&mut servers)
+    println!("building the servers for release (the first time this takes many minutes)");
+    crate::execute(&mut crate::cargo(&["build", "--release", "--package", "flexwasm", "--package", "bench-raw"]))
 }
 
 /// Installs what the package-lock.json beside the package.json in `sources` names into `folder`.
