@@ -1,8 +1,11 @@
 //! One invocation on its way to a guest. Whatever shape it arrived in, it is taken apart once, where it arrives, and handed
 //! down like this.
 
+pub mod bindings;
+
 pub use crate::observe::trace::{Tag, TraceContext};
 
+use bindings::Bindings;
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use std::sync::Arc;
@@ -19,6 +22,8 @@ pub struct Invocation<B> {
     pub head: Parts,
     /// The body.
     pub body: B,
+    /// What it has beside request and answer, if it has anything.
+    pub bindings: Option<Arc<dyn Bindings>>,
 }
 
 /// Where the client sent a request.

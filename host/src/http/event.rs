@@ -1,8 +1,8 @@
 //! One event: its envelope is read as a whole, a guest gets what is in it, and its whole answer becomes the answer to Azure.
 //!
 //! Only an event that has a slot is read, so that no more envelopes are in memory than the pool has slots: while one is decoded, at
-//! most three times `limits.requestBody`, and its payload alone while the guest runs. The guest is waited for to its end: an event
-//! whose guest fails after its answer has failed.
+//! most three times `limits.requestBody`, and its payload alone while the guest runs. A guest that can ask for bindings costs metadata
+//! and other inputs besides. The guest is waited for to its end: an event whose guest fails after its answer has failed.
 
 use super::request_body::RequestBody;
 use super::respond::HostResponse;
@@ -10,6 +10,7 @@ use super::sendable::Sendable;
 use crate::capabilities::Transcript;
 use crate::config::Function;
 use crate::guest::Guest;
+use crate::invocation::bindings::Bindings;
 use crate::invocation::{BodyError, Invocation, Tag};
 use crate::observe::record::Outcome;
 use crate::protocol::envelope::{self, encode};
@@ -19,7 +20,6 @@ use crate::sandbox::hit::Hit;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use std::future::poll_fn;
@@ -38,8 +38,6 @@ pub struct Event<'a> {
     pub guest: &'a Arc<Guest>,
     /// Of the request with the envelope.
     pub caller: Caller,
-    /// Its head.
-    pub head: Parts,
     /// The envelope.
     pub body: RequestBody,
 }
@@ -50,30 +48,39 @@ impl Event<'_> {
     /// # Errors
     /// What the host answers instead. It is no success, so that Azure tries again.
     pub async fn answer(self, lease: Lease) -> Result<(Sendable, Outcome), HostResponse> {
-        let Self { function, guest, caller: Caller { id, origin, trace }, head, body } = self;
+        let Self { function, guest, caller: Caller { id, origin, trace }, body } = self;
         let envelope = whole(body).await?;
-        let asked = envelope::decode::decode(function, &id, origin, &head, &envelope)
+        let limits = &function.limits;
+        let most = limits.response_body.unwrap_or(limits.request_body);
+        let outputs = guest.asks_for_bindings().then(|| usize::try_from(most).unwrap_or(usize::MAX));
+        let asked = envelope::decode::decode(function, &id, origin, &envelope, outputs)
             .map_err(|bad| HostResponse::bad_envelope(&function.name, &bad))?;
         drop(envelope);
-        let envelope::decode::Asked { head: request, origin, body: payload, message } = asked;
+        let envelope::decode::Asked { head: request, origin, body: payload, message, beside } = asked;
         let method = request.method.clone();
         let mut tag = Tag::new(id, trace);
         let transcript = Transcript::begin(&guest.policy, &mut tag);
         let body = Pieces(payload.clone());
-        let invocation = Invocation { function: Arc::clone(&function.name), tag, origin, head: request, body };
-        let limits = &function.limits;
+        let bindings = beside.clone().map(|beside| beside as Arc<dyn Bindings>);
+        let invocation =
+            Invocation { function: Arc::clone(&function.name), tag, origin, head: request, body, bindings };
         let replied = Sendable::new(lease.invoke(invocation).await?, &method, limits)?;
         let Sendable { mut reply, length, whole, bodiless } = replied;
         let answer = match whole {
             Some(bytes) => bytes,
-            None => collected(&mut reply.body, limits.response_body.unwrap_or(limits.request_body)).await?,
+            None => collected(&mut reply.body, most).await?,
         };
         let answer = if bodiless { Bytes::new() } else { answer };
         if length.is_some_and(|length| !bodiless && length != answer.len() as u64) {
             return Err(Fault::Unfinished.into());
         }
-        let answered =
-            encode::Answered { head: &reply.head, body: &answer, lines: transcript.lines(), payload: &payload };
+        let answered = encode::Answered {
+            head: &reply.head,
+            body: &answer,
+            lines: transcript.lines(),
+            payload: &payload,
+            beside: beside.as_deref(),
+        };
         let answer = encode::encode(&function.event, answered)
             .map_err(|bad| HostResponse::bad_answer(&function.name, &message, &bad))?;
         transcript.done();

@@ -161,7 +161,7 @@ impl Service {
             *queued = asked.elapsed();
             let lease = lease?;
             if shape == Shape::Envelope {
-                return Event { function, guest: &guest, caller, head, body }.answer(lease).await;
+                return Event { function, guest: &guest, caller, body }.answer(lease).await;
             }
             let method = head.method.clone();
             let reply = lease.invoke(forwarded::decode(config.role, function, caller, head, body)).await?;

@@ -98,7 +98,8 @@ pub fn decode<B>(role: Role, function: &Function, caller: Caller, mut head: Part
     if head.headers.get(HOST).is_none_or(|host| host != authority) {
         head.headers.insert(HOST, HeaderValue::try_from(authority).expect("an authority is a header value"));
     }
-    Invocation { function: Arc::clone(&function.name), tag: Tag::new(id, trace), origin, head, body }
+    let (function, tag) = (Arc::clone(&function.name), Tag::new(id, trace));
+    Invocation { function, tag, origin, head, body, bindings: None }
 }
 
 /// Encodes the head of a response: it leaves as the guest wrote it, but for what only the host may say.

@@ -114,6 +114,7 @@ async fn start(instructions: &str, limits: Limits, most: Duration) -> Option<Fau
         origin: Origin { scheme: http::uri::Scheme::HTTP, authority: "a".parse().unwrap() },
         head,
         body,
+        bindings: None,
     };
     let ended = timeout(most, lease.invoke(invocation)).await;
     assert_eq!(pool.occupancy().busy, 0);

@@ -5,6 +5,7 @@
 
 mod architecture;
 mod bad_input;
+mod bindings;
 mod compiled;
 mod compiler;
 mod containment;

@@ -10,7 +10,7 @@ use bindings::flexwasm::host::diagnostics::{
 };
 use wasmtime::component::{HasSelf, Linker};
 
-/// Generated from `wit/`, where its documentation stands: the host's side of our one interface of our own.
+/// Generated from `wit/`, where its documentation stands: the host's side of the interface.
 mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit",

@@ -7,6 +7,7 @@
 //! servers beyond `grants.hosts`, and no sockets. Interfaces that need a grant are linked without one as well, because the standard
 //! libraries of several languages import them; they answer with a denial.
 
+mod bindings;
 mod clocks;
 mod diagnostics;
 mod dirs;
@@ -63,6 +64,7 @@ const ALL: &[&dyn Capability] = &[
     &sockets::Sockets,
     &outgoing::Outgoing,
     &diagnostics::Diagnostics,
+    &bindings::Bindings,
 ];
 
 /// What the capabilities put together for one instance.

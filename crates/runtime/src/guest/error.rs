@@ -27,7 +27,7 @@ pub enum LoadError {
     Superseded,
     /// It wants what the host does not have, or does not export an HTTP handler.
     #[error(
-        "does not fit the world of this host: {0}; it must export wasi:http/incoming-handler@0.2 and import only wasi 0.2 interfaces, or export wasi:http/handler@0.3 and import only wasi 0.3 and 0.2 interfaces, and in both cases flexwasm:host/diagnostics@0.1.0"
+        "does not fit the world of this host: {0}; it must export wasi:http/incoming-handler@0.2 and import only wasi 0.2 interfaces, or export wasi:http/handler@0.3 and import only wasi 0.3 and 0.2 interfaces, and in both cases flexwasm:host/diagnostics@0.1.0 and flexwasm:host/bindings@0.1.0"
     )]
     World(String),
     /// It fits no slot.

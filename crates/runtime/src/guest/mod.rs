@@ -25,6 +25,7 @@ pub use pre::{Handler, Pre};
 use crate::config::digest::Digest;
 use crate::engine::code::Processors;
 use crate::engine::{Engine, FIRST_YIELD, Image};
+use crate::invocation::bindings::INTERFACE;
 use crate::sandbox::{Policy, Sandbox};
 use compiled::Unusable;
 use experience::Experience;
@@ -72,6 +73,11 @@ impl Guest {
             experience: Experience::default(),
             outdated: AtomicBool::new(false),
         }
+    }
+
+    /// Whether it can ask for the bindings of its invocations.
+    pub fn asks_for_bindings(&self) -> bool {
+        self.imports.iter().any(|import| import.split('@').next() == Some(INTERFACE))
     }
 
     /// Another has taken its place: no instance of it is kept any more.

@@ -62,13 +62,14 @@ impl Lease {
     {
         let begun = Instant::now();
         let ticking = self.guest().engine.ticking();
-        let Invocation { tag, origin, mut head, body, .. } = invocation;
+        let Invocation { tag, origin, mut head, body, bindings, .. } = invocation;
         tag.trace.write(&mut head.headers);
         let (turn, prepared) = Turn::begin(self, tag, begun);
         let mut instance = prepared.instance(turn.guest()).await?;
         let instantiated = Instant::now();
         turn.enter(Phase::Head);
 
+        instance.store.data_mut().bindings = bindings;
         let identity = instance.store.data().identity().clone();
         // A parked instance's next tick is long past; the yield that it would cost has to be earned first.
         instance.store.set_epoch_deadline(FIRST_YIELD);

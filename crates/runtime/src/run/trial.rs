@@ -74,6 +74,7 @@ async fn ask(lease: Lease, smoke: &Smoke) -> Result<StatusCode, Fault> {
         origin: Origin { scheme: Scheme::HTTP, authority },
         head,
         body: Empty::<Bytes>::new().map_err(|never| -> BodyError { match never {} }),
+        bindings: None,
     };
     let mut reply = lease.invoke(invocation).await?;
     std::future::poll_fn(|cx| reply.body.poll_to_end(cx)).await?;

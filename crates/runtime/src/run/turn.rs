@@ -61,8 +61,8 @@ impl Turn {
 
     /// The guest has returned with a whole answer: parks the instance, or ends it, and frees the slot.
     pub fn settle(self, mut instance: Instance) {
+        instance.store.data_mut().end();
         let sandbox = instance.store.data();
-        sandbox.end();
         if !self.lease.is_spare() {
             sandbox.policy().metrics.used(sandbox.cpu.spent(), sandbox.limiter.memory());
         }

@@ -11,6 +11,7 @@ pub mod limits;
 use crate::config::Grants;
 use crate::config::digest::Digest;
 use crate::config::settings::{Limits, Reuse, Share};
+use crate::invocation::bindings::Bindings;
 use crate::observe::machine::Machine;
 use crate::observe::metrics::FunctionMetrics;
 use crate::observe::rate::Rate;
@@ -134,6 +135,8 @@ pub struct Sandbox {
     pub limiter: Limiter,
     /// Counts the time on a thread.
     pub cpu: Arc<Meter>,
+    /// What the invocation has beside its request and its answer.
+    pub bindings: Option<Arc<dyn Bindings>>,
     identity: Identity,
 }
 
@@ -147,7 +150,18 @@ impl Sandbox {
         let limiter = Limiter::new(&policy.limits, reservation);
         let cpu = Meter::new(policy.limits.cpu, policy.made);
         let sender = Sender::new(Arc::clone(&policy.function), policy.client.clone(), policy.outgoing(), tag);
-        Self { policy, system: None, http, table, sender, bodies: Bodies::default(), limiter, cpu, identity }
+        Self {
+            policy,
+            system: None,
+            http,
+            table,
+            sender,
+            bodies: Bodies::default(),
+            limiter,
+            cpu,
+            bindings: None,
+            identity,
+        }
     }
 
     /// What stays the same for every invocation of the function.
@@ -188,7 +202,8 @@ impl Sandbox {
     }
 
     /// The request is answered: nothing more will be said under its name.
-    pub fn end(&self) {
+    pub fn end(&mut self) {
+        self.bindings = None;
         self.scoped().for_each(|scoped| scoped.end());
     }
 

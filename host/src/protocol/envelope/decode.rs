@@ -3,6 +3,7 @@
 //! Metadata belong to whoever sent the message, because the properties of a JSON payload replace them: they reach headers only
 //! encoded and bounded, and decide nothing. `ce-type` and `ce-source` come from the configuration.
 
+use super::bindings::Beside;
 use super::json::{self, Members};
 use super::{Bad, http as web, raw, shown};
 use crate::config::Function;
@@ -17,6 +18,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::value::RawValue;
+use std::sync::Arc;
 
 /// The most that a header of an attribute may have, in bytes. A longer value is left out.
 const MOST: usize = 4 << 10;
@@ -27,8 +29,6 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 /// What ends a path in a URI.
 const IN_PATH: &AsciiSet =
     &ENCODED.add(b'?').add(b'#').add(b'<').add(b'>').add(b'{').add(b'}').add(b'\\').add(b'^').add(b'`').add(b'|');
-/// Headers of the trace that the Functions host began, which are the guest's too.
-const TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
 /// What a guest is asked.
 #[derive(Debug)]
@@ -41,9 +41,12 @@ pub struct Asked {
     pub body: Bytes,
     /// By which the event can be found: its own id, or the invocation's.
     pub message: String,
+    /// What else the envelope has, for a guest that asks.
+    pub beside: Option<Arc<Beside>>,
 }
 
-/// Reads an envelope for `function`; `head` is the request that carries it, which came to `origin`.
+/// Reads an envelope for `function` that came to `origin`. With `most`, its guest asks for bindings and may give its outputs so many bytes
+/// in all.
 ///
 /// # Errors
 /// [`Bad`]: what is wrong with it.
@@ -51,8 +54,8 @@ pub fn decode(
     function: &Function,
     invocation: &str,
     origin: Origin,
-    head: &Parts,
     envelope: &[u8],
+    most: Option<usize>,
 ) -> Result<Asked, Bad> {
     let event = &*function.event;
     let envelope = std::str::from_utf8(envelope).map_err(|_| Bad("the envelope is no UTF-8".to_owned()))?;
@@ -81,12 +84,8 @@ pub fn decode(
             asked
         }
     };
-    if !binding.is("httpTrigger") {
-        for name in TRACE {
-            for value in head.headers.get_all(&name) {
-                asked.head.headers.append(&name, value.clone());
-            }
-        }
+    if let Some(most) = most.filter(|_| event.mode == Mode::Request) {
+        asked.beside = Some(Arc::new(Beside::new(&function.event, &data, &metadata, most)?));
     }
     Ok(asked)
 }
@@ -100,7 +99,7 @@ impl Asked {
         (head.method, head.uri) = (Method::POST, Uri::from(path));
         let host = HeaderValue::try_from(origin.authority.as_str()).expect("an authority is a header value");
         head.headers.insert(HOST, host);
-        Self { head, origin, body, message: invocation.to_owned() }
+        Self { head, origin, body, message: invocation.to_owned(), beside: None }
     }
 
     /// Makes it a CloudEvent of what a trigger delivers.

@@ -3,9 +3,11 @@
 //! The Functions host decodes a string that happens to be base64, rewrites one that looks like a date, and makes several messages of
 //! one that is a JSON list (azure-contract.md §3.3). Base64 of the bytes arrives as those bytes, whatever they are.
 
+use super::bindings::Beside;
 use super::json::{self, Members};
 use super::{Bad, http as web, raw, shown};
 use crate::config::event::{Binding, Event, Mode};
+use crate::invocation::bindings::{Given, Value as Set};
 use crate::protocol::media_type;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -43,6 +45,8 @@ pub struct Answered<'a> {
     pub lines: Vec<String>,
     /// The payload of its event.
     pub payload: &'a [u8],
+    /// Where it has set outputs.
+    pub beside: Option<&'a Beside>,
 }
 
 /// Encodes the answer to an event of a function.
@@ -50,7 +54,7 @@ pub struct Answered<'a> {
 /// # Errors
 /// [`Bad`]: the event has failed.
 pub fn encode(event: &Event, answered: Answered) -> Result<Answer, Bad> {
-    let Answered { head, body, lines, payload } = answered;
+    let Answered { head, body, lines, payload, beside } = answered;
     let is_http = event.trigger.is("httpTrigger") && event.mode == Mode::Request;
     if !is_http && !head.status.is_success() {
         return Bad::new(format!("the guest answered the event with status {}", head.status.as_u16()));
@@ -60,17 +64,29 @@ pub fn encode(event: &Event, answered: Answered) -> Result<Answer, Bad> {
         return raw::checked(event, body, lines).map(done);
     }
     let rejected = !is_http && is_rejected(&head.headers)?;
-    let outputs = if rejected {
+    let set = beside.map_or_else(Vec::new, Beside::outputs);
+    let answered = if rejected {
         match &event.rejected {
             Some(name) => vec![(output(event, name)?, value(output(event, name)?, payload)?)],
             None => Vec::new(),
         }
     } else if media_type(&head.headers).eq_ignore_ascii_case(OUTPUTS) {
         several(event, head, body)?
-    } else {
+    } else if set.is_empty() || is_http {
         one(event, head, body)?
+    } else {
+        // A guest that names its outputs has named all of them.
+        Vec::new()
     };
-    let (returned, outputs): (Vec<_>, Vec<_>) = outputs.into_iter().partition(|(output, _)| output.name == RETURN);
+    if let Some((output, _)) = answered.iter().find(|(output, _)| set.iter().any(|(name, _)| output.name == *name)) {
+        return Bad::new(format!(
+            "the answer has a value for the output {:?}, which the guest has set before",
+            output.name
+        ));
+    }
+    let set = set.into_iter().filter_map(|(name, value)| Some((output(event, &name).ok()?, value?)));
+    let outputs = answered.into_iter().chain(set);
+    let (returned, outputs): (Vec<_>, Vec<_>) = outputs.partition(|(output, _)| output.name == RETURN);
     let outputs = json::object(outputs.into_iter().map(|(output, value)| (&output.name, value)));
     let mut answer = vec![("Outputs", outputs), ("Logs", Value::from(lines).to_string())];
     answer.extend(returned.into_iter().map(|(_, value)| ("ReturnValue", value)));
@@ -91,7 +107,11 @@ fn is_rejected(headers: &HeaderMap) -> Result<bool, Bad> {
     }
 }
 
-fn output<'e>(event: &'e Event, name: &str) -> Result<&'e Binding, Bad> {
+/// The output binding of this name.
+///
+/// # Errors
+/// [`Bad`]: there is none.
+pub fn output<'e>(event: &'e Event, name: &str) -> Result<&'e Binding, Bad> {
     event.outputs.iter().find(|output| output.name == name).ok_or_else(|| {
         let known: Vec<_> = event.outputs.iter().map(|output| &*output.name).collect();
         Bad(format!("the answer names the output {}, but function.json has {known:?}", shown(name)))
@@ -189,6 +209,38 @@ fn given_value(output: &Binding, given: &RawValue) -> Result<String, Bad> {
     let items: Vec<&RawValue> = serde_json::from_str(given.get()).map_err(|_| wrong("takes no such list"))?;
     let messages = items.into_iter().map(|item| bytes(output, &message(item).map_err(wrong)?));
     Ok(format!("[{}]", messages.collect::<Result<Vec<_>, _>>()?.join(",")))
+}
+
+/// What a guest has set as the value of an output; none where nothing is sent.
+///
+/// # Errors
+/// [`Bad`]: it takes no such value.
+pub fn given(output: &Binding, given: Given) -> Result<Option<String>, Bad> {
+    let wrong = |what: &str| Bad::new(format!("output {:?} of type {} {what}", output.name, output.kind));
+    let values = match given {
+        _ if output.is("http") => return wrong("is the guest's answer: give it status, headers and body"),
+        Given::Messages(_) if output.is("blob") => return wrong("takes one value, not several messages"),
+        Given::Messages(values) => values,
+        Given::One(Set::Null) => return Ok(None),
+        Given::One(value) => return set(output, value).map(Some),
+    };
+    let messages: Vec<_> = values.into_iter().map(|value| set(output, value)).collect::<Result<_, _>>()?;
+    Ok(Some(format!("[{}]", messages.join(","))))
+}
+
+/// One value or message that a guest has set.
+fn set(output: &Binding, value: Set) -> Result<String, Bad> {
+    let wrong = |what: &str| Bad::new(format!("output {:?} of type {} {what}", output.name, output.kind));
+    match value {
+        Set::Null => wrong("takes no null among its messages"),
+        Set::Json(text) if !json::is_json(&text) => wrong(&format!("was given JSON that is none: {}", shown(&text))),
+        Set::Text(text) | Set::Json(text) if takes_bytes(output) => bytes(output, text.as_bytes()),
+        Set::Bytes(value) if takes_bytes(output) => bytes(output, &value),
+        Set::Text(text) => Ok(Value::from(text).to_string()),
+        Set::Json(text) if text.trim_start().starts_with(['{', '[', '"']) => Ok(text),
+        Set::Json(text) => wrong(&format!("takes an object, a list or a text: {}", shown(&text))),
+        Set::Bytes(_) => wrong("takes JSON or a text, not bytes"),
+    }
 }
 
 /// The bytes that a guest means by one value.

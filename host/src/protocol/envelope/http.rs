@@ -92,7 +92,7 @@ pub fn decode(event: &Event, origin: Origin, value: &RawValue, invocation: &str)
         head.headers.insert(CONTENT_LENGTH, body.len().into());
     }
     let scheme = if https { Scheme::HTTPS } else { Scheme::HTTP };
-    Ok(Asked { head, origin: Origin { scheme, authority }, body, message: invocation.to_owned() })
+    Ok(Asked { head, origin: Origin { scheme, authority }, body, message: invocation.to_owned(), beside: None })
 }
 
 /// Whether the Functions host writes the body of such a request in base64.

@@ -1,9 +1,10 @@
 //! The JSON envelope: `Data` and `Metadata` in, `Outputs`, `Logs` and `ReturnValue` out (azure-contract.md §3).
 //!
 //! [`decode`] makes an HTTP request of it, which any guest can answer, and [`encode`] makes outputs of the answer. [`http`] is an HTTP
-//! trigger with more bindings, whose request and answer are wrapped too; [`raw`] hands Azure's JSON to a guest as it is. No payload is
+//! trigger with more bindings, whose request and answer are wrapped too; [`bindings`] is what an envelope has beside; [`raw`] hands Azure's JSON to a guest as it is. No payload is
 //! ever parsed and printed again: what has to be taken out of JSON is unwrapped once, and everything else is cut out of the text.
 
+pub mod bindings;
 pub mod decode;
 pub mod encode;
 mod http;

@@ -19,15 +19,11 @@ pub fn without_keys(
         return Ok(envelope.to_owned());
     }
     let keyed = event.keyed;
-    let headers =
-        |value: &RawValue| object(value, |name, value| (!is_secret(name, keyed)).then(|| value.get().to_owned()));
-    let query =
-        |value: &RawValue| object(value, |name, value| (!(keyed && is_key(name))).then(|| value.get().to_owned()));
     let request = |value: &RawValue| {
         object(value, |name, value| {
             Some(match name {
-                "Headers" => headers(value),
-                "Query" => query(value),
+                "Headers" => headers(keyed, value),
+                "Query" => query(keyed, value),
                 "Url" if keyed => {
                     let url = json::string(value.get()).unwrap_or_default();
                     Value::from(without_code(&url)).to_string()
@@ -40,12 +36,7 @@ pub fn without_keys(
         let is_request = name.eq_ignore_ascii_case(&event.trigger.name);
         Some(if is_request { request(value) } else { value.get().to_owned() })
     });
-    let metadata = join(&metadata.0, |name, value| match name {
-        "Headers" => Some(headers(value)),
-        "Query" => Some(query(value)),
-        _ if keyed && is_key(name) => None,
-        _ => Some(value.get().to_owned()),
-    });
+    let metadata = join(&metadata.0, |name, value| of_metadata(keyed, name, value));
     Ok(join(&members.0, |name, value| {
         Some(match name {
             "Data" => data.clone(),
@@ -53,6 +44,24 @@ pub fn without_keys(
             _ => value.get().to_owned(),
         })
     }))
+}
+
+/// A member of an HTTP trigger's Metadata without the keys of callers; none where it is one.
+pub fn of_metadata(keyed: bool, name: &str, value: &RawValue) -> Option<String> {
+    match name {
+        "Headers" => Some(headers(keyed, value)),
+        "Query" => Some(query(keyed, value)),
+        _ if keyed && is_key(name) => None,
+        _ => Some(value.get().to_owned()),
+    }
+}
+
+fn headers(keyed: bool, value: &RawValue) -> String {
+    object(value, |name, value| (!is_secret(name, keyed)).then(|| value.get().to_owned()))
+}
+
+fn query(keyed: bool, value: &RawValue) -> String {
+    object(value, |name, value| (!(keyed && is_key(name))).then(|| value.get().to_owned()))
 }
 
 /// Checks what a guest answers in Azure's JSON, and adds its lines.

@@ -4,7 +4,7 @@
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../../wit",
-        world: "plain-guest",
+        world: "event-guest",
         generate_all,
         pub_export_macro: true,
         default_bindings_module: "test_guests::bindings",
@@ -12,6 +12,7 @@ pub mod bindings {
 }
 
 pub use bindings::exports::wasi::http::incoming_handler::Guest;
+pub use bindings::flexwasm::host::bindings as function;
 pub use bindings::wasi::http::types::{
     Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };
