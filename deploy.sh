@@ -10,7 +10,9 @@ Usage: ./deploy.sh [OPTIONS] [NAME]            creates or updates, and publishes
 
   NAME                  the function app, unique in all of Azure: 3 to 40 lower-case letters, digits and dashes, a letter
                         first; everything that it needs is made in a resource group of its own, rg-NAME.
-                        Without it: flexwasm- and eight digits, which follow from the subscription and this folder
+                        Without it: flexwasm- and eight digits, which follow from the subscription and the app's folder
+
+  --app FOLDER          the app to deploy; default: the demonstration beside this script
 
   --location REGION     as az writes it; default eastasia                           LOCATION
   --instance-memory MB  512, 2048 (default) or 4096                                 INSTANCE_MEMORY
@@ -43,10 +45,10 @@ refuse() { fail "$1; see ./deploy.sh --help" 2; }
 
 location=${LOCATION:-eastasia} memory=${INSTANCE_MEMORY:-2048} maximum=${MAXIMUM_INSTANCES:-100}
 always_ready=${ALWAYS_READY:-0} storage_auth=${STORAGE_AUTH:-identity} subscription=${SUBSCRIPTION:-}
-dry_run=false delete=false yes=false name='' package=''
+dry_run=false delete=false yes=false name='' package='' folder=''
 while [ $# -gt 0 ]; do
   case $1 in
-    --location | --instance-memory | --max-instances | --always-ready | --storage-auth | --subscription | --zip)
+    --location | --instance-memory | --max-instances | --always-ready | --storage-auth | --subscription | --zip | --app)
       [ -n "${2:-}" ] || refuse "$1 needs a value"
       case $1 in
         --location) location=$2 ;;
@@ -56,6 +58,7 @@ while [ $# -gt 0 ]; do
         --storage-auth) storage_auth=$2 ;;
         --subscription) subscription=$2 ;;
         --zip) package=$(realpath --canonicalize-missing -- "$2") ;;
+        --app) folder=$(realpath --canonicalize-missing -- "$2") ;;
       esac
       shift ;;
     -h | --help) usage; exit 0 ;;
@@ -69,6 +72,8 @@ while [ $# -gt 0 ]; do
   shift
 done
 cd "$(dirname "$0")"
+here=$(pwd -P) folder=${folder:-$(pwd -P)}
+[ -f "$folder/host.json" ] || refuse "--app: $folder is no app, because it has no host.json"
 
 # az checks none of these numbers, and Azure only after half of it is made.
 whole() {
@@ -90,18 +95,25 @@ case $storage_auth in
   *) refuse "--storage-auth is '$storage_auth', but must be identity or connection-string" ;;
 esac
 
-# Nothing deploys an old build by mistake; target and what a build leaves beside its sources are none of them.
+making=(cargo xtask package)
+[ "$folder" = "$here" ] || making+=(--app "$folder")
+
+# Nothing deploys an old build by mistake; what a build leaves beside its sources is none of them.
 check_package() {
-  local newer
-  [ -f "$package" ] || refuse "--zip: $package is not there: make it with 'cargo xtask package'"
-  newer=$(find host.json ./*/function.json Cargo.toml Cargo.lock crates host/Cargo.toml host/src guest wit \
-    -type f -newer "$package" -print -quit)
-  [ -z "$newer" ] || refuse "--zip: $package is older than $newer: make it anew with 'cargo xtask package'"
+  local newer sources=("$folder")
+  [ "$folder" != "$here" ] || sources=(host.json ./*/function.json guest)
+  [ -f "$package" ] || refuse "--zip: $package is not there: make it with '${making[*]}'"
+  newer=$(find "${sources[@]}" Cargo.toml Cargo.lock crates host/Cargo.toml host/src wit \
+    \( -name target -o -name node_modules -o -name .venv -o -name dist \) -prune -o \
+    -type f ! -name '*.wasm' ! -name '*.cwasm' ! -path "$folder/flexwasm" -newer "$package" -print -quit)
+  [ -z "$newer" ] || refuse "--zip: $package is older than $newer: make it anew with '${making[*]}'"
 }
 [ -z "$package" ] || "$delete" || check_package
 
 # Storage Blob Data Owner: what the Functions host needs for its keys and locks, and the platform for the package.
-role=b7e6dc6d-f1e8-4753-8033-0f276bb0955b
+roles=(b7e6dc6d-f1e8-4753-8033-0f276bb0955b)
+# Storage Queue Data Contributor and Storage Table Data Contributor: what bindings need besides.
+queue_role=974c5e8b-45b9-4653-ba55-5f855dd0fb88 table_role=0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3
 
 # A message of az is an error, or it is noise beside ours; an extension is never installed along the way.
 export AZURE_CORE_ONLY_SHOW_ERRORS=true AZURE_CORE_NO_COLOR=true AZURE_EXTENSION_USE_DYNAMIC_INSTALL=no
@@ -235,11 +247,11 @@ if ! "$dry_run"; then
 fi
 if [ -z "$name" ] && "$dry_run"; then
   name=flexwasm-00000000
-  echo "NAME is not given: $name stands for flexwasm- and eight digits that follow from the subscription and this folder"
+  echo "NAME is not given: $name stands for flexwasm- and eight digits that follow from the subscription and the app's folder"
 elif [ -z "$name" ]; then
-  digest=$(printf '%s\n' "$subscription_id" "$(pwd -P)" | sha256sum)
+  digest=$(printf '%s\n' "$subscription_id" "$folder" | sha256sum)
   name=flexwasm-${digest:0:8}
-  echo "NAME is not given: it is $name, as always for this subscription and this folder"
+  echo "NAME is not given: it is $name, as always for this subscription and this app's folder"
 fi
 # As unique as NAME, which is too long for a storage account and has dashes.
 digest=$(printf %s "$name" | sha256sum)
@@ -270,14 +282,19 @@ if ! "$dry_run" && ! has "Microsoft.Storage/storageAccounts/$storage"; then
   [ "${taken,,}" = true ] || fail "the storage account $storage cannot be made, choose another NAME: $taken"
 fi
 
-# A number from what the host said about the package: the JSON has a line for each key, and only this key has the name.
-checked() { sed -n "s/^ *\"$1\": \([0-9]*\),\{0,1\}\$/\1/p" target/package/check.json; }
+# A number or a truth from what the host said about the package: the JSON has a line for each key, and only this key has the name.
+checked() { sed -n "s/^ *\"$1\": \([0-9a-z]*\),\{0,1\}\$/\1/p" target/package/check.json; }
+
+# The texts of a list in its part for us, one a line.
+listed() {
+  sed -n '/^  "deploy": {$/,/^  }/p' target/package/check.json |
+    sed -n "/^    \"$1\": \[\$/,/^    \]/s/^ *\"\(.*\)\"\(,\{0,1\}\)\$/\1/p"
+}
 
 begin "package"
-making=(cargo xtask package)
-[ -z "$package" ] || making+=(--check "$package")
+[ -z "$package" ] || making=(cargo xtask package --check "$package")
 show "${making[@]}"
-concurrency=POOL_SIZE request_body=LARGEST_REQUEST_BODY
+concurrency=POOL_SIZE request_body=LARGEST_REQUEST_BODY functions='' connections=''
 if ! "$dry_run"; then
   "${making[@]}" ||
     fail "step $step of $steps ($title) failed: nothing in Azure is changed; correct what is reported there"
@@ -286,8 +303,11 @@ if ! "$dry_run"; then
   whole "host.json: the pool size" "$concurrency" 1 1000
   # Azure's Functions host holds a body of known length whole, several times, before the limits of ours are asked.
   request_body=$(checked requestBodySizeLimit)
+  [ "$(checked storageQueues)" != true ] || roles+=("$queue_role")
+  [ "$(checked storageTables)" != true ] || roles+=("$table_role")
+  functions=$(listed functions) connections=$(listed connections)
 fi
-package=${package:-dist/flexwasm.zip}
+package=${package:-$folder/dist/flexwasm.zip}
 
 begin "resource group $group in $location"
 has "$group" || change group create --name "$group" --location "$location" --tags "flexwasm=$name"
@@ -349,11 +369,13 @@ if [ "$storage_auth" = identity ]; then
     change functionapp identity assign "${site[@]}"
     principal=$(ask functionapp identity show "${site[@]}" --query principalId)
   fi
-  # The deployment's own role is az's doing; this one is for the Functions host, and holds for both.
+  # The deployment's own role is az's doing; these are for the Functions host, and the first of them holds for both.
   held=$(ask role assignment list --scope "$storage_id" --fill-principal-name false \
-    --query "[?principalId=='$principal' && ends_with(roleDefinitionId, '$role')].name")
-  [ -n "$held" ] || change role assignment create --assignee-object-id "$principal" \
-    --assignee-principal-type ServicePrincipal --role "$role" --scope "$storage_id"
+    --query "[?principalId=='$principal'].roleDefinitionId")
+  for role in "${roles[@]}"; do
+    grep -q "/$role\$" <<<"$held" || change role assignment create --assignee-object-id "$principal" \
+      --assignee-principal-type ServicePrincipal --role "$role" --scope "$storage_id"
+  done
 fi
 settings=$(ask functionapp config appsettings list "${site[@]}" \
   --query "[].join('=', [name, (name=='FUNCTIONS_REQUEST_BODY_SIZE_LIMIT' || name=='AzureWebJobsStorage__accountName') && value || ''])")
@@ -363,6 +385,10 @@ for setting in "${wanted[@]}"; do
   grep -qxF -- "$setting" <<<"$settings" || missing+=("$setting")
 done
 [ ${#missing[@]} -eq 0 ] || change functionapp config appsettings set "${site[@]}" --settings "${missing[@]}"
+for connection in $connections; do
+  grep -qE "^(AzureWebJobs)?$connection(__[^=]+)?=" <<<"$settings" ||
+    echo "  note: bindings use the connection $connection, which the app has no setting for; docs/deploy.md says how to allow it"
+done
 # az always writes the key of the storage account into the settings.
 if [ "$storage_auth" = identity ] && { "$dry_run" || grep -qx AzureWebJobsStorage= <<<"$settings"; }; then
   change functionapp config appsettings delete "${site[@]}" --setting-names AzureWebJobsStorage
@@ -387,6 +413,26 @@ while ! "$dry_run" && ! attempt "${publish[@]}"; do
 done
 
 [ -n "$host" ] || host=$name.azurewebsites.net
+if [ "$folder" != "$here" ]; then
+  # What an app answers is its own affair, and its functions may need a key: Azure knows them once the Functions host has read them.
+  begin "wait until Azure lists the functions of $name"
+  "$dry_run" && exit
+  tries=60
+  while true; do
+    known=$(ask functionapp function list "${site[@]}" --query "[].name")
+    # It calls them APP/FUNCTION.
+    unlisted=$(grep -vxF -f <(printf %s "${known//$name\//}") <<<"$functions" || true)
+    [ -n "$unlisted" ] || break
+    tries=$((tries - 1))
+    if [ "$tries" -eq 0 ]; then
+      echo "Azure does not list ${unlisted//$'\n'/, }" >"$work/errors"
+      failed "look at the app's log in $insights, then run the same command again"
+    fi
+    sleep 5
+  done
+  echo "Deployed: https://$host, with ${functions//$'\n'/, }"
+  exit
+fi
 url=https://$host/api/http_trigger
 begin "wait until $url answers"
 call="$url?name=$name&delay=0.1"

@@ -44,6 +44,9 @@ class Azure:
         self.host_statuses = []
         self.site_conflicts = 0
         self.deployment_status = 4
+        # Functions of the published package, and how often they are not listed yet.
+        self.functions = []
+        self.unlisted = 0
         self.taken = set()
         self.lock = threading.RLock()
 
@@ -170,6 +173,8 @@ class Handler(BaseHTTPRequestHandler):
             with zipfile.ZipFile(io.BytesIO(data)) as package:
                 record["zip"] = {i.filename: (i.create_system, i.external_attr >> 16) for i in package.infolist()}
             status = azure.publish_statuses.pop(0) if azure.publish_statuses else 202
+            if status == 202:
+                azure.functions = [name.split("/")[0] for name in record["zip"] if name.endswith("/function.json")]
             return status, "deployment-1" if status == 202 else {"Message": "BlobUploadFailed: sig=signature&se=1"}
         if low == "/api/deployments/latest":
             return 200, {"id": "deployment-1", "status": azure.deployment_status, "progress": ""}
@@ -213,6 +218,10 @@ class Handler(BaseHTTPRequestHandler):
             return 200, {"properties": {"appSettingNames": None}}
         if low.endswith("/config/web"):
             return 200, {"properties": {}}
+        if low.endswith("/functions"):
+            azure.unlisted -= 1
+            site = path.split("/")[-2]
+            return 200, {"value": [{"name": f"{site}/{name}"} for name in azure.functions if azure.unlisted < 0]}
         if low == root + "/resources":
             group = re.search(r"resourceGroup eq '([^']+)'", query["$filter"])[1]
             return 200, {"value": self.children("%s/resourcegroups/%s/providers" % (root, group), 3)}

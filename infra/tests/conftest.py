@@ -32,10 +32,30 @@ def change_package(path, host_json=None, mode=None):
             changed.writestr(entry, content)
 
 
+def pack_events(path):
+    """Writes a package of examples/events, whose guests are those of the demonstration: what they do does not matter here."""
+    app = ROOT / "examples/events"
+    with zipfile.ZipFile(PACKAGE) as package, zipfile.ZipFile(path, "w") as packed:
+        executable = package.getinfo("flexwasm")
+        packed.writestr(executable, package.read(executable))
+        settings = sorted(app.glob("*/function.json"))
+        for name in ["host.json", *(str(each.relative_to(app)) for each in settings)]:
+            entry = copy.copy(package.getinfo("host.json"))
+            entry.filename = name
+            packed.writestr(entry, (app / name).read_text())
+        for function in [each.parent.name for each in settings]:
+            for guest in ["guest.wasm", "guest.cwasm"]:
+                entry = copy.copy(package.getinfo("http_trigger/" + guest))
+                content = package.read(entry)
+                entry.filename = f"{function}/{guest}"
+                packed.writestr(entry, content)
+
+
 CARGO = """
 echo "$@" >>{log}
 case "$*" in
   "xtask package") zip=dist/flexwasm.zip; mkdir -p dist && cp {package} $zip ;;
+  "xtask package --app "*) zip=$4/dist/flexwasm.zip; mkdir -p $4/dist && cp {events} $zip ;;
   "xtask package --check "*) zip=$4 ;;
   *) exit 1 ;;
 esac
@@ -61,7 +81,9 @@ class World:
         # deploy.sh's pauses cost nothing, except the one that only counts the seconds.
         self.program("sleep", 'case $1 in 15) exec /bin/sleep 15 ;; *) exec /bin/sleep 0.01 ;; esac')
         # What `cargo xtask package` does, without building anything.
-        self.program("cargo", CARGO.format(log=folder / "cargo.log", package=PACKAGE, host=folder / "flexwasm"))
+        self.program("cargo", CARGO.format(log=folder / "cargo.log", package=PACKAGE, events=folder / "events.zip", host=folder / "flexwasm"))
+        pack_events(folder / "events.zip")
+        shutil.copytree(ROOT / "examples/events", self.app / "examples/events", ignore=shutil.ignore_patterns("*.*wasm", "flexwasm", "dist"))
         with zipfile.ZipFile(PACKAGE) as package:
             package.extract("flexwasm", folder)
         (folder / "flexwasm").chmod(0o755)

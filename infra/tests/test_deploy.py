@@ -16,6 +16,7 @@ from conftest import PACKAGE, ROOT, change_package
 
 POOL = json.loads((ROOT / "host.json").read_text())["extensions"]["http"]["maxConcurrentRequests"]
 OWNER, CONTRIBUTOR = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b", "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
+QUEUES = "974c5e8b-45b9-4653-ba55-5f855dd0fb88"
 
 
 def the(resources, kind):
@@ -259,6 +260,44 @@ def test_other_region_is_refused_for_a_group_that_is_there(world, silent):
     assert_stopped(world.deploy("--location", "eastus2", "app-two"), "is in eastasia", "--location eastasia")
 
 
+# The story of app-events: another app, deployed and deployed again.
+
+
+@pytest.fixture(scope="session")
+def events(world, silent):
+    world.azure.unlisted = 2
+    return world.deploy("--app", "examples/events", "app-events")
+
+
+@pytest.fixture(scope="session")
+def events_again(world, events):
+    return world.deploy("--app", "examples/events", "app-events")
+
+
+def test_another_app_is_packed_and_published(events, world):
+    assert events.returncode == 0, events.stdout + events.stderr
+    assert f"+ cargo xtask package --app {world.app}/examples/events\n" in events.stdout
+    (sent,) = find(events.requests, "POST", "/api/publish")
+    assert {"intake/function.json", "nightly/function.json", "orders/function.json"} <= set(sent["zip"])
+    assert f"Deployed: https://{world.azure.host}, with intake, nightly, orders\n" in events.stdout
+    assert len(find(events.requests, "GET", "/sites/app-events/functions")) == 3
+
+
+def test_queues_and_blobs_are_reached_by_roles_without_a_key(events):
+    (account,) = [each for each in of_type(events.resources, "Microsoft.Storage/storageAccounts") if "appevents" in each["name"]]
+    roles = of_type(events.resources, "Microsoft.Authorization/roleAssignments")
+    held = [r["properties"]["roleDefinitionId"].split("/")[-1] for r in roles if r["properties"]["scope"] == account["id"]]
+    assert sorted(held) == sorted([OWNER, CONTRIBUTOR, QUEUES])
+    (settings,) = [settings for site, settings in events.settings.items() if site.endswith("/app-events")]
+    assert settings["AzureWebJobsStorage__accountName"] == account["name"]
+    assert "AzureWebJobsStorage" not in settings and STORAGE_KEY not in json.dumps(settings)
+
+
+def test_another_app_that_is_there_is_only_published(events_again):
+    assert events_again.returncode == 0, events_again.stderr
+    assert writes(events_again.requests) == []
+
+
 # Refused by what Azure says, before anything is made.
 
 
@@ -332,6 +371,7 @@ def test_not_logged_in(signed_out):
         (["--storage-auth", "none", "app"], ["--storage-auth is 'none'", "identity or connection-string"]),
         (["--zip", "missing.zip", "app"], ["missing.zip is not there", "cargo xtask package"]),
         (["--zip"], ["--zip needs a value"]),
+        (["--app", "wit", "app"], ["--app: ", "wit is no app, because it has no host.json"]),
         (["--force", "app"], ["unknown option --force"]),
     ],
     ids=lambda value: " ".join(value)[:40] if value and value[0] not in ("",) else "",
@@ -423,7 +463,7 @@ def test_help(signed_out):
     assert options <= set(re.findall(r"--[a-z-]+", done.stdout))
 
 
-def test_no_output_holds_a_secret(world, first, second, changed, kept, deleted, broken, silent):
+def test_no_output_holds_a_secret(world, first, second, changed, kept, deleted, broken, silent, events, events_again):
     assert {STORAGE_KEY, MASTER_KEY, INSTRUMENTATION_KEY} == set(SECRETS)
     for output in world.outputs:
         for secret in [*SECRETS, "sig=signature"]:

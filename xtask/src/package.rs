@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Build nothing but the host, and check this package with it
     #[arg(long, value_name = "ZIP")]
     pub check: Option<PathBuf>,
+    /// Pack this app in place of the repository's own, into its dist/flexwasm.zip
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["check", "for_tests"])]
+    pub app: Option<PathBuf>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -35,18 +38,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let package = match &arguments.check {
         Some(zip) => std::path::absolute(zip)?,
         None => {
-            let package = root().join(form);
+            let app = arguments.app.as_ref().map_or_else(|| Ok(root()), std::path::absolute)?;
+            let package = app.join(form);
             setup::target(setup::TARGET)?;
             let mut pack = Command::new(&host);
-            pack.arg("package").arg("--output").arg(&package).current_dir(root());
+            pack.arg("package").arg("--output").arg(&package).current_dir(app);
             without_package(&mut pack);
             execute(pack.env("CARGO_TARGET_DIR", root().join(setup::GUESTS)))?;
             let size = |path: &Path| Ok::<_, std::io::Error>(fs::metadata(path)?.len());
             let (packed, executable) = (size(&package)?, size(&host)?);
             let megabytes = |bytes: u64| bytes as f64 / 1e6;
-            println!("{}: {:.1} MB; the executable in it: {:.1} MB", form, megabytes(packed), megabytes(executable));
+            println!(
+                "{}: {:.1} MB; the executable in it: {:.1} MB",
+                package.display(),
+                megabytes(packed),
+                megabytes(executable)
+            );
             let fits = arguments.for_tests || packed < LARGEST;
-            ensure!(fits, "{} has {packed} bytes, but must have fewer than {LARGEST}", form);
+            ensure!(fits, "{} has {packed} bytes, but must have fewer than {LARGEST}", package.display());
             package
         }
     };

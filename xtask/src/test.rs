@@ -191,7 +191,7 @@ impl Step {
                 let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
                 execute(as_for_the_plan(&mut doc).env("RUSTDOCFLAGS", "-D warnings"))
             }
-            Self::Package => package::run(&package::Arguments { for_tests: true, check: None }),
+            Self::Package => package::run(&package::Arguments { for_tests: true, check: None, app: None }),
             Self::Kernel => kernel::run(),
             Self::Host => package::test(),
             Self::Xtask => {

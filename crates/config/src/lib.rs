@@ -4,6 +4,7 @@
 //! with file, key, value and remedy. Nothing here knows WebAssembly or opens a socket.
 
 pub mod bindings;
+pub mod connections;
 pub mod constraint;
 pub mod digest;
 pub mod dirs;

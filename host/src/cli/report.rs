@@ -2,6 +2,7 @@
 //!
 //! A setting has the name that it has in `host.json`. Every duration is in milliseconds, every size in bytes.
 
+use crate::config::connections::Connections;
 use crate::config::function_json::{AuthLevel, Trigger};
 use crate::config::source::Smoke;
 use crate::config::{Config, Function};
@@ -62,9 +63,15 @@ impl Report {
 }
 
 /// What `deploy.sh` tells the platform: as many requests for an instance as its pool has slots, and the largest body that any
-/// function takes, because the Functions host holds a body of known length whole before the host's limits are asked.
+/// function takes, because the Functions host holds a body of known length whole before the host's limits are asked. And what it allows
+/// the app and waits for: what bindings reach, and the functions.
 fn deploy(config: &Config) -> Value {
+    let Connections { queues, tables, others } = Connections::of(&config.functions);
     json!({
+        "functions": config.functions.iter().map(|function| &*function.name).collect::<Vec<_>>(),
+        "storageQueues": queues,
+        "storageTables": tables,
+        "connections": others,
         "perInstanceConcurrency": config.pool_size,
         "requestBodySizeLimit": config.functions.iter().map(|function| function.limits.request_body).max(),
     })

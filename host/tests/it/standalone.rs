@@ -306,7 +306,13 @@ fn check_answers_programs_in_json() {
         ("/settings/queue/timeout", json!(2000)),
         ("/settings/limits/spool", Value::Null),
         ("/settings/log/requests", json!("all")),
-        ("/deploy", json!({ "perInstanceConcurrency": 5, "requestBodySizeLimit": 2 << 20 })),
+        (
+            "/deploy",
+            json!({
+                "perInstanceConcurrency": 5, "requestBodySizeLimit": 2 << 20, "functions": ["counter"],
+                "storageQueues": false, "storageTables": false, "connections": [],
+            }),
+        ),
         ("/functions/0/name", json!("counter")),
         ("/functions/0/trigger", json!({ "route": "/api/c/{id}", "methods": ["GET"], "authLevel": "function" })),
         ("/functions/0/refused", Value::Null),
