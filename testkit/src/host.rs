@@ -180,8 +180,17 @@ impl Host {
 
     /// Resident memory in bytes.
     pub fn resident(&self) -> u64 {
+        self.counted("VmRSS:")
+    }
+
+    /// The most resident memory that it has had, in bytes.
+    pub fn most_resident(&self) -> u64 {
+        self.counted("VmHWM:")
+    }
+
+    fn counted(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 }

@@ -1,9 +1,10 @@
 //! One event: its envelope is read as a whole, a guest gets what is in it, and its whole answer becomes the answer to Azure.
 //!
-//! Only an event that has a slot is read, so that no more envelopes are in memory than the pool has slots: while one is decoded, at
-//! most three times `limits.requestBody`, and its payload alone while the guest runs. A guest that can ask for bindings costs metadata
-//! and other inputs besides. The guest is waited for to its end: an event whose guest fails after its answer has failed.
+//! Only an event that has a slot is read, and large ones share the room that there is for all of them ([`super::event_room`]). While the
+//! guest runs, its payload is held, and metadata and other inputs for a guest that can ask for them. The guest is waited for to its end:
+//! an event whose guest fails after its answer has failed.
 
+use super::event_room::{EventRoom, Room, SMALL, Taken};
 use super::request_body::RequestBody;
 use super::respond::HostResponse;
 use super::sendable::Sendable;
@@ -27,6 +28,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+/// How often the bytes of an envelope are in memory while it is read and taken apart, and those of an answer while it is put together.
+const COPIES: u64 = 4;
 /// The most that a guest is handed of a payload at once, in bytes.
 const PIECE: usize = 64 << 10;
 
@@ -36,6 +39,8 @@ pub struct Event<'a> {
     pub function: &'a Function,
     /// The guest that the lease is for.
     pub guest: &'a Arc<Guest>,
+    /// What all events share.
+    pub room: &'a EventRoom,
     /// Of the request with the envelope.
     pub caller: Caller,
     /// The envelope.
@@ -48,15 +53,22 @@ impl Event<'_> {
     /// # Errors
     /// What the host answers instead. It is no success, so that Azure tries again.
     pub async fn answer(self, lease: Lease) -> Result<(Sendable, Outcome), HostResponse> {
-        let Self { function, guest, caller: Caller { id, origin, trace }, body } = self;
-        let envelope = whole(body).await?;
+        let Self { function, guest, room, caller: Caller { id, origin, trace }, body } = self;
         let limits = &function.limits;
+        let (envelope, taken) = whole(body, limits.request_body, &room.envelopes).await?;
         let most = limits.response_body.unwrap_or(limits.request_body);
         let outputs = guest.asks_for_bindings().then(|| usize::try_from(most).unwrap_or(usize::MAX));
         let asked = envelope::decode::decode(function, &id, origin, &envelope, outputs)
             .map_err(|bad| HostResponse::bad_envelope(&function.name, &bad))?;
         drop(envelope);
         let envelope::decode::Asked { head: request, origin, body: payload, message, beside } = asked;
+        let payload = match taken {
+            Some(mut taken) => {
+                taken.keep(payload.len());
+                taken.hold(payload)
+            }
+            None => payload,
+        };
         let method = request.method.clone();
         let mut tag = Tag::new(id, trace);
         let transcript = Transcript::begin(&guest.policy, &mut tag);
@@ -66,9 +78,9 @@ impl Event<'_> {
             Invocation { function: Arc::clone(&function.name), tag, origin, head: request, body, bindings };
         let replied = Sendable::new(lease.invoke(invocation).await?, &method, limits)?;
         let Sendable { mut reply, length, whole, bodiless } = replied;
-        let answer = match whole {
-            Some(bytes) => bytes,
-            None => collected(&mut reply.body, most).await?,
+        let (answer, taken) = match whole {
+            Some(bytes) => (bytes, None),
+            None => collected(&mut reply.body, most, &room.answers).await?,
         };
         let answer = if bodiless { Bytes::new() } else { answer };
         if length.is_some_and(|length| !bodiless && length != answer.len() as u64) {
@@ -91,33 +103,51 @@ impl Event<'_> {
         } else {
             Outcome::Answered
         };
-        Ok((Sendable { reply, length: None, whole: Some(answer.body), bodiless: false }, outcome))
+        let body = match taken {
+            Some(taken) => taken.hold(answer.body),
+            None => answer.body,
+        };
+        Ok((Sendable { reply, length: None, whole: Some(body), bodiless: false }, outcome))
     }
 }
 
-/// A body in one piece, without a second copy of it.
-async fn whole(mut body: RequestBody) -> Result<Bytes, HostResponse> {
-    let announced = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
-    let mut bytes = BytesMut::with_capacity(announced.unwrap_or_default());
+/// A body of at most `limit` bytes in one piece, with the room that it takes.
+async fn whole(mut body: RequestBody, limit: u64, room: &Room) -> Result<(Bytes, Option<Taken>), HostResponse> {
+    let announced = body.size_hint().exact();
+    let mut taken = None;
+    if let Some(size) = announced.filter(|size| *size > SMALL as u64) {
+        taken = Some(room.take(COPIES.saturating_mul(size)).await);
+    }
+    let mut bytes = BytesMut::with_capacity(announced.and_then(|size| usize::try_from(size).ok()).unwrap_or_default());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| HostResponse::unread(&error))?;
         bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
+        if taken.is_none() && bytes.len() > SMALL {
+            // As if it were the longest, because only one that waits once cannot hold up another.
+            taken = Some(room.take(COPIES.saturating_mul(limit)).await);
+        }
     }
-    Ok(bytes.freeze())
+    Ok((bytes.freeze(), taken))
 }
 
 /// What a guest answers, once it has returned.
-async fn collected(reply: &mut ReplyBody, limit: u64) -> Result<Bytes, HostResponse> {
-    let mut bytes = BytesMut::new();
+async fn collected(reply: &mut ReplyBody, limit: u64, room: &Room) -> Result<(Bytes, Option<Taken>), HostResponse> {
+    let (mut bytes, mut taken) = (BytesMut::new(), None);
     while let Some(frame) = reply.frame().await {
         let frame = frame?;
         bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
         if bytes.len() as u64 > limit {
             return Err(Fault::from(Hit::ResponseBody(limit)).into());
         }
+        if taken.is_none() && bytes.len() > SMALL {
+            taken = Some(room.take(COPIES.saturating_mul(limit)).await);
+        }
     }
     poll_fn(|cx| reply.poll_to_end(cx)).await?;
-    Ok(bytes.freeze())
+    if let Some(taken) = &mut taken {
+        taken.keep(bytes.len().saturating_mul(COPIES as usize));
+    }
+    Ok((bytes.freeze(), taken))
 }
 
 /// A payload as the body of a request.

@@ -9,6 +9,7 @@ mod closing;
 mod connection;
 mod cors;
 mod event;
+mod event_room;
 mod exchange;
 mod flow;
 pub mod home;

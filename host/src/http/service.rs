@@ -5,6 +5,7 @@ use super::admin;
 use super::closing::Closing;
 use super::cors::Access;
 use super::event::Event;
+use super::event_room::EventRoom;
 use super::exchange::Exchange;
 use super::home;
 use super::received::Received;
@@ -62,6 +63,7 @@ pub struct Service {
     router: Router,
     /// For request bodies that are read ahead of their guests.
     pub room: Arc<Room>,
+    events: EventRoom,
     /// The address that is listened on, as a request would name it.
     authority: Authority,
 }
@@ -71,7 +73,8 @@ impl Service {
     pub fn new(setup: Setup) -> Self {
         let authority = Authority::try_from(setup.local.to_string()).expect("a socket address is an authority");
         let (router, room) = (Router::new(&setup.config), Room::new(setup.config.spool));
-        Self { setup, router, room, authority }
+        let events = EventRoom::new(setup.config.total_memory);
+        Self { setup, router, room, events, authority }
     }
 
     /// Responds to one request. Never fails: whatever goes wrong is a response too, or the end of the connection.
@@ -161,7 +164,7 @@ impl Service {
             *queued = asked.elapsed();
             let lease = lease?;
             if shape == Shape::Envelope {
-                return Event { function, guest: &guest, caller, body }.answer(lease).await;
+                return Event { function, guest: &guest, room: &self.events, caller, body }.answer(lease).await;
             }
             let method = head.method.clone();
             let reply = lease.invoke(forwarded::decode(config.role, function, caller, head, body)).await?;

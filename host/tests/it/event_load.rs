@@ -3,6 +3,8 @@
 use crate::functions_host::queue::Processed;
 use crate::functions_host::{FunctionsHost, Mode};
 use crate::support::{App, flexwasm, guests, output, repository};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use flexwasm::send::envelope::Function;
 use flexwasm::send::outcome::queue_messages;
 use serde_json::{Value, json};
@@ -89,6 +91,36 @@ fn of_a_guest_that_traps_on_every_tenth_event_exactly_these_fail() {
         }
     }
     assert_eq!(host.starts(), 1);
+}
+
+#[test]
+fn large_envelopes_that_come_at_once_wait_for_each_other_in_bounded_memory() {
+    const BLOB: usize = 24 << 20;
+    const AT_ONCE: usize = 12;
+    let file = json!({"scriptFile": "guest.wasm", "bindings": [
+        {"type": "blobTrigger", "direction": "in", "name": "blob", "path": "in/{name}"},
+        {"type": "queue", "direction": "out", "name": "copy", "queueName": "out"},
+    ]});
+    let app = App::new(r#"{"pool": {"size": 12}, "limits": {"totalMemory": "128MiB"}}"#);
+    let app = app.function_json("OnBlob", &file.to_string());
+    let host = app.file("OnBlob/guest.wasm", &fs::read(guests::SINK).unwrap()).start();
+    let envelope = json!({"Data": {"blob": STANDARD.encode(vec![7; BLOB])}, "Metadata": {}}).to_string();
+    // Chunked, as in production: nobody knows its length before.
+    let request = format!(
+        "POST /OnBlob HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
+         {:x}\r\n{envelope}\r\n0\r\n\r\n",
+        envelope.len()
+    );
+    thread::scope(|scope| {
+        let asked: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| host.connect().ask(&request))).collect();
+        for answer in asked {
+            let told: Value = serde_json::from_slice(&answer.join().unwrap().body).unwrap();
+            assert_eq!(told["Outputs"]["copy"], json!(STANDARD.encode(BLOB.to_string())));
+        }
+    });
+    // All of them at once would have twice as much in memory.
+    let most = host.most_resident() >> 20;
+    assert!(most < 400, "{most} MiB");
 }
 
 #[test]
