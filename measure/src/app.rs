@@ -3,12 +3,19 @@
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 use testkit::App;
 
 /// Adds a plain HTTP function, which anybody may call, with a `flexwasm` section of its own.
 pub fn add_function(app: App, name: &str, route: &str, guest: &[u8], settings: &Value) -> App {
     let trigger = format!(r#""authLevel": "anonymous", "route": {}"#, Value::from(route));
     app.with_guest(name, guest, &trigger, &settings.to_string())
+}
+
+/// Puts the compiled file of a guest below the project's folder into a function's folder, so that the app is ready at once.
+pub fn compiled(app: App, name: &str, guest: &str) -> Result<App> {
+    let code = read(&Path::new(guest).with_extension("cwasm").display().to_string())?;
+    Ok(app.file(&format!("{name}/guest.cwasm"), &code))
 }
 
 /// The bytes of a file below the project's folder.

@@ -23,6 +23,28 @@ pub enum Meanwhile {
     Sleeps,
 }
 
+/// A request, and the only answer that is right.
+pub struct Exchange {
+    /// With its body.
+    pub request: String,
+    /// The body of the answer, whose status has to be 200, as it may be sent: plain, or in a chunk.
+    answers: Vec<Vec<u8>>,
+}
+
+impl Exchange {
+    /// What every server of the comparison is asked.
+    pub fn get(address: SocketAddr) -> Self {
+        Self { request: format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n"), answers: vec![BODY.to_vec()] }
+    }
+
+    /// One whose short answer may come in a chunk.
+    pub fn new(request: String, answer: Vec<u8>) -> Self {
+        let head = format!("{:x}\r\n", answer.len()).into_bytes();
+        let chunk = [&head[..], &answer, b"\r\n0\r\n\r\n"].concat();
+        Self { request, answers: vec![answer, chunk] }
+    }
+}
+
 /// What one server did in one window.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Window {
@@ -36,19 +58,37 @@ pub struct Window {
     pub rss_kib: f64,
 }
 
-/// Sends requests for as long as `length`.
+/// Sends `GET /` for as long as `length`.
 ///
 /// # Errors
-/// When an answer was not 200 with the body that every server gives, or a socket failed: such a window is void.
+/// As [`exchange`].
 pub fn run(server: &Running, cores: Cores, connections: u32, length: Duration, meanwhile: Meanwhile) -> Result<Window> {
+    exchange(server, cores, connections, &Exchange::get(server.address()), meanwhile, |_, elapsed| elapsed < length)
+}
+
+/// Sends the same request again and again, as long as `more` says after so many answers and so much time.
+///
+/// # Errors
+/// When an answer was not the one that is right, or a socket failed: such a window is void.
+pub fn exchange(
+    server: &Running,
+    cores: Cores,
+    connections: u32,
+    exchange: &Exchange,
+    meanwhile: Meanwhile,
+    more: impl Fn(usize, Duration) -> bool + Send,
+) -> Result<Window> {
     let address = server.address();
     let before = process::cpu_time(server.process())?;
     // A thread of its own, because the processor that it is bound to stays bound.
-    let client = thread::spawn(move || {
-        process::bind_to(cores.client)?;
-        ask(address, connections, length, meanwhile)
+    let asked = thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            process::bind_to(cores.client)?;
+            ask(address, connections, exchange, meanwhile, more)
+        });
+        client.join().expect("the client does not panic")
     });
-    let (mut latencies, took) = client.join().expect("the client does not panic")?;
+    let (mut latencies, took) = asked?;
     let spent = process::cpu_time(server.process())? - before;
     let requests = latencies.len();
     latencies.sort_unstable();
@@ -66,15 +106,17 @@ pub fn run(server: &Running, cores: Cores, connections: u32, length: Duration, m
 fn ask(
     address: SocketAddr,
     connections: u32,
-    length: Duration,
+    exchange: &Exchange,
     meanwhile: Meanwhile,
+    more: impl Fn(usize, Duration) -> bool,
 ) -> Result<(Vec<Duration>, Duration)> {
-    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let Exchange { request, answers } = exchange;
     let mut clients = (0..connections).map(|_| Client::connect(address)).collect::<Result<Vec<_>>>()?;
     let mut latencies = Vec::new();
     let begun = Instant::now();
+    let mut last = begun;
     for client in &mut clients {
-        client.send(&request)?;
+        client.send(request)?;
     }
     let mut open = clients.len();
     while open > 0 {
@@ -82,27 +124,28 @@ fn ask(
             client::sleep_until_one_arrives(&clients, PATIENCE)?;
         }
         for client in clients.iter_mut().filter(|client| client.asked.is_some()) {
-            let Some(latency) = answered(client)? else { continue };
+            let Some(latency) = answered(client, answers)? else { continue };
             latencies.push(latency);
-            if begun.elapsed() < length {
-                client.send(&request)?;
+            last = Instant::now();
+            if more(latencies.len() + open - 1, begun.elapsed()) {
+                client.send(request)?;
             } else {
                 open -= 1;
             }
         }
-        ensure!(begun.elapsed() < length + PATIENCE, "{open} requests had no answer");
+        ensure!(last.elapsed() < PATIENCE, "{open} requests had no answer");
     }
     Ok((latencies, begun.elapsed()))
 }
 
 /// How long the answer took, if all of it is there.
-fn answered(client: &mut Client) -> Result<Option<Duration>> {
+fn answered(client: &mut Client, expected: &[Vec<u8>]) -> Result<Option<Duration>> {
     match client.receive().context("cannot read an answer")? {
         Arrived::Nothing => return Ok(None),
         Arrived::Bytes => {}
         Arrived::End => bail!("the server closed a connection"),
     }
-    if !is_whole(&client.received)? {
+    if !is_whole(&client.received, expected)? {
         return Ok(None);
     }
     client.received.clear();
@@ -110,36 +153,48 @@ fn answered(client: &mut Client) -> Result<Option<Duration>> {
 }
 
 /// Whether `answer` is all of the one answer that is right.
-fn is_whole(answer: &[u8]) -> Result<bool> {
+fn is_whole(answer: &[u8], expected: &[Vec<u8>]) -> Result<bool> {
     let Some((status, head)) = http::glance(answer)? else { return Ok(false) };
     let shown = || String::from_utf8_lossy(answer).into_owned();
     ensure!(status == 200, "not a 200: {}", shown());
     let body = &answer[head..];
-    ensure!(BODY.starts_with(body), "another body: {}", shown());
-    Ok(body.len() == BODY.len())
+    let expected = expected.iter().find(|expected| expected.starts_with(body));
+    let expected = expected.with_context(|| format!("another body: {}", shown()))?;
+    Ok(body.len() == expected.len())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BODY, is_whole};
+    use super::{BODY, Exchange, is_whole};
 
     fn answer(status: u32, body: &[u8]) -> Vec<u8> {
         [format!("HTTP/1.1 {status} X\r\ncontent-length: 460\r\n\r\n").as_bytes(), body].concat()
+    }
+
+    fn expected() -> Vec<Vec<u8>> {
+        Exchange::new(String::new(), BODY.to_vec()).answers
+    }
+
+    #[test]
+    fn an_answer_may_come_in_a_chunk() {
+        let chunk = [b"1cc\r\n", BODY, b"\r\n0\r\n\r\n"].concat();
+        assert!(is_whole(&answer(200, &chunk), &expected()).expect("the right answer"));
+        assert!(!is_whole(&answer(200, &chunk[..chunk.len() - 1]), &expected()).expect("a part of it"));
     }
 
     #[test]
     fn an_answer_is_whole_with_its_last_byte() {
         let whole = answer(200, BODY);
         for length in [0, 10, whole.len() - 1] {
-            assert!(!is_whole(&whole[..length]).expect("a part of the right answer"));
+            assert!(!is_whole(&whole[..length], &expected()).expect("a part of the right answer"));
         }
-        assert!(is_whole(&whole).expect("the right answer"));
+        assert!(is_whole(&whole, &expected()).expect("the right answer"));
     }
 
     #[test]
     fn any_other_answer_voids_the_window() {
-        assert!(is_whole(&answer(503, BODY)).is_err());
-        assert!(is_whole(&answer(200, b"something else")).is_err());
-        assert!(is_whole(&answer(200, &[BODY, b"more"].concat())).is_err());
+        assert!(is_whole(&answer(503, BODY), &expected()).is_err());
+        assert!(is_whole(&answer(200, b"something else"), &expected()).is_err());
+        assert!(is_whole(&answer(200, &[BODY, b"more"].concat()), &expected()).is_err());
     }
 }

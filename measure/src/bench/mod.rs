@@ -6,6 +6,7 @@
 
 mod cold;
 mod document;
+mod events;
 mod load;
 mod neighbours;
 mod report;
@@ -71,6 +72,7 @@ pub struct Results {
     pub cold_starts: Vec<cold::Start>,
     pub sleepers: Vec<sleepers::Sleepers>,
     pub neighbours: neighbours::Neighbours,
+    pub events: events::Events,
 }
 
 /// All windows of one server.
@@ -130,6 +132,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .map(|&(requests, delay)| sleepers::measure(requests, delay, cores, smoke))
             .collect::<Result<_>>()?,
         neighbours: neighbours::measure(cores, smoke)?,
+        events: events::measure(cores, smoke)?,
         rows,
     };
     for table in report::tables(&results) {
@@ -177,7 +180,7 @@ impl Row {
 fn build(smoke: bool, beside: Option<&Path>) -> Result<()> {
     setup::build_guests(&["bench-guest", "bench-guest-p3", "flexwasm-guest", "test-guests"])?;
     setup::build_servers(smoke)?;
-    for guest in [server::GUEST, servers::GUEST_P3, sleepers::GUEST, neighbours::SPIN] {
+    for guest in [server::GUEST, servers::GUEST_P3, sleepers::GUEST, neighbours::SPIN, events::ANSWER, events::SLEEP] {
         execute(Program::Flexwasm.command(smoke).args(["compile", guest]))?;
     }
     if let Some(folder) = beside {

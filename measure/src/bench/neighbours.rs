@@ -3,12 +3,10 @@
 use super::load::{self, Meanwhile, Window};
 use crate::server::{self, Cores, GUEST, Program, Running};
 use crate::{app, process};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
-use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::time::{Duration, Instant};
 use testkit::App;
 
@@ -54,9 +52,7 @@ fn app() -> Result<App> {
     let mut app = App::with_host_json(host);
     for (name, route, guest) in [("quick", "/", GUEST), ("spin", "spin", SPIN)] {
         app = app::add_function(app, name, route, &app::read(guest)?, &serde_json::json!({}));
-        let compiled = Path::new(guest).with_extension("cwasm");
-        fs::copy(crate::root().join(&compiled), app.path().join(name).join("guest.cwasm"))
-            .with_context(|| format!("cannot copy {}", compiled.display()))?;
+        app = app::compiled(app, name, guest)?;
     }
     Ok(app)
 }

@@ -7,7 +7,14 @@ use crate::table::Table;
 /// Every table of a run.
 pub fn tables(results: &Results) -> Vec<Table> {
     let mut tables = vec![many_connections(results), one_connection(results)];
-    let ours = [cold_starts(results), phases(results), sleepers(results), neighbours(results)];
+    let ours = [
+        cold_starts(results),
+        phases(results),
+        sleepers(results),
+        neighbours(results),
+        events(results),
+        burst(results),
+    ];
     tables.extend([peers(results)].into_iter().chain(ours).filter(|table| !table.rows.is_empty()));
     tables
 }
@@ -160,6 +167,55 @@ fn neighbours(results: &Results) -> Table {
                 .to_owned(),
         columns: vec!["guests that spin", "p50 µs", "p99 µs", "requests/s"],
         rows: vec![row],
+    }
+}
+
+fn events(results: &Results) -> Table {
+    let turns = &results.events.turns;
+    let figure = |figure: fn(&Window) -> f64, decimals| {
+        let row = |index: usize| spelled(Spread::of(turns.iter().map(|turn| figure(&turn[index]))), decimals);
+        let ratio = spelled(Spread::of(turns.iter().map(|[post, event]| figure(event) / figure(post))), 2);
+        [row(0), row(1), ratio]
+    };
+    let columns = [
+        figure(|window| window.requests_per_second, 0),
+        figure(|window| window.p50_us, 0),
+        figure(|window| window.p99_us, 0),
+        figure(|window| window.cpu_us, 1),
+    ];
+    let names = ["`POST`", "event", "event ÷ `POST`"];
+    let row = |(index, name): (usize, &str)| {
+        [name.to_owned()].into_iter().chain(columns.iter().map(|column| column[index].clone())).collect()
+    };
+    Table {
+        title: "An event beside a request with the same body",
+        note: "16 connections to one process; the guest reads its body and answers with 460 bytes, which become an output for the event."
+            .to_owned(),
+        columns: vec!["", "per second", "p50 µs", "p99 µs", "CPU µs"],
+        rows: names.into_iter().enumerate().map(row).collect(),
+    }
+}
+
+fn burst(results: &Results) -> Table {
+    let super::events::Events { events, callers, .. } = &results.events;
+    let names = ["nothing", "a burst, `pool.share` 50%", "a burst, `pool.share` 100%"];
+    let row = |(name, window): (&str, &Window)| {
+        vec![
+            name.to_owned(),
+            window.requests.to_string(),
+            format!("{:.1}", window.p50_us / 1e3),
+            format!("{:.1}", window.p99_us / 1e3),
+            format!("{:.2}", window.p99_us / callers[0].p99_us),
+        ]
+    };
+    Table {
+        title: "Callers of a function beside a burst of a queue",
+        note: format!(
+            "{events} messages, 24 at once as the listener of a queue sends them, to a pool of 24 slots that also serves 8 callers, each with \
+             one request after the other. Both functions wait 10 ms."
+        ),
+        columns: vec!["beside", "requests", "p50 ms", "p99 ms", "p99 ÷ alone"],
+        rows: names.into_iter().zip(callers).map(row).collect(),
     }
 }
 
