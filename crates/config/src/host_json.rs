@@ -4,9 +4,8 @@
 //! `AzureFunctionsJobHost__a__b`, as the Functions host does (azure-contract.md §4.1).
 
 use super::section::{APP_SETTINGS, Problems};
-use super::{member, text};
+use super::{AppSettings, member, text};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The name that every message uses.
@@ -32,17 +31,9 @@ pub struct AzureHost {
 
 impl AzureHost {
     /// Reads `document`, with the app settings laid over it.
-    pub fn read(document: &Value, settings: &BTreeMap<String, String>, problems: &mut Problems) -> Self {
-        // Azure does not tell upper from lower case in a setting's name.
-        let setting = |key: &str| {
-            let name = format!("AzureFunctionsJobHost__{}", key.replace('.', "__"));
-            settings.iter().find(|(spelled, _)| spelled.eq_ignore_ascii_case(&name))
-        };
-        // Configuration of .NET is text under keys that may be written in any case; null counts as absent.
-        let look = |key: &str| match setting(key) {
-            Some((_, text)) => Some(Value::String(text.clone())),
-            None => key.split('.').try_fold(document, member).filter(|value| !value.is_null()).cloned(),
-        };
+    pub fn read(document: &Value, settings: &AppSettings, problems: &mut Problems) -> Self {
+        let setting = |key: &str| setting(settings, key);
+        let look = |key: &str| look(document, settings, key);
         // Where a value stands is part of what is said about it.
         let mut wrong = |key: &str, value: &Value, remedy: &str| match setting(key) {
             Some((name, _)) => problems.add(APP_SETTINGS, name, None, remedy),
@@ -90,6 +81,20 @@ impl AzureHost {
     /// Whether plain HTTP functions receive the original request.
     pub fn raw_http(&self) -> bool {
         self.forwarding || self.proxying
+    }
+}
+
+/// The app setting that stands in for a dotted key. Azure does not tell upper from lower case in its name.
+fn setting<'s>(settings: &'s AppSettings, key: &str) -> Option<(&'s String, &'s String)> {
+    let name = format!("AzureFunctionsJobHost__{}", key.replace('.', "__"));
+    settings.iter().find(|(spelled, _)| spelled.eq_ignore_ascii_case(&name))
+}
+
+/// What Azure reads under a dotted key. Configuration of .NET is text under keys that may be written in any case; null counts as absent.
+pub fn look(document: &Value, settings: &AppSettings, key: &str) -> Option<Value> {
+    match setting(settings, key) {
+        Some((_, text)) => Some(Value::String(text.clone())),
+        None => key.split('.').try_fold(document, member).filter(|value| !value.is_null()).cloned(),
     }
 }
 

@@ -39,6 +39,7 @@ use settings::{
     FunctionPatch, Granted, Headers, HostPatch, HostSettings, Instances, Limits, LogRequests, Reuse, Share,
 };
 use source::GuestSettings;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -346,6 +347,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         problems.add(&root.display().to_string(), "", None, remedy);
     }
     objections.extend(overlaps(&functions));
+    objections.extend(swallowed(&functions, &azure.route_prefix));
     if role == Role::CustomHandler && !azure.proxying {
         notes.push(
             "host.json: customHandler.enableProxyingHttpRequest is not true: answers do not stream, requests without a length \
@@ -373,7 +375,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         App { role, listen, host: &host, max_concurrent_requests: named, route_prefix: azure.route_prefix, functions };
     let config = app.resolve(given);
     let own_extensions = root.join("bin/extensions.json").exists();
-    let facts = triggers::App { host: &document, own_extensions, pool_size: config.pool_size };
+    let facts = triggers::App { host: &document, settings: &settings, own_extensions, pool_size: config.pool_size };
     for (name, document) in &declared {
         let declared = triggers::Declared::new(name, document);
         objections.extend(declared.problems(&facts));
@@ -710,6 +712,27 @@ fn overlaps(functions: &[Function]) -> impl Iterator<Item = Problem> {
         })
     };
     functions.iter().enumerate().filter(|(_, function)| function.refused.is_none()).filter_map(clash)
+}
+
+/// Routes that take the envelopes of other functions, which come as `POST /NAME` and never below a prefix.
+fn swallowed(functions: &[Function], prefix: &str) -> impl Iterator<Item = Problem> {
+    let exposed = functions.iter().filter(|function| function.trigger == Trigger::Envelope && prefix.is_empty());
+    let clash = move |Function { name, .. }: &Function| {
+        let takes = functions.iter().filter(|function| function.refused.is_none()).find_map(|function| {
+            let Trigger::Http { route, methods, .. } = &function.trigger else { return None };
+            let posts = methods.as_ref().is_none_or(|methods| methods.contains(&Method::POST));
+            (posts && route.matches(&[Cow::Borrowed(&**name)])).then_some((function, route))
+        });
+        let (function, route) = takes?;
+        let remedy = format!(
+            "takes POST /{name}, by which Azure calls function {name}, so its events would go to {}: set extensions.http.routePrefix in \
+             host.json, or give {} another route or no \"post\"",
+            function.name, function.name
+        );
+        let (file, value) = (format!("{}/function.json", function.name), Value::from(route.to_string()).to_string());
+        Some(Problem { file, key: "bindings.route".to_owned(), value: Some(value), remedy })
+    };
+    exposed.filter_map(clash)
 }
 
 /// Notes each share that is written in a file, or in an app setting, and is larger than the pool.

@@ -99,6 +99,25 @@ fn functions_stand_in_the_order_of_the_functions_host() {
 }
 
 #[test]
+fn a_route_without_a_prefix_must_not_take_the_envelopes_of_another_function() {
+    let timer =
+        r#"{"scriptFile": "guest.wasm", "bindings": [{"type": "timerTrigger", "direction": "in", "name": "t"}]}"#;
+    let objections = |prefix: &str, methods: &str| {
+        let host = format!(
+            r#"{{"version": "2.0", "extensions": {{"http": {{"routePrefix": "{prefix}"}}}},
+                "customHandler": {{"enableForwardingHttpRequest": true}}}}"#
+        );
+        let app = App::new(&host).function("All", &format!(r#", "route": "{{*rest}}"{methods}"#));
+        let found = app.file("OnTime/function.json", timer).deployed().objections;
+        found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let found = objections("", "");
+    assert!(found.len() == 1 && found[0].contains("takes POST /OnTime"), "{found:?}");
+    assert_eq!(objections("", r#", "methods": ["get"]"#), [""; 0]);
+    assert_eq!(objections("api", ""), [""; 0]);
+}
+
+#[test]
 fn routes_that_overlap_must_not_differ_in_what_they_demand_or_grant() {
     let route = |route: &str, auth: &str| format!(r#","route":"{route}","authLevel":"{auth}","methods":["get"]"#);
     let app = App::new(SMALLEST)

@@ -4,7 +4,7 @@
 
 use super::bindings::{self, is_output, is_trigger, says, text};
 use super::section::{Problem, Problems};
-use super::{host_json, member};
+use super::{self as config, AppSettings, host_json, member};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -15,6 +15,8 @@ const BUILT_IN: [&str; 3] = ["httptrigger", "http", "timertrigger"];
 pub struct App<'a> {
     /// `host.json`.
     pub host: &'a Value,
+    /// What may stand in for its values.
+    pub settings: &'a AppSettings,
     /// Whether the app brings extensions of its own in place of a bundle.
     pub own_extensions: bool,
     /// Slots.
@@ -100,9 +102,9 @@ impl<'a> Declared<'a> {
         let Some(trigger) = self.all.iter().find(|binding| is_trigger(binding)) else { return Vec::new() };
         let (name, kind) = (self.name, word(trigger, "type"));
         let mut notes = Vec::new();
-        let number = |path: &str| {
-            let found = path.split('.').try_fold(app.host, member);
-            found.and_then(Value::as_u64)
+        let number = |key: &str| {
+            let found = host_json::look(app.host, app.settings, key);
+            found.and_then(|value| config::text(&value)?.trim().parse::<u64>().ok())
         };
         let retries =
             member(self.document, "retry").and_then(|retry| member(retry, "maxRetryCount")).and_then(Value::as_i64);
@@ -169,12 +171,24 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const NOTHING: &AppSettings = &AppSettings::new();
+
     fn app(host: &Value) -> App<'_> {
-        App { host, own_extensions: false, pool_size: 16 }
+        App { host, settings: NOTHING, own_extensions: false, pool_size: 16 }
     }
 
     fn notes(host: Value, function: Value) -> Vec<String> {
         Declared::new("f", &function).notes(&app(&host))
+    }
+
+    #[test]
+    fn an_app_setting_stands_in_for_the_size_of_a_batch() {
+        let name = "AzureFunctionsJobHost__extensions__queues__batchSize".to_owned();
+        let settings = AppSettings::from([(name, "32".to_owned())]);
+        let queue = json!({"bindings": [{"type": "queueTrigger", "name": "m", "queueName": "q"}]});
+        let host = json!({"extensions": {"queues": {"batchSize": 1}}});
+        let found = Declared::new("f", &queue).notes(&App { settings: &settings, ..app(&host) });
+        assert!(found.len() == 1 && found[0].contains("up to 48 messages"), "{found:?}");
     }
 
     fn problems(host: Value, bindings: Value) -> Vec<String> {

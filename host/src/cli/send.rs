@@ -7,6 +7,7 @@ use crate::config::bindings::{self, is_output, text};
 use crate::config::section::Problems;
 use crate::config::{self, host_json};
 use crate::control::client;
+use crate::protocol::envelope::encode::DISPOSITION;
 use crate::send::envelope::{Envelope, Function};
 use crate::send::event::{Event, was_recorded};
 use crate::send::fate::Attempts;
@@ -128,7 +129,13 @@ impl Shown<'_> {
         let kind = answered.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let why = match outcome::read(answered.status.as_u16(), kind, &answered.body) {
             Outcome::Done(answer) => match self.outputs(&answer) {
-                Ok(outputs) => return Described { text: format!("done after {took:.1} ms\n{outputs}"), failed: false },
+                Ok(outputs) => {
+                    let ended = match answered.headers.get(DISPOSITION) {
+                        Some(_) => format!("rejected after {took:.1} ms: Azure is told that it is done, and never sends it again"),
+                        None => format!("done after {took:.1} ms"),
+                    };
+                    return Described { text: format!("{ended}\n{outputs}"), failed: false };
+                }
                 Err(why) => why,
             },
             Outcome::Failed(why) => reason(&answered.body).map_or_else(|| why.clone(), |reason| format!("{why}: {reason}")),

@@ -14,6 +14,7 @@ use crate::guest::Guest;
 use crate::invocation::bindings::Bindings;
 use crate::invocation::{BodyError, Invocation, Tag};
 use crate::observe::record::Outcome;
+use crate::protocol::envelope::encode::{DISPOSITION, REJECTED};
 use crate::protocol::envelope::{self, encode};
 use crate::protocol::forwarded::Caller;
 use crate::run::{Fault, Lease, ReplyBody};
@@ -99,6 +100,8 @@ impl Event<'_> {
         reply.head.status = StatusCode::OK;
         reply.head.headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let outcome = if answer.rejected {
+            // For `flexwasm send`; Azure reads no header.
+            reply.head.headers.insert(DISPOSITION, REJECTED);
             Outcome::Rejected(format!("the guest rejected the event {message:?}, which is not tried again"))
         } else {
             Outcome::Answered

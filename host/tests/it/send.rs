@@ -44,6 +44,15 @@ fn a_failure_is_shown_with_what_azure_would_do() {
 }
 
 #[test]
+fn a_rejected_event_is_shown_as_rejected() {
+    let app = orders(guests::ANSWER);
+    let _host = stand_alone(&app);
+    let (code, stdout, stderr) = send(&app, &["orders", "--text", "200\nx-flexwasm-disposition: reject\n\n"]);
+    assert_eq!((code, &*stderr), (Some(0), ""), "{stdout}");
+    assert!(stdout.starts_with("rejected after ") && stdout.contains("never sends it again"), "{stdout}");
+}
+
+#[test]
 fn what_cannot_be_sent_is_refused_in_words() {
     let app = orders(guests::ECHO).file("bytes", b"\xff");
     let refused = |arguments: &[&str], words: &str| {

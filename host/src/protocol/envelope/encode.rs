@@ -12,7 +12,7 @@ use crate::protocol::media_type;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -20,7 +20,9 @@ use serde_json::value::RawValue;
 /// The content type of an answer that names several outputs.
 const OUTPUTS: &str = "application/vnd.flexwasm.outputs+json";
 /// What an answer says of its event, beside its status.
-const DISPOSITION: HeaderName = HeaderName::from_static("x-flexwasm-disposition");
+pub const DISPOSITION: HeaderName = HeaderName::from_static("x-flexwasm-disposition");
+/// That it was rejected.
+pub const REJECTED: HeaderValue = HeaderValue::from_static("reject");
 /// The output that is the function's return value.
 const RETURN: &str = "$return";
 /// Types of bindings that take bytes; all others want an object.
@@ -99,7 +101,7 @@ fn is_rejected(headers: &HeaderMap) -> Result<bool, Bad> {
     let mut said = headers.get_all(DISPOSITION).iter();
     match (said.next(), said.next()) {
         (None, _) => Ok(false),
-        (Some(word), None) if word == "reject" => Ok(true),
+        (Some(word), None) if *word == REJECTED => Ok(true),
         (Some(word), _) => {
             let word = String::from_utf8_lossy(word.as_bytes()).into_owned();
             Bad::new(format!("the guest answered {DISPOSITION}: {}, and only \"reject\" means something", shown(&word)))
