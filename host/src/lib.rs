@@ -8,7 +8,7 @@
 //! | [`cli`] | flags and subcommands, a file for each command |
 //! | [`tool`] | an app before it is deployed: made, built, watched, packed |
 //! | [`doctor`] | an app held to the plan, on this machine and where it is deployed |
-//! | [`timeline`] | a burst of requests as data, as a page and as a trace |
+//! | [`timeline`] | requests that are over, of a burst or of a log, as data, as a page and as a trace |
 //! | [`app`] | the one place that knows every part: build, run, drain |
 //! | [`package`] | the zip that is deployed, held to what Azure can start |
 //! | [`control`] | what operators see and change of a running host, both ends |
@@ -18,6 +18,8 @@
 //! | [`http`] | sockets, connections, one request from top to bottom, every status the host chooses |
 //! | [`send`] | the events of the Functions host, made by hand, and what it would do with the answers |
 //! | [`protocol`] | what the Functions host puts on the wire, decoded and encoded; routes |
+//! | [`live`] | what the pool does now and did in the last minutes, for people who look on |
+//! | [`draw`] | pages that draw slots, requests and curves |
 //!
 //! Below them stand `flexwasm-runtime` (engine, guests, sandbox, pool) and `flexwasm-config`.
 //!
@@ -33,7 +35,9 @@ pub mod cli;
 pub mod control;
 pub mod describe;
 pub mod doctor;
+pub mod draw;
 pub mod http;
+pub mod live;
 pub mod package;
 pub mod protocol;
 pub mod send;

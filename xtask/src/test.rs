@@ -151,7 +151,9 @@ impl Step {
             Self::Scripts => &["shellcheck"],
             Self::Workflows | Self::Guests => &["node", "npm"],
             Self::Package => &["musl-gcc"],
-            Self::Host => &["curl", "awk", "docker-registry", "node", "npm", "promtool", "python3", "unshare"],
+            Self::Host => {
+                &["chromium", "curl", "awk", "docker-registry", "node", "npm", "promtool", "python3", "unshare"]
+            }
             Self::Deployment => &["curl", "python3"],
             Self::Format
             | Self::Lints

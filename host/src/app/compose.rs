@@ -8,6 +8,7 @@ use crate::guest::compiler::Compiler;
 use crate::guest::footprint::Footprint;
 use crate::guest::published::Published;
 use crate::guest::worlds::Worlds;
+use crate::live::Live;
 use crate::observe::machine::{Machine, Scan};
 use crate::observe::metrics::Metrics;
 use crate::observe::rate::Rate;
@@ -37,6 +38,8 @@ pub struct Parts {
     pub swaps: Arc<[Arc<Swap>]>,
     /// What is counted of all of this.
     pub metrics: Arc<Metrics>,
+    /// What people who look on are shown of it.
+    pub live: Arc<Live>,
 }
 
 impl Parts {
@@ -58,9 +61,11 @@ impl Parts {
         let worlds = Arc::clone(&loader.worlds);
         let guests: Guests = config.functions.iter().map(|_| Arc::default()).collect();
         let metrics = Arc::new(Metrics::new(config));
+        let live = Arc::new(Live::new(config, machine, pool.clone(), Arc::clone(&guests)));
         let swap = |(function, place): (&Function, &Arc<Published>)| {
             let policy = Arc::new(policy(function, machine, &trust, &metrics));
-            Arc::new(Swap::new(function.clone(), policy, Arc::clone(&loader), pool.clone(), Arc::clone(place)))
+            let (loader, place, live) = (Arc::clone(&loader), Arc::clone(place), Arc::clone(&live));
+            Arc::new(Swap::new(function.clone(), policy, loader, pool.clone(), place, live))
         };
         let swaps = config
             .functions
@@ -70,7 +75,7 @@ impl Parts {
             .filter(|(function, _)| function.runs())
             .map(swap)
             .collect();
-        Ok(Self { pool, worlds, guests, swaps, metrics })
+        Ok(Self { pool, worlds, guests, swaps, metrics, live })
     }
 }
 

@@ -85,7 +85,12 @@ impl App {
             guests: Arc::clone(&parts.guests),
             pool: parts.pool.clone(),
             machine: Arc::clone(&machine),
-            sinks: Arc::new([Arc::new(Lines::new(&config)) as Arc<dyn Sink>, Arc::clone(&parts.metrics) as _]),
+            sinks: Arc::new([
+                Arc::new(Lines::new(&config)) as Arc<dyn Sink>,
+                Arc::clone(&parts.metrics) as _,
+                Arc::clone(&parts.live) as _,
+            ]),
+            live: Arc::clone(&parts.live),
             local,
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -144,14 +149,15 @@ impl App {
     fn serve(self) -> Serving {
         let Self { listener, service, parts, tasks, machine, local, stop, loading, control } = self;
         let accepting = listener::serve(listener, Arc::clone(&service), stop.clone(), tasks.clone());
-        let (pool, worlds) = (parts.pool.clone(), Arc::clone(&parts.worlds));
+        let (pool, worlds, live) = (parts.pool.clone(), Arc::clone(&parts.worlds), Arc::clone(&parts.live));
         let beside = vec![
             tokio::spawn(accepting),
             tokio::spawn(machine.keep_fresh()),
+            tokio::spawn(async move { live.keep().await }),
             tokio::spawn(async move { pool.retire_idle(|| worlds.release_idle_memory()).await }),
         ];
-        let (swaps, metrics) = (Arc::clone(&parts.swaps), Arc::clone(&parts.metrics));
-        let plane = Plane::new(&service.setup.config, swaps, parts.pool.clone(), metrics, local);
+        let (swaps, metrics, live) = (Arc::clone(&parts.swaps), Arc::clone(&parts.metrics), Arc::clone(&parts.live));
+        let plane = Plane::new(&service.setup.config, swaps, parts.pool.clone(), metrics, live, local);
         let control = control.map(|control| tokio::spawn(control.serve(plane)));
         Serving { service, parts, tasks, stop, loading, beside, control }
     }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `GET /pool` | | slots, and how many of them are taken |
 //! | `GET /functions` | | which guest each function has, or why none |
+//! | `GET /live?since=NEXT` | | what is new for people who look on ([`Live::report`](crate::live::Live::report)) |
 //! | `GET /metrics` | | what is counted, as [`openmetrics`] spells it |
 //! | `GET /log-level` | | what reaches the log |
 //! | `PUT /log-level` | `{"level": …}` | another level until the host ends |

@@ -5,9 +5,10 @@ use crate::config::settings;
 use crate::config::{Config, Function};
 use crate::guest::Keep;
 use crate::guest::artifact::{Artifact, NoArtifact};
+use crate::live::Live;
 use crate::observe::log;
 use crate::observe::metrics::Metrics;
-use crate::pool::{Occupant, Phase, Slot, Snapshot};
+use crate::pool::{Occupant, Slot, Snapshot};
 use crate::run::Pool;
 use crate::swap::{Outcome, Swap, Version};
 use bytes::Bytes;
@@ -35,12 +36,15 @@ pub struct Plane {
     /// Where the host listens.
     local: SocketAddr,
     metrics: Arc<Metrics>,
+    live: Arc<Live>,
 }
 
 /// What a request is answered with.
 pub enum Answer {
     /// In JSON.
     Document(Value),
+    /// In JSON, as text already.
+    Report(String),
     /// Numbers for a machine that gathers them.
     Metrics {
         /// How they are spelled.
@@ -68,10 +72,17 @@ impl Refused {
 
 impl Plane {
     /// Sees the functions of this configuration, which are called at `local`.
-    pub fn new(config: &Config, swaps: Arc<[Arc<Swap>]>, pool: Pool, metrics: Arc<Metrics>, local: SocketAddr) -> Self {
+    pub fn new(
+        config: &Config,
+        swaps: Arc<[Arc<Swap>]>,
+        pool: Pool,
+        metrics: Arc<Metrics>,
+        live: Arc<Live>,
+        local: SocketAddr,
+    ) -> Self {
         let refused = |function: &Function| Some((Arc::clone(&function.name), function.refused.as_deref()?.to_owned()));
         let idle = config.functions.iter().filter_map(refused).collect();
-        Self { swaps, idle, pool, metrics, local }
+        Self { swaps, idle, pool, metrics, live, local }
     }
 
     /// Does what is asked. What is left of the body is the caller's to read.
@@ -83,6 +94,10 @@ impl Plane {
             let format = Format::asked(&head.headers);
             let text = openmetrics::text(&self.metrics.families(self.pool.levels()), format);
             return Ok(Answer::Metrics { format, text });
+        }
+        if (&head.method, head.uri.path()) == (&Method::GET, "/live") {
+            let since = head.uri.query().and_then(|query| query.strip_prefix("since=")).unwrap_or_default();
+            return Ok(Answer::Report(self.live.report(self.live.cursor(since)).text));
         }
         self.document(head, body).await.map(Answer::Document)
     }
@@ -101,7 +116,7 @@ impl Plane {
                 let why = |why: &str| Refused::new(StatusCode::CONFLICT, format!("function {name} {why}"));
                 self.find(name)?.rollback().map(described).map_err(why)
             }
-            ("pool" | "functions" | "metrics", "", _) => Err(other("GET")),
+            ("pool" | "functions" | "metrics" | "live", "", _) => Err(other("GET")),
             ("log-level", "", _) => Err(other("GET, PUT")),
             ("swap" | "rollback", _, _) => Err(other("POST")),
             _ => {
@@ -181,7 +196,7 @@ fn other(methods: &'static str) -> Refused {
     Refused { allow: Some(methods), ..Refused::new(StatusCode::METHOD_NOT_ALLOWED, why) }
 }
 
-fn pool(Snapshot { slots, waiting }: &Snapshot) -> Value {
+fn pool(Snapshot { slots, waiting, .. }: &Snapshot) -> Value {
     let count = |is: fn(&Slot) -> bool| slots.iter().filter(|slot| is(slot)).count();
     let busy = count(|slot| matches!(slot, Slot::Admitted { .. } | Slot::Running { .. }));
     let parked = count(|slot| matches!(slot, Slot::Parked { .. }));
@@ -203,13 +218,7 @@ fn taken(number: usize, slot: &Slot) -> Option<Value> {
         Slot::Parked { guest, instance, age } => Some(described("parked", guest, Some(*instance), Some(age))),
         Slot::Admitted { guest } => Some(described("admitted", guest, None, None)),
         Slot::Running { guest, instance, phase, age } => {
-            let state = match phase {
-                Phase::Instantiate => "instantiate",
-                Phase::Head => "head",
-                Phase::Body => "body",
-                Phase::After => "after",
-            };
-            Some(described(state, guest, Some(*instance), Some(age)))
+            Some(described(phase.word(), guest, Some(*instance), Some(age)))
         }
     }
 }

@@ -169,6 +169,7 @@ impl Door {
         }
         let response = match self.plane.answer(&head, &mut body).await {
             Ok(Answer::Document(found)) => respond(StatusCode::OK, &found),
+            Ok(Answer::Report(text)) => with(Response::new(Full::from(text)), CONTENT_TYPE, "application/json"),
             Ok(Answer::Metrics { format, text }) => {
                 with(Response::new(Full::from(text)), CONTENT_TYPE, format.content_type())
             }

@@ -98,8 +98,8 @@ fn envelope(found: &config::Function, input: Option<&str>) -> Result<Option<Enve
     Event::by_hand(&function, input)
 }
 
-/// A page of another origin whose name was made to mean this machine names itself here.
-fn names_this_machine(head: &Parts) -> bool {
+/// Whether the request is for this machine by name: a page of another origin whose name was made to mean this machine names itself.
+pub fn names_this_machine(head: &Parts) -> bool {
     let host = head.headers.get(HOST).and_then(|value| value.to_str().ok()?.parse::<Authority>().ok());
     let named = head.uri.authority().cloned().or(host);
     let name = named.as_ref().map(|authority| authority.host().trim_matches(['[', ']']));

@@ -6,7 +6,9 @@ use super::closing::Closing;
 use super::request_body::TooLong;
 use super::response_body::{ResponseBody, Timeout};
 use crate::config::Function;
+use crate::draw::Page;
 use crate::invocation::BodyError;
+use crate::live::Stream;
 use crate::observe::record::Outcome;
 use crate::pool::Refusal;
 use crate::protocol::envelope::Bad;
@@ -14,7 +16,9 @@ use crate::protocol::forwarded::BadHead;
 use crate::run::Fault;
 use crate::sandbox::hit::Hit;
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use http::{Method, Response, StatusCode};
 
 /// A response that the host gives in place of a guest.
@@ -32,8 +36,12 @@ pub struct HostResponse {
 #[derive(Debug)]
 enum Content {
     None,
-    /// A page in HTML.
-    Page(String),
+    /// A page in HTML, and what it may do.
+    Page(Page),
+    /// JSON.
+    Report(String),
+    /// Server-sent events.
+    Stream(Box<Stream>),
     /// An error in JSON.
     Error {
         /// One word for programs.
@@ -54,9 +62,27 @@ impl HostResponse {
         Self { status, content, header: None, outcome: Outcome::Answered, kind: None }
     }
 
-    /// What a person finds where no function has the path.
-    pub fn home_page(page: String) -> Self {
+    /// A page that shows the pool. It is shown in no page of others.
+    pub fn page(page: Page) -> Self {
+        let policy = HeaderValue::try_from(format!("{}; frame-ancestors 'none'", page.policy));
         Self::success(StatusCode::OK, Content::Page(page))
+            .with(CONTENT_SECURITY_POLICY, policy.expect("hashes and words are a header's value"))
+    }
+
+    /// What is new of the pool.
+    pub fn report(report: String) -> Self {
+        Self::success(StatusCode::OK, Content::Report(report)).with(CACHE_CONTROL, HeaderValue::from_static("no-store"))
+    }
+
+    /// The same, whenever something changes.
+    pub fn stream(stream: Stream) -> Self {
+        let content = Content::Stream(Box::new(stream));
+        Self::success(StatusCode::OK, content).with(CACHE_CONTROL, HeaderValue::from_static("no-store"))
+    }
+
+    /// The pool is not shown.
+    pub fn not_shown(status: StatusCode, why: &str) -> Self {
+        Self::new(status, "not-shown", why)
     }
 
     /// To a browser's question before the request itself; what it may do stands in the headers.
@@ -156,13 +182,15 @@ impl HostResponse {
         closing.record.outcome = self.outcome;
         closing.record.kind = self.kind;
         let mut response = match self.content {
-            Content::None => own(self.status, None, None),
-            Content::Page(page) => own(self.status, Some("text/html; charset=utf-8"), Some(page.into())),
+            Content::None => response(self.status, None, ResponseBody::Host(None)),
+            Content::Page(page) => own(self.status, Some("text/html; charset=utf-8"), page.html),
+            Content::Report(report) => own(self.status, Some("application/json"), report),
+            Content::Stream(stream) => response(self.status, Some("text/event-stream"), ResponseBody::Live(stream)),
             Content::Error { reason, message } => {
                 let id = closing.record.id.as_deref();
                 let error =
                     serde_json::json!({ "error": { "reason": reason, "message": message, "invocation_id": id } });
-                own(self.status, Some("application/json"), Some(error.to_string().into()))
+                own(self.status, Some("application/json"), error.to_string())
             }
         };
         response.headers_mut().extend(self.header.map(|header| *header));
@@ -207,11 +235,15 @@ impl From<TooLong> for HostResponse {
 
 /// To the ping of the Functions host, which is no invocation.
 pub fn ready() -> Response<ResponseBody> {
-    own(StatusCode::OK, Some("text/plain"), Some("flexwasm is ready\n".into()))
+    own(StatusCode::OK, Some("text/plain"), "flexwasm is ready\n")
 }
 
-fn own(status: StatusCode, content_type: Option<&'static str>, words: Option<Bytes>) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::Host(words));
+fn own(status: StatusCode, content_type: Option<&'static str>, words: impl Into<Bytes>) -> Response<ResponseBody> {
+    response(status, content_type, ResponseBody::Host(Some(words.into())))
+}
+
+fn response(status: StatusCode, content_type: Option<&'static str>, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().extend(content_type.map(|value| (CONTENT_TYPE, HeaderValue::from_static(value))));
     response

@@ -2,6 +2,7 @@
 
 use super::closing::Closing;
 use super::exchange::Exchange;
+use crate::live::Stream;
 use crate::observe::record::Outcome;
 use crate::run::{Fault, ReplyBody};
 use crate::sandbox::hit::Hit;
@@ -19,6 +20,8 @@ use tokio_util::task::TaskTracker;
 pub enum ResponseBody {
     /// The host's own words.
     Host(Option<Bytes>),
+    /// The host's own reports, for as long as somebody looks on.
+    Live(Box<Stream>),
     /// A guest's that is known as a whole.
     Whole(Box<WholeBody>),
     /// A guest's, with the guest.
@@ -224,6 +227,7 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match &mut *self {
             Self::Host(words) => Poll::Ready(words.take().map(|words| Ok(Frame::data(words)))),
+            Self::Live(stream) => stream.poll_event(cx).map(|event| event.map(|event| Ok(Frame::data(event)))),
             Self::Whole(body) => Poll::Ready(body.bytes.take().map(|bytes| {
                 body.closing.record.sent = bytes.len() as u64;
                 Ok(Frame::data(bytes))
@@ -235,6 +239,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Host(words) => words.is_none(),
+            Self::Live(_) => false,
             Self::Whole(body) => !body.claims && body.bytes.as_ref().is_none_or(Bytes::is_empty),
             // A guest's body is polled at least once, so that a fault after the head is seen.
             Self::Guest(body) => {
@@ -250,7 +255,7 @@ impl Body for ResponseBody {
             Self::Whole(body) if !body.claims => {
                 SizeHint::with_exact(body.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Whole(_) | Self::Guest(_) => SizeHint::default(),
+            Self::Live(_) | Self::Whole(_) | Self::Guest(_) => SizeHint::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ use super::spool::Room;
 use crate::config::{Config, Role};
 use crate::guest::Guest;
 use crate::guest::published::Published;
+use crate::live::{self, Live};
 use crate::observe::machine::Machine;
 use crate::observe::record::{Outcome, Sinks};
 use crate::protocol::receipt::Receipt;
@@ -48,6 +49,8 @@ pub struct Setup {
     pub machine: Arc<Machine>,
     /// Whom every finished invocation is told.
     pub sinks: Sinks,
+    /// What people who look on are shown.
+    pub live: Arc<Live>,
     /// The address that is listened on.
     pub local: SocketAddr,
     /// Owner of guests that outlive their response.
@@ -97,8 +100,14 @@ impl Service {
             exchange.close();
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if let ResponseBody::Host(_) = response.body() {
-            exchange.end();
+        match response.body() {
+            ResponseBody::Host(_) => exchange.end(),
+            // One that is read ends by itself before this.
+            ResponseBody::Live(_) => {
+                let end = arrived + live::LIFETIME + self.setup.config.head_timeout;
+                exchange.respond(end.into(), false);
+            }
+            ResponseBody::Whole(_) | ResponseBody::Guest(_) => {}
         }
         response
     }
@@ -178,7 +187,7 @@ impl Service {
 
     /// The function with the path, which is noted.
     fn route(&self, head: &Parts, closing: &mut Closing) -> Result<(usize, Shape), HostResponse> {
-        let Setup { config, pool, local, .. } = &self.setup;
+        let Setup { config, live, local, stop, .. } = &self.setup;
         let route = self.router.find(&config.functions, &head.method, head.uri.path());
         if let Route::Function(index) | Route::Envelope(index) | Route::Refused(index) = route {
             closing.record.function = Some(Arc::clone(&config.functions[index].name));
@@ -195,7 +204,7 @@ impl Service {
             Route::Refused(index) => Err(HostResponse::route_refused(&config.functions[index])),
             Route::WrongMethod(allowed) => Err(HostResponse::wrong_method(&allowed)),
             Route::NotFound if config.role == Role::StandAlone && head.uri.path() == "/" => {
-                Err(HostResponse::home_page(home::page(config, *local, pool.occupancy())))
+                Err(home::answer(config, live, *local, head, &stop.gently).unwrap_or_else(|refused| refused))
             }
             Route::NotFound => Err(HostResponse::not_found()),
         }

@@ -9,6 +9,7 @@ use crate::config::local_settings::Cors;
 use crate::config::route::Template;
 use crate::config::settings::HostPatch;
 use crate::config::{Circumstances, Config, Function, Grants, Role, serve};
+use crate::live::Live;
 use crate::observe::machine::Machine;
 use crate::observe::record::{Record, Sink};
 use crate::pool::Capacity;
@@ -90,15 +91,15 @@ fn config(role: Role) -> Config {
 
 fn service(role: Role, taken: &Arc<Taken>) -> Service {
     let config = config(role);
+    let guests: Arc<[_]> = config.functions.iter().map(|_| Arc::default()).collect();
+    let (slots, queue_length, queue_timeout) = (1, 1, Duration::from_secs(1));
+    let pool = Pool::new(Capacity { slots, queue_length, queue_timeout, total_memory: 1 << 20 });
+    let machine = Arc::new(Machine::read(None));
     Service::new(Setup {
-        guests: config.functions.iter().map(|_| Arc::default()).collect(),
-        pool: Pool::new(Capacity {
-            slots: 1,
-            queue_length: 1,
-            queue_timeout: Duration::from_secs(1),
-            total_memory: 1 << 20,
-        }),
-        machine: Arc::new(Machine::read(None)),
+        live: Arc::new(Live::new(&config, &machine, pool.clone(), Arc::clone(&guests))),
+        guests,
+        pool,
+        machine,
         sinks: Arc::new([Arc::clone(taken) as Arc<dyn Sink>]),
         local: config.listen,
         tasks: TaskTracker::new(),
@@ -129,7 +130,7 @@ async fn every_request_but_the_ping_leaves_one_record() {
         (&host, "GET /queue HTTP/1.1\r\nHost: a\r\n", r#"GET /queue "queue" "/queue" refused Some(405) id=true"#),
         (&host, "GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n", r#"GET /x "" "" refused Some(400) id=false"#),
         (&host, "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n", r#"CONNECT  "" "" refused Some(501) id=false"#),
-        (&alone, "GET / HTTP/1.1\r\nHost: a\r\n", r#"GET / "" "" answered Some(200) id=true"#),
+        (&alone, "GET / HTTP/1.1\r\nHost: localhost\r\n", r#"GET / "" "" answered Some(200) id=true"#),
         (
             &alone,
             "OPTIONS /api/posted/7 HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nAccess-Control-Request-Method: POST\r\n",

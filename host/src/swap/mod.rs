@@ -17,6 +17,7 @@ use crate::guest::artifact::Artifact;
 use crate::guest::compiler::Terms;
 use crate::guest::published::Published;
 use crate::guest::{Guest, Keep, LoadError, Loader};
+use crate::live::{Kind, Live};
 use crate::observe::startup;
 use crate::run::Pool;
 use crate::sandbox::Policy;
@@ -32,6 +33,8 @@ pub struct Swap {
     policy: Arc<Policy>,
     loader: Arc<Loader>,
     pool: Pool,
+    /// Who is told of swaps.
+    live: Arc<Live>,
     /// Where requests find the guest.
     place: Arc<Published>,
     /// Why the first guest is not what its source has.
@@ -90,16 +93,17 @@ pub enum Outcome {
 }
 
 impl Swap {
-    /// Nothing is loaded yet. `place` is where requests will find the guest.
+    /// Nothing is loaded yet. `place` is where requests will find the guest, `live` is told of its successors.
     pub fn new(
         function: Function,
         policy: Arc<Policy>,
         loader: Arc<Loader>,
         pool: Pool,
         place: Arc<Published>,
+        live: Arc<Live>,
     ) -> Self {
         let (undelivered, turn, history) = Default::default();
-        Self { function, policy, loader, pool, place, undelivered, turn, history }
+        Self { function, policy, loader, pool, live, place, undelivered, turn, history }
     }
 
     /// Which guest serves, if any.
@@ -192,7 +196,9 @@ impl Swap {
         let old = old.map(|old| {
             let version = Version::of(&old);
             self.policy.metrics.swapped(how);
-            tracing::info!(%function, "swapped: {new} serves in place of {version}, after {:.1} ms", took.as_secs_f64() * 1e3);
+            let words = format!("{new} serves in place of {version}, after {:.1} ms", took.as_secs_f64() * 1e3);
+            tracing::info!(%function, "swapped: {words}");
+            self.live.swapped(Kind::Swap(how), function, words);
             old.outdate();
             self.pool.retire(&old);
             history.previous = Some(old);
@@ -219,10 +225,12 @@ impl Swap {
     pub fn refuse(&self, origin: &str, why: &LoadError) {
         self.policy.metrics.swapped("refused");
         let function = &self.function.name;
-        match self.place.guest() {
-            Some(guest) => tracing::error!(%function, "{origin} {why}; {} goes on serving", Version::of(&guest)),
-            None => tracing::error!(%function, "{origin} {why}"),
-        }
+        let words = match self.place.guest() {
+            Some(guest) => format!("{origin} {why}; {} goes on serving", Version::of(&guest)),
+            None => format!("{origin} {why}"),
+        };
+        tracing::error!(%function, "{words}");
+        self.live.swapped(Kind::Swap("refused"), function, words);
     }
 
     /// Reads a guest from a file.

@@ -22,6 +22,8 @@ const ORDER: &[&str] = &[
     "guest",
     "pool",
     "run",
+    "draw",
+    "live",
     "protocol",
     "send",
     "http",

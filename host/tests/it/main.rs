@@ -6,6 +6,7 @@
 mod architecture;
 mod bad_input;
 mod bindings;
+mod browser;
 mod compiled;
 mod compiler;
 mod containment;

@@ -23,11 +23,51 @@ fn the_urls_are_printed_and_the_root_shows_them() {
     let host = stand_alone(&app, &[]);
     let url = format!("http://127.0.0.1:{}/api/counter", host.port);
     host.line(&["counter: [any]", &url]);
-    let page = host.connect().ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let page = host.connect().ask("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
     assert!(page.text().contains(&url), "{}", page.text());
     assert_eq!(host.get("/api/counter").text(), "1");
     assert!(host.get("/api/counter").header("server-timing").is_some(), "headers are full");
+}
+
+#[test]
+fn the_root_tells_this_machine_alone_what_the_pool_does() {
+    let app = App::new("{}").function("counter", guests::COUNTER);
+    let host = stand_alone(&app, &[]);
+    let ask = |head: &str| host.connect().ask(format!("{head}\r\n\r\n"));
+    let page = ask("GET / HTTP/1.1\r\nHost: localhost");
+    let policy = page.header("content-security-policy").unwrap();
+    for part in ["default-src 'none'", "script-src 'sha256-", "connect-src 'self'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(part) && !policy.contains("unsafe"), "{policy}");
+    }
+    assert_eq!(host.get("/api/counter").status, 200);
+    let report = || {
+        let answer = ask("GET /?since=x HTTP/1.1\r\nHost: 127.0.0.1:7071\r\nAccept: application/json");
+        assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")));
+        serde_json::from_str::<Value>(&answer.text()).unwrap()
+    };
+    crate::support::eventually("the request is told", || report()["ended"][0][1] == "counter");
+    let report = report();
+    assert_eq!((&report["ended"].as_array().unwrap().len(), &report["running"]), (&1, &json!(0)));
+    assert_eq!((&report["functions"][0]["generation"], &report["about"]["process"]), (&json!(1), &json!(host.id())));
+    assert!(!report.to_string().contains(SECRET));
+
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nHost: a.example", 403),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://a.example", 403),
+        ("POST / HTTP/1.1\r\nHost: localhost", 405),
+    ] {
+        let answer = ask(head);
+        assert_eq!(answer.status, status, "{head}");
+        assert!(!answer.text().contains("counter"), "{}", answer.text());
+    }
+
+    let mut stream = host.connect();
+    stream.write("GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n");
+    assert_eq!(stream.response_head().header("content-type"), Some("text/event-stream"));
+    assert!(String::from_utf8(stream.chunk().unwrap()).unwrap().starts_with("data: {\"host\":"));
+    host.signal("TERM");
+    assert_eq!({ host }.exit_code(), 0);
 }
 
 #[test]

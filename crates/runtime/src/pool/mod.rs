@@ -280,7 +280,7 @@ impl<G: Tenant, I> Pool<G, I> {
         for slot in &state.free {
             slots[*slot as usize] = Slot::Free;
         }
-        Snapshot { slots, waiting: count(state.queue.len()) }
+        Snapshot { at: now, slots, waiting: count(state.queue.len()) }
     }
 }
 

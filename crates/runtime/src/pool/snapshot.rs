@@ -7,10 +7,13 @@ use super::Tenant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A pool at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
+    /// The moment, from which ages count back.
+    pub at: Instant,
     /// Every slot, by its number.
     pub slots: Vec<Slot>,
     /// Invocations that wait for a slot, for memory or for their function's share.
@@ -74,6 +77,16 @@ pub enum Phase {
 
 impl Phase {
     const ALL: [Self; 4] = [Self::Instantiate, Self::Head, Self::Body, Self::After];
+
+    /// One word for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Instantiate => "instantiate",
+            Self::Head => "head",
+            Self::Body => "body",
+            Self::After => "after",
+        }
+    }
 }
 
 impl Occupant {

@@ -370,7 +370,7 @@ async fn a_snapshot_shows_what_each_slot_is_doing() {
     parked.new_instance();
     parked.park("warm");
 
-    let Snapshot { slots, waiting } = pool.snapshot();
+    let Snapshot { slots, waiting, .. } = pool.snapshot();
     let occupant = Occupant { function: Arc::clone(&FUNCTION), generation: 1 };
     assert_eq!((slots.len(), waiting), (4, 0));
     assert!(
