@@ -17,10 +17,6 @@ A function key, where the function needs one, is read from the variable FUNCTION
 
 Exit status: 0 when no request failed and as many ran at the same time as the pool allows, 1 when not, 2 for a wrong
 call.
-
-  ./test_concurrency.sh --report FILE N DELAY TOTAL
-         prints the report of answers gathered elsewhere: one line for each request with number, HTTP status and
-         JSON answer, separated by tabs; TOTAL is the time that all of them took in seconds
 END
 }
 
@@ -133,7 +129,6 @@ fi
 
 case "${1:-}" in
   -h | --help) usage; exit 0 ;;
-  --report) [ $# -eq 5 ] || fail "--report takes FILE N DELAY TOTAL"; report "$2" "$3" "$4" "$5"; exit ;;
   http://* | https://*) ;;
   '') usage >&2; exit 2 ;;
   *) fail "'$1' is no URL: it must start with http:// or https://" ;;

@@ -8,6 +8,7 @@
 //! | [`cli`] | flags and subcommands, a file for each command |
 //! | [`tool`] | an app before it is deployed: made, built, watched, packed |
 //! | [`doctor`] | an app held to the plan, on this machine and where it is deployed |
+//! | [`burst`] | many requests at the same time |
 //! | [`timeline`] | requests that are over, of a burst or of a log, as data, as a page and as a trace |
 //! | [`app`] | the one place that knows every part: build, run, drain |
 //! | [`package`] | the zip that is deployed, held to what Azure can start |
@@ -31,6 +32,7 @@ pub use flexwasm_runtime::{
 };
 
 pub mod app;
+pub mod burst;
 pub mod cli;
 pub mod control;
 pub mod describe;

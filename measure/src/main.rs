@@ -33,7 +33,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Measurement {
-    /// Do what test_concurrency.sh does, from one process, for any number of requests
+    /// Send many requests at once, as `flexwasm burst` does, and show what they take of the host's memory
     Burst(burst::Arguments),
     /// Measure how long a 12 MB JavaScript guest takes to be ready: compiled, and from the cache
     Javascript,

@@ -43,7 +43,7 @@ enum Task {
     Package(package::Arguments),
     /// Build the release below dist/release: the archive, its bill of materials, and their sums
     Dist,
-    /// Do what test_concurrency.sh does, from one process, for any number of requests
+    /// Send many requests at once, as `flexwasm burst` does, and show what they take of the host's memory
     Burst(Passed),
     /// Build the demonstration guest in another language
     Guest {

@@ -2,6 +2,7 @@
 
 use super::context::{app_root, environment, runtime};
 use super::output::{Ended, print};
+use crate::burst::KEY;
 use crate::config::Circumstances;
 use crate::doctor::{Finding, local, remote};
 use crate::guest::cache;
@@ -37,7 +38,7 @@ impl Doctor {
         let settings = environment();
         let runtime = runtime()?;
         let findings = match self.url {
-            Some(url) => runtime.block_on(remote::examine(&url, settings.get(remote::KEY).cloned()))?,
+            Some(url) => runtime.block_on(remote::examine(&url, settings.get(KEY).cloned()))?,
             None => {
                 let memory = self.instance_memory.parse::<u64>().map_err(|error| error.to_string())? << 20;
                 let machine = Arc::new(Machine::read(None));

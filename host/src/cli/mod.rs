@@ -23,6 +23,7 @@ mod manual;
 mod new;
 mod output;
 mod package;
+mod pictures;
 mod report;
 mod rollback;
 mod run;
@@ -30,6 +31,7 @@ mod running;
 mod send;
 mod serve;
 mod swap;
+mod timeline;
 
 pub use context::{Setup, runtime};
 pub use output::Ended;
@@ -75,6 +77,7 @@ enum Command {
     Explain(explain::Explain),
     Doctor(doctor::Doctor),
     Burst(burst::Burst),
+    Timeline(timeline::Timeline),
     Compile(compile::Compile),
     Swap(swap::Swap),
     Rollback(rollback::Rollback),
@@ -112,6 +115,7 @@ pub fn run(arguments: Arguments) -> Result<Next, Ended> {
         Some(Command::Explain(explain)) => explain.run(),
         Some(Command::Doctor(doctor)) => doctor.run(),
         Some(Command::Burst(burst)) => burst.run(),
+        Some(Command::Timeline(timeline)) => timeline.run(),
         Some(Command::Compile(compile)) => compile.run(),
         Some(Command::Swap(swap)) => swap.run(),
         Some(Command::Rollback(rollback)) => rollback.run(),

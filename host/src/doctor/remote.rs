@@ -1,49 +1,21 @@
 //! An app that is deployed, as its callers see it: what its receipts tell, and what happens when many ask at once.
 
 use super::Finding;
-use crate::source::root_cause;
-use crate::tls;
-use reqwest::header::HeaderValue;
-use reqwest::{Client, Url, redirect};
-use serde_json::Value;
+use crate::burst::Sender;
+use crate::timeline::{Receipt, Request, Timeline};
+use reqwest::Url;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant, SystemTime};
-use tokio::task::JoinSet;
+use std::time::{Duration, Instant};
 
-/// For one answer beyond its delay, a cold start included.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long each request of the burst is held, so that those which arrive together overlap.
-const DELAY: Duration = Duration::from_secs(2);
+/// How many seconds each request of the burst is held, so that those which arrive together overlap.
+const DELAY: f64 = 2.0;
 
 /// The most requests of the burst.
 const MAX_BURST: u32 = 400;
 
 /// A first answer that is this much slower than the next ones had to wait for an instance.
 const COLD: Duration = Duration::from_secs(1);
-
-/// What callers with a function key send, and the variable that it is read from, as `test_concurrency.sh` does.
-const KEY_HEADER: &str = "x-functions-key";
-/// See [`KEY_HEADER`].
-pub const KEY: &str = "FUNCTION_KEY";
-
-/// What one receipt of the demonstration tells.
-struct Receipt {
-    machine: String,
-    on_azure: bool,
-    pool_size: u32,
-    memory: f64,
-    processors: u64,
-    start: SystemTime,
-    end: SystemTime,
-}
-
-/// One request's answer, and how long it took.
-struct Answer {
-    receipt: Result<Receipt, String>,
-    took: Duration,
-}
 
 /// Asks the function at `url` a few times one after the other, then twice as often as its pool has slots at once (400 times at
 /// most), and judges by the receipts.
@@ -52,87 +24,34 @@ struct Answer {
 /// For a person: the first request gets no receipt.
 pub async fn examine(url: &Url, key: Option<String>) -> Result<Vec<Finding>, String> {
     let local = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
+    let sender = Sender::new(url.clone(), key)?;
     if url.scheme() != "https" && !(url.scheme() == "http" && local) {
-        return Err(format!("{} is not encrypted: begin the URL with https://", shown(url)));
+        return Err(format!("{} is not encrypted: begin the URL with https://", sender.shown()));
     }
-    let client = client(key)?;
-    let first = ask(&client, url, Duration::ZERO).await;
-    let seen = first.receipt.map_err(|why| format!("{} {why}", shown(url)))?;
+    let begun = Instant::now();
+    let first = sender.ask(0.0, begun).await;
+    let took = took(&first);
+    let seen = first.receipt.map_err(|why| format!("{} {why}", sender.shown()))?;
     let mut findings = vec![instance(&seen)];
 
     let mut later = Vec::new();
     for _ in 0..3 {
-        later.push(ask(&client, url, Duration::ZERO).await.took);
+        later.push(self::took(&sender.ask(0.0, begun).await));
     }
     later.sort_unstable();
-    findings.push(start(first.took, later[1]));
+    findings.push(start(took, later[1]));
 
-    let count = seen.pool_size.saturating_mul(2).min(MAX_BURST);
-    let mut burst = JoinSet::new();
-    for _ in 0..count {
-        let (client, url) = (client.clone(), url.clone());
-        burst.spawn(async move { ask(&client, &url, DELAY).await });
-    }
-    findings.extend(spread(url, seen.pool_size, &burst.join_all().await));
+    let count = u32::try_from(seen.pool.saturating_mul(2)).unwrap_or(MAX_BURST).min(MAX_BURST);
+    findings.extend(spread(url, seen.pool, &sender.burst(count, DELAY).await));
     Ok(findings)
 }
 
-/// What sends requests with this function key.
-///
-/// # Errors
-/// For a person: the key is none, or nothing can be encrypted.
-pub fn client(key: Option<String>) -> Result<Client, String> {
-    let tls = tls::config().map_err(|error| format!("cannot encrypt ({error})"))?;
-    let mut builder =
-        Client::builder().tls_backend_preconfigured(tls).redirect(redirect::Policy::none()).referer(false);
-    if let Some(key) = key {
-        let key = HeaderValue::from_str(&key).map_err(|_| format!("{KEY} holds no function key: copy it anew"))?;
-        builder = builder.default_headers([(KEY_HEADER.try_into().expect("a header"), key)].into_iter().collect());
-    }
-    builder.build().map_err(|error| format!("cannot prepare requests ({error})"))
+fn took(request: &Request) -> Duration {
+    Duration::from_secs_f64((request.answered - request.sent).max(0.0) / 1e3)
 }
 
-async fn ask(client: &Client, url: &Url, delay: Duration) -> Answer {
-    let mut url = url.clone();
-    url.query_pairs_mut().append_pair("delay", &delay.as_secs().to_string());
-    let begun = Instant::now();
-    let exchange = async {
-        let response = client.get(url).timeout(PATIENCE + delay).send().await?;
-        Ok((response.status(), response.bytes().await?))
-    };
-    let answered: reqwest::Result<_> = exchange.await;
-    let took = begun.elapsed();
-    let receipt = match answered {
-        // reqwest's own words would repeat the URL, which may hold a key.
-        Err(error) if error.is_timeout() => Err(format!("did not answer within {} s", PATIENCE.as_secs())),
-        Err(error) => Err(format!("cannot be reached ({})", root_cause(&error.without_url()))),
-        Ok((status, _)) if !status.is_success() => Err(format!("answered with status {status}")),
-        Ok((_, body)) => read(&body).ok_or_else(|| "gave no receipt: name the URL of http_trigger".to_owned()),
-    };
-    Answer { receipt, took }
-}
-
-fn read(body: &[u8]) -> Option<Receipt> {
-    let receipt: Value = serde_json::from_slice(body).ok()?;
-    let time = |name: &str| humantime::parse_rfc3339(receipt["timing"][name].as_str()?).ok();
-    Some(Receipt {
-        machine: receipt["machine"].as_str()?.to_owned(),
-        on_azure: receipt["host"]["azure_instance"].is_string(),
-        pool_size: receipt["guest"]["pool_size"].as_u64()?.try_into().ok()?,
-        memory: receipt["system"]["memory_total_gb"].as_f64()?,
-        processors: receipt["system"]["cpu_count"].as_u64()?,
-        start: time("start")?,
-        end: time("end")?,
-    })
-}
-
-/// A URL without what may be a key.
-pub fn shown(url: &Url) -> String {
-    format!("{}{}", url.origin().ascii_serialization(), url.path())
-}
-
-fn instance(Receipt { on_azure, pool_size, memory, processors, .. }: &Receipt) -> Finding {
-    let text = format!("instance: {memory:.2} GB of memory, {processors} processors, {pool_size} slots");
+fn instance(Receipt { on_azure, pool, memory, processors, .. }: &Receipt) -> Finding {
+    let text = format!("instance: {memory:.2} GB of memory, {processors} processors, {pool} slots");
     match on_azure {
         true => Finding::Fine(text),
         false => Finding::Note(format!("{text}; it is not an instance of the plan, which would have a name")),
@@ -150,19 +69,19 @@ fn start(first: Duration, later: Duration) -> Finding {
 }
 
 /// What the burst tells about the platform's number and the pool's.
-fn spread(url: &Url, pool: u32, answers: &[Answer]) -> Vec<Finding> {
+fn spread(url: &Url, pool: u64, burst: &Timeline) -> Vec<Finding> {
     let mut machines = BTreeMap::<&str, Vec<&Receipt>>::new();
     let mut failures = BTreeMap::<&str, u32>::new();
-    for answer in answers {
-        match &answer.receipt {
+    for request in &burst.requests {
+        match &request.receipt {
             Ok(receipt) => machines.entry(&receipt.machine).or_default().push(receipt),
             Err(why) => *failures.entry(why).or_default() += 1,
         }
     }
-    let (sent, held) = (answers.len(), DELAY.as_secs());
-    let slowest = answers.iter().map(|answer| answer.took).max().unwrap_or_default().as_secs_f64();
+    let sent = burst.requests.len();
+    let slowest = burst.requests.iter().map(took).max().unwrap_or_default().as_secs_f64();
     let mut told =
-        format!("{sent} requests of {held} s at once: instances {}, the slowest took {slowest:.2} s", machines.len());
+        format!("{sent} requests of {DELAY} s at once: instances {}, the slowest took {slowest:.2} s", machines.len());
     if !failures.is_empty() {
         told += "; failed:";
         for (why, count) in &failures {
@@ -175,12 +94,12 @@ fn spread(url: &Url, pool: u32, answers: &[Answer]) -> Vec<Finding> {
     let peak = machines.values().map(|receipts| overlap(receipts)).max().unwrap_or(0);
     let mut findings = vec![Finding::Fine(format!("burst: {told}"))];
     let set = set_concurrency(url, pool);
-    findings.push(if most > pool as usize {
+    findings.push(if most as u64 > pool {
         Finding::Change(format!(
             "concurrency: one instance was sent {most} requests and has {pool} slots, so some waited: make the platform's number \
              that of the pool: {set}"
         ))
-    } else if machines.len() > 1 && peak < pool as usize {
+    } else if machines.len() > 1 && (peak as u64) < pool {
         Finding::Change(format!(
             "concurrency: no instance ran more than {peak} at the same time, though each has {pool} slots: unless that many \
              instances were there already, the platform's number is lower than the pool's: {set}"
@@ -193,12 +112,12 @@ fn spread(url: &Url, pool: u32, answers: &[Answer]) -> Vec<Finding> {
 
 /// The most of them that were running at one moment.
 fn overlap(receipts: &[&Receipt]) -> usize {
-    let running = |at: SystemTime| receipts.iter().filter(|receipt| receipt.start <= at && at < receipt.end).count();
+    let running = |at: f64| receipts.iter().filter(|receipt| receipt.start <= at && at < receipt.end).count();
     receipts.iter().map(|receipt| running(receipt.start)).max().unwrap_or(0)
 }
 
 /// The command, with the names that `deploy.sh` gives.
-fn set_concurrency(url: &Url, pool: u32) -> String {
+fn set_concurrency(url: &Url, pool: u64) -> String {
     let host = url.host_str().unwrap_or_default();
     let name = if host.ends_with(".azurewebsites.net") { host.split('.').next().unwrap_or_default() } else { "NAME" };
     format!(
@@ -210,30 +129,39 @@ fn set_concurrency(url: &Url, pool: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timeline::Source;
 
-    const POOL: u32 = 4;
+    const POOL: u64 = 4;
 
-    /// Answers of machines that each ran these numbers of requests, one group after the other.
-    fn answers(machines: &[&[usize]]) -> Vec<Answer> {
+    /// What came of machines that each ran these numbers of requests, one group after the other.
+    fn answers(machines: &[&[usize]]) -> Timeline {
         let answer = |machine: usize, wave: usize| {
-            let start = SystemTime::UNIX_EPOCH + DELAY * wave as u32;
+            let start = DELAY * 1e3 * wave as f64;
             let receipt = Receipt {
                 machine: machine.to_string(),
+                process: 1,
+                threads: None,
+                instance: 1,
+                slot: 0,
+                pool: POOL,
+                served: 1,
+                generation: 1,
+                start,
+                end: start + DELAY * 1e3,
                 on_azure: true,
-                pool_size: POOL,
                 memory: 2.0,
                 processors: 1,
-                start,
-                end: start + DELAY,
             };
-            Answer { receipt: Ok(receipt), took: DELAY }
+            Request { sent: 0.0, answered: DELAY * 1e3, receipt: Ok(receipt), fault: None }
         };
         let waves = machines.iter().enumerate().flat_map(|(at, waves)| waves.iter().enumerate().map(move |w| (at, w)));
-        waves.flat_map(|(machine, (wave, count))| (0..*count).map(move |_| answer(machine, wave))).collect()
+        let requests =
+            waves.flat_map(|(machine, (wave, count))| (0..*count).map(move |_| answer(machine, wave))).collect();
+        Timeline { source: Source::Burst { url: String::new(), delay: DELAY }, total: DELAY, requests }
     }
 
-    fn judged(url: &str, answers: &[Answer]) -> String {
-        let findings = spread(&Url::parse(url).expect("a URL"), POOL, answers);
+    fn judged(url: &str, burst: &Timeline) -> String {
+        let findings = spread(&Url::parse(url).expect("a URL"), POOL, burst);
         findings.last().expect("a finding").to_string()
     }
 
@@ -267,10 +195,11 @@ mod tests {
     fn failures_are_counted_by_reason() {
         let mut answers = answers(&[&[4]]);
         for _ in 0..3 {
-            answers.push(Answer { receipt: Err("answered with status 503".to_owned()), took: DELAY });
+            let receipt = Err("got HTTP 503".to_owned());
+            answers.requests.push(Request { sent: 0.0, answered: 1.0, receipt, fault: None });
         }
         let said = judged(AZURE, &answers);
-        assert!(said.contains("failed: 3 × answered with status 503"), "{said}");
+        assert!(said.contains("failed: 3 × got HTTP 503"), "{said}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! What a burst of requests looked like: which slot ran each of them, and when, as data, as a page and as a trace.
+//! Requests that are over: which slot ran each of them, and when, as data, as a page and as a trace.
 //!
-//! It is made from what the client saw and from the receipts of the demonstration alone, so it works against any deployed app.
+//! A burst is seen by its client, which gets a receipt from the demonstration with each answer, so it works against any deployed app.
+//! [`log`] reads the same from the closing lines of any app.
 //!
 //! Machines' clocks differ from the client's. The times of one machine are all moved by the same offset: the least by which the
 //! client got an answer later than the machine finished it. So bars of one machine keep their order and their overlap, no bar
 //! begins before its request was sent, and none ends after its answer was there.
 
+pub mod log;
 mod page;
 mod receipt;
 mod trace;
@@ -25,26 +27,40 @@ pub struct Request {
     pub answered: f64,
     /// What the answer told, or why there is none; the words are for a person and hold no key.
     pub receipt: Result<Receipt, String>,
+    /// Why the answer broke off, if it did.
+    pub fault: Option<String>,
 }
 
-/// A burst that is over.
+/// Where requests are known from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// A burst.
+    Burst {
+        /// What was asked, without a query, which may hold a key.
+        url: String,
+        /// Seconds that each request was to sleep.
+        delay: f64,
+    },
+    /// Closing lines.
+    Log,
+}
+
+/// Requests that are over.
 pub struct Timeline {
-    /// What was asked, without a query, which may hold a key.
-    pub url: String,
-    /// Seconds that each request was to sleep.
-    pub delay: f64,
+    /// Where they are known from.
+    pub source: Source,
     /// Seconds until the last answer was there.
     pub total: f64,
     /// In the order in which they were sent.
     pub requests: Vec<Request>,
 }
 
-/// What the burst came to, in numbers. Slots, threads and instances are counted for each process by itself.
+/// What they came to, in numbers. Slots, threads and instances are counted for each process by itself.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Requests that were sent.
     pub requests: usize,
-    /// Those without a receipt.
+    /// Those without a receipt, or whose answer broke off.
     pub failed: usize,
     /// The most that ran at the same time.
     pub peak: usize,
@@ -54,7 +70,7 @@ pub struct Facts {
     pub instances: usize,
     /// Slots that they ran in.
     pub slots: usize,
-    /// Threads that began or ended one.
+    /// Threads that began or ended one, where that is told.
     pub threads: usize,
     /// Processes that answered.
     pub processes: usize,
@@ -95,13 +111,13 @@ impl Timeline {
             let process = (&receipt.machine, receipt.process);
             machines.insert(&receipt.machine);
             processes.insert(process, receipt.pool);
-            threads.extend(receipt.threads.map(|thread| (process, thread)));
+            threads.extend(receipt.threads.into_iter().flatten().map(|thread| (process, thread)));
             instances.insert((process, receipt.instance));
             slots.insert((process, receipt.slot));
         }
         Facts {
             requests: self.requests.len(),
-            failed: self.requests.len() - self.answered().count(),
+            failed: self.requests.iter().filter(|request| request.receipt.is_err() || request.fault.is_some()).count(),
             peak: peak(self.spans().into_iter().flatten()),
             capacity: processes.values().sum(),
             instances: instances.len(),
@@ -112,7 +128,7 @@ impl Timeline {
         }
     }
 
-    /// The whole burst, for programs and for the page. Its keys are documented in docs/observe.md, and stay.
+    /// All of it, for programs and for the page. Its keys are documented in docs/observe.md, and stay.
     pub fn json(&self) -> Value {
         let facts = self.facts();
         let rows = self.requests.iter().zip(self.spans()).enumerate().map(|(index, (request, span))| {
@@ -125,22 +141,48 @@ impl Timeline {
                 }
                 (receipt, _) => row["error"] = json!(receipt.as_ref().err()),
             }
+            if let Some(fault) = &request.fault {
+                row["error"] = json!(fault);
+            }
             row
         });
+        let (url, delay) = match &self.source {
+            Source::Burst { url, delay } => (Some(url), Some(delay)),
+            Source::Log => (None, None),
+        };
         json!({
-            "url": self.url,
-            "delaySeconds": self.delay,
+            "url": url,
+            "delaySeconds": delay,
             "totalSeconds": self.total,
-            "serialSeconds": self.delay * self.requests.len() as f64,
+            "serialSeconds": self.serial(),
             "facts": {
                 "requests": facts.requests, "failed": facts.failed, "peak": facts.peak, "capacity": facts.capacity,
                 "instances": facts.instances, "slots": facts.slots, "threads": facts.threads,
                 "processes": facts.processes, "machines": facts.machines,
             },
             "passed": facts.passed(),
-            "verdict": facts.verdict(),
+            "verdict": self.verdict(),
             "requests": rows.collect::<Vec<_>>(),
         })
+    }
+
+    /// Seconds that they would have taken one after the other.
+    pub fn serial(&self) -> f64 {
+        match self.source {
+            Source::Burst { delay, .. } => delay * self.requests.len() as f64,
+            Source::Log => self.spans().iter().flatten().map(|span| span.end - span.start).sum::<f64>() / 1e3,
+        }
+    }
+
+    /// The last line of a report.
+    pub fn verdict(&self) -> String {
+        let facts = self.facts();
+        match self.source {
+            Source::Burst { .. } => facts.verdict(),
+            Source::Log => {
+                format!("{} requests, {} failed, {} at the same time", facts.requests, facts.failed, facts.peak)
+            }
+        }
     }
 
     fn answered(&self) -> impl Iterator<Item = (&Request, &Receipt)> {
@@ -159,8 +201,8 @@ impl Facts {
         self.failed == 0 && self.peak as u64 >= self.wanted()
     }
 
-    /// The last line of the report, in the words of `test_concurrency.sh`.
-    pub fn verdict(&self) -> String {
+    /// In the words of `test_concurrency.sh`.
+    fn verdict(&self) -> String {
         let Self { requests, failed, peak, .. } = self;
         if *failed > 0 {
             return format!("❌ RESULT: {failed} of {requests} requests failed.");

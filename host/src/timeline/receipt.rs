@@ -1,17 +1,17 @@
-//! What the demonstration's answer tells of the instance that gave it.
+//! What is told of the instance that ran a request, as the demonstration's answer tells it.
 
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
-/// One answer of the demonstration.
+/// Of one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Receipt {
     /// The machine's name, or that of the instance of the plan.
     pub machine: String,
     /// The host's process id.
     pub process: u64,
-    /// Ids of the threads that the guest began and ended on.
-    pub threads: [u64; 2],
+    /// Ids of the threads that the guest began and ended on, where they are told.
+    pub threads: Option<[u64; 2]>,
     /// Counts instances over the life of the process.
     pub instance: u64,
     /// Where it ran.
@@ -26,6 +26,12 @@ pub struct Receipt {
     pub start: f64,
     /// End by the machine's clock.
     pub end: f64,
+    /// Whether the machine is an instance of the plan, which has a name.
+    pub on_azure: bool,
+    /// Memory of the machine in GB, 0 where it is not told.
+    pub memory: f64,
+    /// Its processors, 0 where they are not told.
+    pub processors: u64,
 }
 
 impl Receipt {
@@ -40,7 +46,7 @@ impl Receipt {
         Some(Self {
             machine: answer["machine"].as_str()?.to_owned(),
             process: host["process_id"].as_u64()?,
-            threads: [host["thread_start"]["id"].as_u64()?, host["thread_end"]["id"].as_u64()?],
+            threads: Some([host["thread_start"]["id"].as_u64()?, host["thread_end"]["id"].as_u64()?]),
             instance: guest["instance_id"].as_u64()?,
             slot: guest["slot"].as_u64()?,
             pool: guest["pool_size"].as_u64()?,
@@ -48,6 +54,9 @@ impl Receipt {
             generation: guest["generation"].as_u64()?,
             start: time("start")?,
             end: time("end")?,
+            on_azure: host["azure_instance"].is_string(),
+            memory: answer["system"]["memory_total_gb"].as_f64().unwrap_or(0.0),
+            processors: answer["system"]["cpu_count"].as_u64().unwrap_or(0),
         })
     }
 

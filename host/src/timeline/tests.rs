@@ -5,7 +5,7 @@ fn receipt(machine: &str, instance: u64, slot: u64, start: f64, end: f64) -> Rec
     Receipt {
         machine: machine.to_owned(),
         process: 7,
-        threads: [1, 2],
+        threads: Some([1, 2]),
         instance,
         slot,
         pool: 2,
@@ -13,20 +13,24 @@ fn receipt(machine: &str, instance: u64, slot: u64, start: f64, end: f64) -> Rec
         generation: 1,
         start,
         end,
+        on_azure: false,
+        memory: 0.0,
+        processors: 0,
     }
 }
 
 fn burst(requests: Vec<Request>) -> Timeline {
-    Timeline { url: "http://127.0.0.1/api/http_trigger".to_owned(), delay: 1.0, total: 2.1, requests }
+    let source = Source::Burst { url: "http://127.0.0.1/api/http_trigger".to_owned(), delay: 1.0 };
+    Timeline { source, total: 2.1, requests }
 }
 
 /// Two machines whose clocks are an hour apart; the second request of `a` waits for its slot.
 fn two_machines() -> Timeline {
     let (a, b) = (1_000_000.0, 4_600_000.0);
     burst(vec![
-        Request { sent: 0.0, answered: 1020.0, receipt: Ok(receipt("a", 1, 0, a, a + 1000.0)) },
-        Request { sent: 1.0, answered: 2050.0, receipt: Ok(receipt("a", 2, 0, a + 1000.0, a + 2000.0)) },
-        Request { sent: 2.0, answered: 1060.0, receipt: Ok(receipt("b", 1, 1, b, b + 1000.0)) },
+        Request { sent: 0.0, answered: 1020.0, receipt: Ok(receipt("a", 1, 0, a, a + 1000.0)), fault: None },
+        Request { sent: 1.0, answered: 2050.0, receipt: Ok(receipt("a", 2, 0, a + 1000.0, a + 2000.0)), fault: None },
+        Request { sent: 2.0, answered: 1060.0, receipt: Ok(receipt("b", 1, 1, b, b + 1000.0)), fault: None },
     ])
 }
 
@@ -118,7 +122,7 @@ fn a_receipt_is_read_from_the_demonstrations_answer_alone() {
         "machine": "m",
     });
     let read = Receipt::read(answer.to_string().as_bytes()).expect("a receipt");
-    assert_eq!((read.process, read.threads, read.instance, read.slot), (7, [1, 2], 3, 4));
+    assert_eq!((read.process, read.threads, read.instance, read.slot), (7, Some([1, 2]), 3, 4));
     assert_eq!((read.pool, read.served, read.generation), (5, 6, 8));
     assert_eq!((read.start, read.end), (1250.0, 2500.0));
     assert_eq!(Receipt::read(b"{}"), None);

@@ -34,6 +34,7 @@ const ORDER: &[&str] = &[
     "package",
     "app",
     "timeline",
+    "burst",
     "doctor",
     "tool",
     "cli",

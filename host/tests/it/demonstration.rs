@@ -180,6 +180,30 @@ fn a_burst_is_drawn_and_judged_even_where_requests_wait() {
 }
 
 #[test]
+fn the_log_of_a_burst_becomes_the_same_picture() {
+    let folder = app();
+    let host = start(&folder, &[("flexwasm__pool__size", "4"), ("flexwasm__log__requests", "all")]);
+    let url = format!("http://127.0.0.1:{}/api/http_trigger", host.port);
+    let mut command = flexwasm();
+    command.args(["burst", &url, "10", "0.2"]);
+    assert!(output(command).0.success());
+    let closing = || host.stdout().iter().filter(|line| line.contains(" invocation: ")).count();
+    // With the first one, which wakes an app that sleeps.
+    crate::support::eventually("everything is written", || closing() == 11);
+    let log = folder.path().join("flexwasm.log");
+    fs::write(&log, host.stdout().join("\n")).unwrap();
+    let page = folder.path().join("log.html");
+    let mut command = flexwasm();
+    command.args(["timeline", "--json", "--html"]).arg(&page).stdin(fs::File::open(log).unwrap());
+    let told = command.output().unwrap();
+    let told = json(std::str::from_utf8(&told.stdout).unwrap());
+    for (fact, expected) in [("requests", 11), ("failed", 0), ("peak", 4), ("capacity", 4), ("instances", 11)] {
+        assert_eq!(told["facts"][fact], expected, "{fact}: {told}");
+    }
+    assert!(fs::read_to_string(page).unwrap().contains("11 requests, 0 failed, 4 at the same time"));
+}
+
+#[test]
 fn test_concurrency_sh_draws_where_the_executable_is() {
     let folder = app();
     let host = start(&folder, &[]);
@@ -219,9 +243,8 @@ fn a_burst_that_fails_says_why() {
 fn a_burst_of_a_thousand_needs_a_thousand_instances_and_few_threads() {
     let folder = app();
     let host = start(&folder, &[("flexwasm__pool__size", "1000")]);
-    let mut burst = Command::new(env!("CARGO"));
-    burst.args(["run", "--quiet", "--package", "xtask", "--", "burst"]).current_dir(repository());
-    burst.args([&format!("http://127.0.0.1:{}/api/http_trigger", host.port), "1000", "5"]);
+    let mut burst = flexwasm();
+    burst.args(["burst", &format!("http://127.0.0.1:{}/api/http_trigger", host.port), "1000", "5"]);
     let (status, stdout, stderr) = output(burst);
     assert!(status.success(), "{stderr}\n{}", stdout.lines().rev().take(30).collect::<Vec<_>>().join("\n"));
     for line in [

@@ -114,9 +114,9 @@ fn a_deployed_app_is_asked_for_receipts() {
         assert!(said.contains(words), "{words} is not in {said}");
     }
     for (url, words) in [
-        (url("/api/nothing?code=secret"), "answered with status 404"),
-        (url("/"), "gave no receipt: name the URL of http_trigger"),
-        ("http://127.0.0.1:1/api/http_trigger?code=secret".to_owned(), "cannot be reached (Connection refused"),
+        (url("/api/nothing?code=secret"), "got HTTP 404"),
+        (url("/"), "got no receipt: name the URL of http_trigger"),
+        ("http://127.0.0.1:1/api/http_trigger?code=secret".to_owned(), "had no answer (Connection refused"),
         ("http://app.example/api/http_trigger?code=secret".to_owned(), "is not encrypted: begin the URL with https://"),
     ] {
         let (code, said) = doctor(&demonstration, &[&url], &[]);

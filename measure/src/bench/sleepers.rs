@@ -6,6 +6,7 @@ use crate::burst;
 use crate::server::{self, Cores, Program, Running};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+use serde_json::Value;
 
 /// Below the project's folder.
 pub const GUEST: &str = "target/guests/wasm32-wasip2/guest/flexwasm_guest.wasm";
@@ -30,13 +31,13 @@ pub fn measure(requests: u32, delay: f64, cores: Cores, smoke: bool) -> Result<S
     command.args(["serve", GUEST, "--listen", &address.to_string(), "--pool", &requests.to_string()]);
     // Until it is dropped.
     let _running = Running::start(command, address, "/", &[cores.server, cores.client])?;
-    let burst = burst::send(&format!("http://{address}/").parse()?, requests, delay)?;
-    let cost = burst.cost.context("the answers name no process of this machine")?;
+    let (burst, cost) = burst::send(Program::Flexwasm.path(smoke), &format!("http://{address}/"), requests, delay)?;
+    let number = |value: &Value| value.as_f64().context("the burst has no result");
     Ok(Sleepers {
         requests,
         delay,
-        failures: burst.answers.iter().filter(|(status, _)| *status != 200).count(),
-        total_seconds: burst.total.as_secs_f64(),
+        failures: number(&burst["facts"]["failed"])? as usize,
+        total_seconds: number(&burst["totalSeconds"])?,
         rss_before_kib: cost.before,
         rss_peak_kib: cost.peak,
         kib_per_request: cost.per_request(requests),
