@@ -48,6 +48,10 @@ pub fn settings(config: &Config) -> String {
                 event(&function.event).into_iter().for_each(|(key, value)| say(&format!("  {key}"), value));
             }
         }
+        if let Some(builtin) = function.builtin {
+            say("  builtin", builtin.word());
+            continue;
+        }
         say("  guest", function.script_file.display().to_string());
         for (key, value) in source(function).into_iter().chain(limits(function)).chain(grants(function)) {
             say(&format!("  {key}"), value);

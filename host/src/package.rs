@@ -99,7 +99,7 @@ impl Package {
             let remedy = "is not set: set it, so that deploy.sh can give the platform the same number as the pool has";
             problems.add(host_json::FILE, "extensions.http.maxConcurrentRequests", None, remedy);
         }
-        for function in &mut config.functions {
+        for function in config.functions.iter_mut().filter(|function| function.builtin.is_none()) {
             if let Err(why) = portable(function) {
                 let shown = compiled::beside(&function.script_file);
                 let shown = shown.strip_prefix(root).unwrap_or(&shown).display().to_string();

@@ -1,6 +1,7 @@
 //! `function.json`: one function's trigger, route, guest and overrides.
 
 use super::bindings::{is_output, says};
+use super::builtin::{BUILTIN_KEYS, Builtin};
 use super::event::{self, EVENT_KEYS, Event};
 use super::route::Template;
 use super::section::{Problem, Problems, Section};
@@ -17,7 +18,9 @@ pub struct FunctionFile {
     pub trigger: Trigger,
     /// What is wrong with its route, if anything; it then stands for the paths that were probably meant.
     pub objection: Option<Problem>,
-    /// The guest's file as written, relative to the function's folder.
+    /// What the host answers in place of a guest, if so.
+    pub builtin: Option<Builtin>,
+    /// The guest's file as written, relative to the function's folder; empty where the host answers.
     pub script_file: String,
     /// Its bindings, and the `event` part of our section.
     pub event: Event,
@@ -73,27 +76,55 @@ impl FunctionFile {
             }
         }
         let trigger = trigger(name, file, document, route_prefix, problems);
-        let script_file = match document.get("scriptFile") {
-            Some(Value::String(path)) if !path.is_empty() => Some(path.clone()),
-            other => {
-                problems.add(
-                    file,
-                    "scriptFile",
-                    other,
-                    "name the guest's file, such as \"scriptFile\": \"guest.wasm\"",
-                );
-                None
-            }
-        };
         let mut section = Section::of_file(file, document, problems);
+        let builtin = Builtin::take(&mut section);
         let patch = FunctionPatch::take(&mut section);
         let guest = GuestSettings::read(&mut section, settings);
         let of_event = event::Settings::take(&mut section);
         let elsewhere = "applies to the whole host: move it to the flexwasm section of host.json";
-        section.finish(&[&FUNCTION_KEYS[..], &GUEST_KEYS[..], &EVENT_KEYS[..]].concat(), (&HOST_KEYS, elsewhere));
+        let known = [&FUNCTION_KEYS[..], &GUEST_KEYS[..], &EVENT_KEYS[..], &BUILTIN_KEYS].concat();
+        section.finish(&known, (&HOST_KEYS, elsewhere));
+        let script_file = match (builtin, document.get("scriptFile")) {
+            (None, Some(Value::String(path))) if !path.is_empty() => Some(path.clone()),
+            (None, other) => {
+                let remedy = "name the guest's file, such as \"scriptFile\": \"guest.wasm\"";
+                problems.add(file, "scriptFile", other, remedy);
+                None
+            }
+            (Some(_), None) => Some(String::new()),
+            (Some(_), other) => {
+                problems.add(file, "scriptFile", other, "leave it out: the host answers by itself (flexwasm.builtin)");
+                None
+            }
+        };
+        if builtin.is_some() {
+            let own = document.get("flexwasm").and_then(Value::as_object);
+            if own.is_some_and(|own| own.len() > 1) {
+                problems.add(
+                    file,
+                    "flexwasm",
+                    None,
+                    "may have nothing beside builtin: there is no guest to set it for",
+                );
+            }
+            let keyed = |auth: &AuthLevel| *auth != AuthLevel::Anonymous;
+            match &trigger {
+                Some((Trigger::Http { auth, .. }, _)) if keyed(auth) => {}
+                Some((Trigger::Http { .. }, _)) => {
+                    let remedy = "must be function or admin: what the pool does is not for everybody";
+                    problems.add(file, "bindings.authLevel", Some(&"anonymous".into()), remedy);
+                }
+                Some((Trigger::Envelope, _)) => {
+                    let remedy = "needs exactly one input, an httpTrigger, and one output, http";
+                    problems.add(file, "flexwasm.builtin", None, remedy);
+                }
+                // That has been noted.
+                None => {}
+            }
+        }
         let event = Event::read(file, document, of_event, problems);
         let (trigger, objection) = trigger?;
-        Some(Self { trigger, objection, script_file: script_file?, event, patch, guest })
+        Some(Self { trigger, objection, builtin, script_file: script_file?, event, patch, guest })
     }
 }
 

@@ -200,7 +200,10 @@ impl<T: Copy + PartialEq> Kind for Word<T> {
         meant.ok_or_else(|| {
             let quoted: Vec<String> = self.0.iter().map(|(word, _)| format!("\"{word}\"")).collect();
             let (last, others) = quoted.split_last().expect("a kind without words");
-            format!("must be {} or {last}", others.join(", "))
+            match others {
+                [] => format!("must be {last}"),
+                others => format!("must be {} or {last}", others.join(", ")),
+            }
         })
     }
 

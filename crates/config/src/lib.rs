@@ -5,6 +5,7 @@
 
 pub mod bindings;
 pub mod connections;
+pub mod builtin;
 pub mod constraint;
 pub mod digest;
 pub mod dirs;
@@ -25,6 +26,7 @@ mod tests;
 pub mod triggers;
 pub mod units;
 
+use builtin::Builtin;
 use dirs::Folder;
 use event::Event;
 use function_json::{AuthLevel, FunctionFile, Trigger};
@@ -172,6 +174,8 @@ pub struct Function {
     pub bindings: Arc<[Value]>,
     /// How its envelopes are read and answered, where it gets any.
     pub event: Arc<Event>,
+    /// What the host answers in place of a guest, if so.
+    pub builtin: Option<Builtin>,
     /// The guest's file in the app.
     pub script_file: PathBuf,
     /// Where else guests come from, and what it takes to be published.
@@ -191,7 +195,7 @@ pub struct Function {
 impl Function {
     /// Whether its guest is ever asked.
     pub fn runs(&self) -> bool {
-        self.refused.is_none()
+        self.refused.is_none() && self.builtin.is_none()
     }
 }
 
@@ -290,7 +294,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         found = true;
         let file = format!("{name}/function.json");
         let Some(document) = read_json(root, Path::new(&file), &mut problems) else { continue };
-        let Some(FunctionFile { trigger, objection, script_file, event, patch, guest }) =
+        let Some(FunctionFile { trigger, objection, builtin, script_file, event, patch, guest }) =
             FunctionFile::read(&name, &file, &document, &settings, &azure.route_prefix, &mut problems)
         else {
             continue;
@@ -327,7 +331,12 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         objections.extend(objection);
         // Without a forwarding flag the Functions host wraps every request in a JSON envelope.
         let trigger = if role == Role::CustomHandler && !azure.raw_http() { Trigger::Envelope } else { trigger };
+        if builtin.is_some() && trigger == Trigger::Envelope {
+            let remedy = format!("must be true, because function {name} answers requests as they are");
+            problems.add(host_json::FILE, "customHandler.enableForwardingHttpRequest", None, remedy);
+        }
         functions.push(Function {
+            builtin,
             script_file: root.join(&name).join(script_file),
             guest,
             name: name.as_str().into(),
@@ -475,6 +484,7 @@ pub fn serve(guest: PathBuf, host: &HostPatch, grants: Grants, given: &Circumsta
         trigger,
         bindings: Arc::default(),
         event: Arc::default(),
+        builtin: None,
         script_file,
         guest,
         limits,

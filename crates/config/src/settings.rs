@@ -4,6 +4,7 @@
 //!
 //! The keys that stand only in a `function.json` are in [`super::source`].
 
+use super::builtin::BUILTIN_KEYS;
 use super::event::EVENT_KEYS;
 use super::hosts::Grant;
 use super::kind::{Count, Flag, Hosts, Kind, List, Memory, Setting, Size, SizeOrZero, SizeWithin, Time, Word};
@@ -257,7 +258,7 @@ impl HostPatch {
     pub fn read(mut section: Section<'_>) -> Self {
         let patch = Self::take(&mut section);
         let elsewhere = "applies to one function: move it to the flexwasm section of its function.json";
-        let of_function = [&GUEST_KEYS[..], &EVENT_KEYS[..]].concat();
+        let of_function = [&GUEST_KEYS[..], &EVENT_KEYS[..], &BUILTIN_KEYS].concat();
         section.finish(&[&HOST_KEYS[..], &FUNCTION_KEYS[..]].concat(), (&of_function, elsewhere));
         patch
     }

@@ -155,6 +155,39 @@ fn routes_that_overlap_must_not_differ_in_what_they_demand_or_grant() {
 }
 
 #[test]
+fn what_the_host_answers_by_itself_needs_a_key_and_no_guest() {
+    let bindings = |auth: &str| {
+        format!(
+            r#""bindings":[{{"type":"httpTrigger","direction":"in","authLevel":"{auth}"}},{{"type":"http","direction":"out"}}]"#
+        )
+    };
+    let view = |text: String| App::new(SMALLEST).file("view/function.json", &text);
+    let own = r#""flexwasm":{"builtin":"view"}"#;
+    let config = view(format!("{{{own},{}}}", bindings("function"))).deployed();
+    assert!(config.functions[0].builtin.is_some() && !config.functions[0].runs());
+    let queue = r#""bindings":[{"type":"queueTrigger","direction":"in","name":"q","queueName":"q"}]"#.to_owned();
+    let more = r#""flexwasm":{"builtin":"view","limits":{"cpu":"1s"}}"#;
+    for (own, bindings, words) in [
+        (own, bindings("anonymous"), "bindings.authLevel = \"anonymous\": must be function or admin"),
+        (own, queue, "flexwasm.builtin: needs exactly one input, an httpTrigger, and one output, http"),
+        (more, bindings("admin"), "flexwasm: may have nothing beside builtin"),
+        (
+            r#""scriptFile":"x.wasm","flexwasm":{"builtin":"view"}"#,
+            bindings("admin"),
+            "scriptFile = \"x.wasm\": leave it out",
+        ),
+        (r#""flexwasm":{"builtin":"vieuw"}"#, bindings("admin"), "flexwasm.builtin = \"vieuw\": must be \"view\""),
+    ] {
+        let said = view(format!("{{{own},{bindings}}}")).read(load).expect_err("refused");
+        assert!(said.iter().any(|line| line.contains(words)), "{words}: {said:?}");
+    }
+    let enveloped = r#"{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"flexwasm"}}}"#;
+    let app = App::new(enveloped).file("view/function.json", &format!("{{{own},{}}}", bindings("admin")));
+    let said = app.read(load_as_deployed).expect_err("refused");
+    assert!(said[0].contains("customHandler.enableForwardingHttpRequest: must be true"), "{said:?}");
+}
+
+#[test]
 fn a_route_that_azure_refuses_costs_its_function() {
     for (route, words) in [
         ("admin/x", "begins with admin, which Azure keeps for itself"),

@@ -61,7 +61,7 @@ impl Parts {
         let worlds = Arc::clone(&loader.worlds);
         let guests: Guests = config.functions.iter().map(|_| Arc::default()).collect();
         let metrics = Arc::new(Metrics::new(config));
-        let live = Arc::new(Live::new(config, machine, pool.clone(), Arc::clone(&guests)));
+        let live = Arc::new(Live::new(config, machine, pool.clone(), &guests));
         let swap = |(function, place): (&Function, &Arc<Published>)| {
             let policy = Arc::new(policy(function, machine, &trust, &metrics));
             let (loader, place, live) = (Arc::clone(&loader), Arc::clone(place), Arc::clone(&live));

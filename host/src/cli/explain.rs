@@ -38,6 +38,13 @@ impl Explain {
         }
         let (mut explained, mut broken) = (Vec::new(), Vec::new());
         for function in functions {
+            if let Some(builtin) = function.builtin.filter(|_| !self.json) {
+                let (name, word) = (&function.name, builtin.word());
+                print(format_args!(
+                    "function {name}: no guest, the host answers by itself (flexwasm.builtin {word})\n"
+                ))?;
+                continue;
+            }
             let told = match self.json {
                 true => report::explained(&config, function).map(|document| explained.push(document)),
                 false => match describe::guest(function) {

@@ -3,6 +3,7 @@
 //! A setting has the name that it has in `host.json`. Every duration is in milliseconds, every size in bytes.
 
 use crate::config::connections::Connections;
+use crate::config::builtin::Builtin;
 use crate::config::function_json::{AuthLevel, Trigger};
 use crate::config::source::Smoke;
 use crate::config::{Config, Function};
@@ -100,13 +101,14 @@ fn settings(config: &Config) -> Value {
 }
 
 fn function(config: &Config, function: &Function) -> Value {
-    let Function { name, script_file, guest, limits, share, reuse, grants, refused, .. } = function;
+    let Function { name, builtin, script_file, guest, limits, share, reuse, grants, refused, .. } = function;
     let smoke = |smoke: &Smoke| json!({ "path": smoke.path.as_str(), "status": smoke.status.as_u16() });
     json!({
         "name": &**name,
         "trigger": trigger(config, &function.trigger),
         "refused": refused.as_deref(),
-        "file": script_file.display().to_string(),
+        "builtin": builtin.map(Builtin::word),
+        "file": builtin.is_none().then(|| script_file.display().to_string()),
         "guest": {
             "source": guest.source.as_ref().map(ToString::to_string),
             "maxSize": guest.max_size,
@@ -144,6 +146,9 @@ fn function(config: &Config, function: &Function) -> Value {
 
 /// What `flexwasm explain --json` prints about a function: what its guest asks for, and everything that is set.
 pub fn explained(config: &Config, named: &Function) -> Result<Value, NoArtifact> {
+    if named.builtin.is_some() {
+        return Ok(function(config, named));
+    }
     let Asks { bytes, digest, wasi, gets, footprint: Footprint { memory, stack, modules }, .. } =
         describe::asks(named)?;
     let import = |(import, gets): (String, String)| json!({ "interface": import, "gets": gets });

@@ -1,17 +1,19 @@
-//! What a person finds at `/` where no function has that path: the page that shows the pool ([`live`]), and what that page asks for.
+//! The page that shows the pool ([`live`]), and what that page asks for: stand-alone at `/`, where no function has that path, and at the
+//! path of a function that says `"builtin": "view"`.
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /` | the page |
-//! | the same, of which `Accept` names `text/event-stream` | a report whenever something changes |
+//! | `GET` | the page |
+//! | the same, of which `Accept` names `text/event-stream`, but not behind the Functions host | a report whenever something changes |
 //! | the same, with `application/json` | one report |
 //!
-//! `since` in the query says what was seen already. It is for this machine alone, so only those get it who name this machine.
+//! `since` in the query says what was seen already. Behind the Functions host, that asks for the function's key, and a request that lasts
+//! would keep the machine billed. Stand-alone it is for this machine alone, so only those get it who name this machine.
 
 use super::admin::names_this_machine;
 use super::respond::HostResponse;
 use crate::config::function_json::Trigger;
-use crate::config::{Config, Role};
+use crate::config::{Config, Function, Role};
 use crate::live::{self, Feed, Live, Row};
 use crate::protocol::routes;
 use http::header::{ACCEPT, ORIGIN};
@@ -21,7 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Answers a request for `/` to a host that listens on `local`. Streams end when `stop` says so.
+/// Answers a request to a host that listens on `local`. Streams end when `stop` says so.
 ///
 /// # Errors
 /// Why nothing is shown.
@@ -32,39 +34,51 @@ pub fn answer(
     head: &Parts,
     stop: &CancellationToken,
 ) -> Result<HostResponse, HostResponse> {
-    let refuse = |status, why| HostResponse::not_shown(status, why);
-    if !local.ip().is_loopback() {
-        let why = "the pool is shown only where the host listens on a loopback address; elsewhere ask `flexwasm top`";
-        return Err(refuse(StatusCode::FORBIDDEN, why));
-    }
-    if !names_this_machine(head) {
-        return Err(refuse(StatusCode::FORBIDDEN, "the Host header does not name this machine: use localhost"));
-    }
-    // A page of the same origin does not name itself in a question that changes nothing.
-    if head.headers.contains_key(ORIGIN) {
-        return Err(refuse(StatusCode::FORBIDDEN, "the pool is not shown to pages of other origins"));
+    let is_own = config.role == Role::StandAlone;
+    if is_own {
+        admit(local, head)?;
     }
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Err(HostResponse::wrong_method(&[Method::GET, Method::HEAD]));
     }
     let accepts = |kind| head.headers.get_all(ACCEPT).iter().any(|it| it.to_str().is_ok_and(|it| it.contains(kind)));
     let since = live.cursor(since(head));
-    if accepts("text/event-stream") {
+    if is_own && accepts("text/event-stream") {
         let stream = live.stream(since, stop.clone());
         return stream.map(HostResponse::stream).ok_or_else(|| {
-            refuse(StatusCode::SERVICE_UNAVAILABLE, "too many pages look on already: close some of them")
+            let why = "too many pages look on already: close some of them";
+            HostResponse::not_shown(StatusCode::SERVICE_UNAVAILABLE, why)
         });
     }
     if accepts("application/json") {
         return Ok(HostResponse::report(live.report(since).text));
     }
-    let row = |function: &crate::config::Function| {
-        let url = urls(config, local).find(|(name, ..)| **name == *function.name);
+    let row = |function: &Function| {
+        let url = urls(config, local).find(|(name, ..)| is_own && **name == *function.name);
         (Arc::clone(&function.name), url.map(|(_, methods, url)| (methods, url)))
     };
-    let rows: Vec<_> = config.functions.iter().map(row).collect();
+    let rows: Vec<_> = config.functions.iter().filter(|function| function.builtin.is_none()).map(row).collect();
     let rows = rows.iter().map(|(name, called)| Row { name, called: called.clone() });
-    Ok(HostResponse::page(live::page(Feed::Events, rows)))
+    let feed = if is_own { Feed::Events } else { Feed::Questions };
+    Ok(HostResponse::page(live::page(feed, rows)))
+}
+
+/// Whether somebody on this machine asks.
+fn admit(local: SocketAddr, head: &Parts) -> Result<(), HostResponse> {
+    let refuse = |why| Err(HostResponse::not_shown(StatusCode::FORBIDDEN, why));
+    if !local.ip().is_loopback() {
+        return refuse(
+            "the pool is shown only where the host listens on a loopback address: ask the operator's socket (docs/operate.md)",
+        );
+    }
+    if !names_this_machine(head) {
+        return refuse("the Host header does not name this machine: use localhost");
+    }
+    // A page of the same origin does not name itself in a question that changes nothing.
+    if head.headers.contains_key(ORIGIN) {
+        return refuse("the pool is not shown to pages of other origins");
+    }
+    Ok(())
 }
 
 /// What its reader has seen.

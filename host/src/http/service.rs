@@ -161,6 +161,9 @@ impl Service {
         }
         let (index, shape) = self.route(&head, closing)?;
         let function = &config.functions[index];
+        if function.builtin.is_some() {
+            return Err(self.show(&head));
+        }
         let limits = &function.limits;
         let timeout = Timeout { deadline: (arrived + limits.timeout).into(), limit: limits.timeout };
         let guest = self.guest(index)?;
@@ -187,7 +190,7 @@ impl Service {
 
     /// The function with the path, which is noted.
     fn route(&self, head: &Parts, closing: &mut Closing) -> Result<(usize, Shape), HostResponse> {
-        let Setup { config, live, local, stop, .. } = &self.setup;
+        let Setup { config, .. } = &self.setup;
         let route = self.router.find(&config.functions, &head.method, head.uri.path());
         if let Route::Function(index) | Route::Envelope(index) | Route::Refused(index) = route {
             closing.record.function = Some(Arc::clone(&config.functions[index].name));
@@ -203,11 +206,15 @@ impl Service {
             Route::Envelope(index) => Ok((index, Shape::Envelope)),
             Route::Refused(index) => Err(HostResponse::route_refused(&config.functions[index])),
             Route::WrongMethod(allowed) => Err(HostResponse::wrong_method(&allowed)),
-            Route::NotFound if config.role == Role::StandAlone && head.uri.path() == "/" => {
-                Err(home::answer(config, live, *local, head, &stop.gently).unwrap_or_else(|refused| refused))
-            }
+            Route::NotFound if config.role == Role::StandAlone && head.uri.path() == "/" => Err(self.show(head)),
             Route::NotFound => Err(HostResponse::not_found()),
         }
+    }
+
+    /// Shows what the pool does.
+    fn show(&self, head: &Parts) -> HostResponse {
+        let Setup { config, live, local, stop, .. } = &self.setup;
+        home::answer(config, live, *local, head, &stop.gently).unwrap_or_else(|refused| refused)
     }
 
     /// The function's guest, if it is loaded.

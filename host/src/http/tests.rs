@@ -96,7 +96,7 @@ fn service(role: Role, taken: &Arc<Taken>) -> Service {
     let pool = Pool::new(Capacity { slots, queue_length, queue_timeout, total_memory: 1 << 20 });
     let machine = Arc::new(Machine::read(None));
     Service::new(Setup {
-        live: Arc::new(Live::new(&config, &machine, pool.clone(), Arc::clone(&guests))),
+        live: Arc::new(Live::new(&config, &machine, pool.clone(), &guests)),
         guests,
         pool,
         machine,

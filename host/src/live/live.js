@@ -102,7 +102,7 @@ function chart(title, rows, lines, say, most = 0) {
   shape(picture, "path", { class: "grid", d: "M0 96H400" });
   shape(picture, "path", { class: "grid", d: "M0 6H400" });
   shape(picture, "text", { x: 2, y: 17 }, say(top));
-  shape(picture, "text", { x: 398, y: 92, "text-anchor": "end" }, length >= 2 * MINUTE ? `${(length / MINUTE).toFixed(0)} minutes` : seconds(length));
+  shape(picture, "text", { x: 2, y: 92 }, length >= 2 * MINUTE ? `${(length / MINUTE).toFixed(0)} min ago` : `${(length / 1000).toFixed(0)} s ago`);
   lines.forEach(([name, text], index) => {
     const last = values[index].at(-1);
     const entry = element(caption, "span");

@@ -55,8 +55,7 @@ pub struct Live {
     about: Value,
     /// Whether anything is noted. A custom handler begins when somebody looks on for the first time.
     is_on: AtomicBool,
-    functions: Vec<Arc<str>>,
-    guests: Arc<[Arc<Published>]>,
+    functions: Vec<(Arc<str>, Arc<Published>)>,
     pool: Pool,
     counters: Counters,
     history: History,
@@ -87,7 +86,7 @@ pub struct Report {
 
 impl Live {
     /// Sees the functions of this configuration, whose guests are found in `guests`, in the same order.
-    pub fn new(config: &Config, machine: &Machine, pool: Pool, guests: Arc<[Arc<Published>]>) -> Self {
+    pub fn new(config: &Config, machine: &Machine, pool: Pool, guests: &[Arc<Published>]) -> Self {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name = machine.platform_instance.as_ref().unwrap_or(&machine.host_name);
         let about = json!({
@@ -100,8 +99,13 @@ impl Live {
             token: format!("{:x}.{:x}", machine.process_id, started.as_millis()),
             about,
             is_on: AtomicBool::new(config.role != Role::CustomHandler),
-            functions: config.functions.iter().map(|function| Arc::clone(&function.name)).collect(),
-            guests,
+            functions: config
+                .functions
+                .iter()
+                .zip(guests)
+                .filter(|(function, _)| function.builtin.is_none())
+                .map(|(function, place)| (Arc::clone(&function.name), Arc::clone(place)))
+                .collect(),
             pool,
             counters: Counters::default(),
             history: History::default(),
@@ -169,7 +173,7 @@ impl Live {
     }
 
     fn functions(&self) -> Vec<Value> {
-        let function = |(name, place): (&Arc<str>, &Arc<Published>)| {
+        let function = |(name, place): &(Arc<str>, Arc<Published>)| {
             let guest = place.guest();
             json!({
                 "name": &**name, "generation": guest.as_ref().map(|guest| guest.generation),
@@ -177,7 +181,7 @@ impl Live {
                 "problem": place.problem().filter(|_| guest.is_none()),
             })
         };
-        self.functions.iter().zip(&*self.guests).map(function).collect()
+        self.functions.iter().map(function).collect()
     }
 
     fn now(&self) -> Duration {

@@ -12,8 +12,8 @@ fn live(slots: u32) -> Arc<Live> {
     let mut config = serve("x.wasm".into(), &HostPatch::default(), Grants::default(), &given);
     config.pool_size = slots;
     let pool = Pool::new(Capacity { slots, queue_length: 1, queue_timeout: SECOND, total_memory: 1 << 20 });
-    let guests = config.functions.iter().map(|_| Arc::default()).collect();
-    let mut live = Live::new(&config, &Machine::read(None), pool, guests);
+    let guests: Vec<_> = config.functions.iter().map(|_| Arc::default()).collect();
+    let mut live = Live::new(&config, &Machine::read(None), pool, &guests);
     // The process has lived for a while.
     live.made -= Duration::from_secs(60);
     Arc::new(live)

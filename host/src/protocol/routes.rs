@@ -132,6 +132,7 @@ mod tests {
                 },
                 bindings: Arc::default(),
                 event: Arc::default(),
+                builtin: None,
                 script_file: "x.wasm".into(),
                 guest: GuestSettings::default(),
                 limits: Limits::default(),

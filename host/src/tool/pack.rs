@@ -48,6 +48,9 @@ pub fn write(
     for function in &config.functions {
         let settings = format!("{}/function.json", function.name);
         files.insert(settings.clone(), own(&settings)?);
+        if function.builtin.is_some() {
+            continue;
+        }
         let guest = inside(root, &function.script_file)?;
         let compiled = compiled::beside(Path::new(&guest)).display().to_string();
         if !files.contains_key(&guest) {

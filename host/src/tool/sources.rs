@@ -59,7 +59,7 @@ pub fn find(root: &Path, config: &Config) -> Vec<Source> {
         let (language, folder) = folders.filter_map(|folder| Some((Language::of(&folder)?, folder))).next()?;
         Some(Source { function: function.name.to_string(), folder, language, guest: function.script_file.clone() })
     };
-    config.functions.iter().filter_map(source).collect()
+    config.functions.iter().filter(|function| function.builtin.is_none()).filter_map(source).collect()
 }
 
 /// What a folder of sources held at some moment.

@@ -6,6 +6,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -237,6 +238,61 @@ fn the_live_page_shows_what_runs_and_what_ran() {
     assert!(browser.count("#charts path.line") > 6);
     browser.picture("live-after");
     browser.is_content(&origin);
+}
+
+/// Hands each connection with its one request to the next of these hosts, as the platform may.
+fn spread(ports: [u16; 2]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for (stream, port) in listener.incoming().zip(ports.into_iter().cycle()) {
+            let mut client = BufReader::new(stream.unwrap());
+            let mut head = String::new();
+            while client.read_line(&mut head).is_ok_and(|length| length > 2) {}
+            let mut host = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let head = head.replace("Connection: keep-alive\r\n", "Connection: close\r\n");
+            host.write_all(head.as_bytes()).unwrap();
+            // The browser may have left.
+            let _ = std::io::copy(&mut host, client.get_mut());
+        }
+    });
+    port
+}
+
+#[test]
+#[ignore = "needs chromium: cargo xtask test"]
+fn the_view_adds_up_the_machines_that_answer() {
+    let apps = [(); 2].map(|()| crate::operate::viewed());
+    let hosts = ["one", "two"].map(|name| {
+        let app = &apps[usize::from(name == "two")];
+        app.start_with(&[("WEBSITE_SKU", "FlexConsumption"), ("CONTAINER_NAME", name)])
+    });
+    let slots: u64 = 2 * crate::operate::pool(&apps[0])["size"].as_u64().unwrap();
+    let mut browser = Browser::start();
+    let origin = format!("http://127.0.0.1:{}/", spread([hosts[0].port, hosts[1].port]));
+    browser.open(&format!("{origin}api/view?code=secret"));
+    eventually("both are met", || browser.text("#state").contains(&format!("2 processes · 0 of {slots} slots")));
+    assert_eq!(browser.value("location.search"), "");
+    for host in &hosts {
+        assert_eq!(host.get("/api/counter").status, 200);
+    }
+    browser.until("document.querySelectorAll('svg .bar').length", 2);
+    let machines = "[...document.querySelectorAll('main > svg > text')].map(text => text.textContent.split(',')[0])";
+    let named = format!("{machines}.filter(name => ['one', 'two'].includes(name)).join()");
+    assert_eq!(browser.value(&named), "one,two");
+    browser.picture("view");
+    browser.is_content(&origin);
+
+    // Who is not looked at asks nothing.
+    browser.call("Emulation.setFocusEmulationEnabled", json!({ "enabled": false }));
+    let asked =
+        |browser: &mut Browser| browser.value("performance.getEntriesByType('resource').length").as_u64().unwrap();
+    browser.value(
+        "Object.defineProperty(document, 'hidden', { value: true }); document.dispatchEvent(new Event('visibilitychange'))",
+    );
+    let before = asked(&mut browser);
+    thread::sleep(std::time::Duration::from_secs(5));
+    assert!(asked(&mut browser) <= before + 1, "one was under way");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What operators see and change of a running host, over its socket and over a port of this machine.
 
-use crate::support::{App, Host, SECRET, flexwasm, get, guests, output};
+use crate::support::{App, Host, SECRET, flexwasm, get, guests, output, repository};
 use crate::swap::socket;
 use serde_json::{Value, json};
 use std::fs;
@@ -84,6 +84,53 @@ fn pool_and_functions_are_shown_as_they_are_now() {
         (&json!("broken"), &Value::Null, &Value::Null)
     );
     assert!(broken["problem"].as_str().unwrap().contains("is not a WebAssembly component"), "{broken}");
+}
+
+/// An app with a function and the example's view.
+pub fn viewed() -> App {
+    let view = fs::read_to_string(repository().join("examples/view/function.json")).unwrap();
+    App::new("{}").function("counter", guests::COUNTER).function_json("view", &view)
+}
+
+#[test]
+fn a_function_without_a_guest_shows_the_pool_to_whom_the_functions_host_lets_in() {
+    let app = viewed();
+    let host = app.start();
+    let page = host.get("/api/view?code=hush");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert!(page.text().contains(r#""feed":"questions""#) && !page.text().contains("hush"), "{}", page.text());
+    let report = |since: &str| {
+        let answer = host.connect().ask(get(&format!("/api/view?since={since}")).replacen(
+            "\r\n\r\n",
+            // A stream would last, so there is none.
+            "\r\nAccept: application/json, text/event-stream\r\n\r\n",
+            1,
+        ));
+        serde_json::from_str::<Value>(&answer.text()).unwrap()
+    };
+    let first = report("");
+    // It takes notes from the first question on, and lists no function that has no guest.
+    assert_eq!(host.get("/api/counter").text(), "1");
+    let next = first["next"].as_str().unwrap();
+    crate::support::eventually("the request is told", || report(next)["ended"][0][1] == "counter");
+    assert_eq!(first["functions"].as_array().unwrap().len(), 1, "{first}");
+    let answer = host.connect().ask(crate::support::post("/api/view", "x"));
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET")));
+    assert!(!report("").to_string().contains(SECRET));
+
+    // Every command takes it as it is.
+    for (arguments, words) in [
+        (&["check"][..], "builtin                        view"),
+        (&["explain"], "function view: no guest, the host answers by itself (flexwasm.builtin view)"),
+        (&["explain", "--json"], r#""builtin": "view""#),
+    ] {
+        let mut command = flexwasm();
+        command.args(arguments).current_dir(app.path());
+        let (status, stdout, stderr) = output(command);
+        assert_eq!((status.code(), stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        let told = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(stdout.lines().any(|line| told(line).starts_with(&told(words))), "{arguments:?}: {stdout}");
+    }
 }
 
 #[test]

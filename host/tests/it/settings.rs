@@ -1,6 +1,7 @@
 //! The page of settings says what the program does: each key, where it may stand, what it may be, and its default.
 
 use crate::support::{App, flexwasm, guests, output, repository};
+use flexwasm::config::builtin::{BUILTIN_KEYS, Builtin};
 use flexwasm::config::event::{EVENT_KEYS, Event};
 use flexwasm::config::kind::Setting;
 use flexwasm::config::settings::{FUNCTION_KEYS, FunctionPatch, HOST_KEYS, HostPatch};
@@ -20,6 +21,7 @@ fn rows(page: &str) -> BTreeMap<&str, [&str; 3]> {
             .chain(&FUNCTION_KEYS)
             .chain(&GUEST_KEYS)
             .chain(&EVENT_KEYS)
+            .chain(&BUILTIN_KEYS)
             .any(|known| *known == key)
             .then_some(())?;
         Some((key, [scope, meaning, default]))
@@ -37,9 +39,10 @@ fn names(cell: &str, default: &str) -> bool {
 fn the_page_of_settings_has_each_key_with_its_scope_range_and_default() {
     let page = fs::read_to_string(repository().join("docs/settings.md")).unwrap();
     let rows = rows(&page);
-    let table = [HostPatch::table(), FunctionPatch::table(), GuestSettings::table(), Event::table()].concat();
+    let table =
+        [HostPatch::table(), FunctionPatch::table(), GuestSettings::table(), Event::table(), Builtin::table()].concat();
     let mut keys: Vec<_> = table.iter().map(|setting| setting.key).collect();
-    assert_eq!(keys, [&HOST_KEYS[..], &FUNCTION_KEYS[..], &GUEST_KEYS[..], &EVENT_KEYS[..]].concat());
+    assert_eq!(keys, [&HOST_KEYS[..], &FUNCTION_KEYS, &GUEST_KEYS, &EVENT_KEYS, &BUILTIN_KEYS].concat());
     keys.sort_unstable();
     assert_eq!(rows.keys().copied().collect::<Vec<_>>(), keys);
     let wrong = |Setting { key, scope, range, default }: &Setting| {
