@@ -32,6 +32,7 @@ mod send;
 mod serve;
 mod swap;
 mod timeline;
+mod top;
 
 pub use context::{Setup, runtime};
 pub use output::Ended;
@@ -78,6 +79,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Burst(burst::Burst),
     Timeline(timeline::Timeline),
+    Top(top::Top),
     Compile(compile::Compile),
     Swap(swap::Swap),
     Rollback(rollback::Rollback),
@@ -116,6 +118,7 @@ pub fn run(arguments: Arguments) -> Result<Next, Ended> {
         Some(Command::Doctor(doctor)) => doctor.run(),
         Some(Command::Burst(burst)) => burst.run(),
         Some(Command::Timeline(timeline)) => timeline.run(),
+        Some(Command::Top(top)) => top.run(),
         Some(Command::Compile(compile)) => compile.run(),
         Some(Command::Swap(swap)) => swap.run(),
         Some(Command::Rollback(rollback)) => rollback.run(),

@@ -67,9 +67,7 @@ pub fn answer(
 fn admit(local: SocketAddr, head: &Parts) -> Result<(), HostResponse> {
     let refuse = |why| Err(HostResponse::not_shown(StatusCode::FORBIDDEN, why));
     if !local.ip().is_loopback() {
-        return refuse(
-            "the pool is shown only where the host listens on a loopback address: ask the operator's socket (docs/operate.md)",
-        );
+        return refuse("the pool is shown only where the host listens on a loopback address: ask `flexwasm top`");
     }
     if !names_this_machine(head) {
         return refuse("the Host header does not name this machine: use localhost");

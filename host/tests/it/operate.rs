@@ -93,6 +93,33 @@ pub fn viewed() -> App {
 }
 
 #[test]
+fn top_shows_the_same_in_a_terminal() {
+    let app =
+        App::new(r#"{"pool": {"size": 3}}"#).function("busy", guests::SLEEP).function("traps", guests::TRAP_BEFORE);
+    let host = app.start();
+    let top = || {
+        let mut command = flexwasm();
+        command.arg("top").current_dir(app.path());
+        output(command)
+    };
+    // A custom handler takes notes from now on.
+    let (status, stdout, stderr) = top();
+    assert!(status.success() && stdout.contains("0 of 3 running"), "{stdout}{stderr}");
+    let mut running = host.connect();
+    running.write(get("/api/busy?ms=60000"));
+    assert_eq!(host.get("/api/traps").status, 500);
+    crate::support::eventually("both are shown", || {
+        let said = top().1;
+        said.contains("1 of 3 running") && said.contains("█··") && said.contains("traps: faulted trapped: ")
+    });
+    drop(running);
+    drop(host);
+    let (status, _, stderr) = top();
+    assert_eq!(status.code(), Some(1));
+    assert!(stderr.contains("no host of this app runs here"), "{stderr}");
+}
+
+#[test]
 fn a_function_without_a_guest_shows_the_pool_to_whom_the_functions_host_lets_in() {
     let app = viewed();
     let host = app.start();
