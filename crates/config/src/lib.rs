@@ -4,8 +4,8 @@
 //! with file, key, value and remedy. Nothing here knows WebAssembly or opens a socket.
 
 pub mod bindings;
-pub mod connections;
 pub mod builtin;
+pub mod connections;
 pub mod constraint;
 pub mod digest;
 pub mod dirs;

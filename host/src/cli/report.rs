@@ -2,8 +2,8 @@
 //!
 //! A setting has the name that it has in `host.json`. Every duration is in milliseconds, every size in bytes.
 
-use crate::config::connections::Connections;
 use crate::config::builtin::Builtin;
+use crate::config::connections::Connections;
 use crate::config::function_json::{AuthLevel, Trigger};
 use crate::config::source::Smoke;
 use crate::config::{Config, Function};
