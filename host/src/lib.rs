@@ -15,6 +15,7 @@
 //! | [`control`] | what operators see and change of a running host, both ends |
 //! | [`swap`] | one function's guests over time: watched, fetched, checked, published |
 //! | [`describe`] | what is configured, and what a guest asks for and gets, in words |
+//! | [`export`] | telemetry that leaves: spans and numbers, as OpenTelemetry has them |
 //! | [`source`] | guests from elsewhere: https and OCI registries |
 //! | [`http`] | sockets, connections, one request from top to bottom, every status the host chooses |
 //! | [`send`] | the events of the Functions host, made by hand, and what it would do with the answers |
@@ -38,6 +39,7 @@ pub mod control;
 pub mod describe;
 pub mod doctor;
 pub mod draw;
+pub mod export;
 pub mod http;
 pub mod live;
 pub mod package;

@@ -27,6 +27,8 @@ pub struct AzureHost {
     pub forwarding: bool,
     /// `customHandler.enableProxyingHttpRequest`.
     pub proxying: bool,
+    /// `telemetryMode` is `OpenTelemetry`: the Functions host exports its telemetry by itself.
+    pub exports: bool,
 }
 
 impl AzureHost {
@@ -75,7 +77,9 @@ impl AzureHost {
         let flag = |key| look(key).and_then(|value| text(&value)).is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let forwarding = flag("customHandler.enableForwardingHttpRequest");
         let proxying = flag("customHandler.enableProxyingHttpRequest");
-        Self { route_prefix, max_concurrent_requests, function_timeout, forwarding, proxying }
+        let mode = look("telemetryMode").and_then(|value| text(&value));
+        let exports = mode.is_some_and(|mode| mode.eq_ignore_ascii_case("OpenTelemetry"));
+        Self { route_prefix, max_concurrent_requests, function_timeout, forwarding, proxying, exports }
     }
 
     /// Whether plain HTTP functions receive the original request.

@@ -21,6 +21,7 @@ pub mod route;
 pub mod section;
 pub mod settings;
 pub mod source;
+pub mod telemetry;
 #[cfg(test)]
 mod tests;
 pub mod triggers;
@@ -49,6 +50,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use telemetry::{Surroundings, Telemetry};
 use tracing::Level;
 
 /// App settings by name: the process environment and, stand-alone, `local.settings.json`.
@@ -139,6 +141,10 @@ pub struct Config {
     pub log_slow: Option<Duration>,
     /// Whether each record of the log begins with its time.
     pub log_timestamps: bool,
+    /// Whether telemetry goes to Application Insights.
+    pub application_insights: bool,
+    /// Where telemetry goes.
+    pub telemetry: Telemetry,
     /// After how long the host listens, though guests are still being loaded; see [`READY_WITHIN`].
     pub ready_within: Duration,
     /// The executable that compiles guests: flexwasm itself.
@@ -390,9 +396,11 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         objections.extend(declared.problems(&facts));
         notes.extend(declared.notes(&facts));
     }
+    let surroundings = Surroundings { role, insights: config.application_insights, host_exports: azure.exports };
+    let telemetry = telemetry::read(&settings, surroundings, &mut objections);
     note_large_shares(&shares, overrides.function.share, config.pool_size, &mut problems);
     if problems.0.is_empty() {
-        return Ok(Config { cors, objections, notes, ..config });
+        return Ok(Config { cors, telemetry, objections, notes, ..config });
     }
     problems.0.extend(objections);
     Err(problems.0)
@@ -471,8 +479,14 @@ pub fn load_as_deployed(
     load(root, settings, given)
 }
 
-/// The configuration of `flexwasm serve`: one component, every path, no files.
-pub fn serve(guest: PathBuf, host: &HostPatch, grants: Grants, given: &Circumstances) -> Config {
+/// The configuration of `flexwasm serve`: one component, every path, no files; of the environment only what says where telemetry goes.
+pub fn serve(
+    guest: PathBuf,
+    host: &HostPatch,
+    grants: Grants,
+    settings: &AppSettings,
+    given: &Circumstances,
+) -> Config {
     let total_memory = total_memory(Role::Serve, host, given.machine_memory);
     let limits = limits(&host.function, Limits::default().timeout, total_memory);
     let instances = Instances::from(&host.function);
@@ -495,7 +509,11 @@ pub fn serve(guest: PathBuf, host: &HostPatch, grants: Grants, given: &Circumsta
     };
     let listen = given.listen.unwrap_or(DEFAULT_LISTEN);
     let (route_prefix, functions) = (String::new(), vec![function]);
-    App { role: Role::Serve, listen, host, max_concurrent_requests: None, route_prefix, functions }.resolve(given)
+    let app = App { role: Role::Serve, listen, host, max_concurrent_requests: None, route_prefix, functions };
+    let mut config = app.resolve(given);
+    let surroundings = Surroundings { role: Role::Serve, insights: config.application_insights, host_exports: false };
+    config.telemetry = telemetry::read(settings, surroundings, &mut config.objections);
+    config
 }
 
 /// An app as its sources describe it.
@@ -543,6 +561,8 @@ impl App<'_> {
             log_requests: set.log_requests.unwrap_or(if under_host { LogRequests::Problems } else { LogRequests::All }),
             log_slow: set.log_slow,
             log_timestamps: set.log_timestamps.unwrap_or(!under_host),
+            application_insights: set.application_insights,
+            telemetry: Telemetry::default(),
             ready_within: READY_WITHIN,
             compiler: OWN_EXECUTABLE.into(),
             compiler_memory: compiler_memory(given.machine_memory),

@@ -122,7 +122,7 @@ fn fitting(key: &str) -> BoxedStrategy<Value> {
         "event.path" => "/[a-z/?%]{0,6}".prop_map(Value::from).boxed(),
         "event.type" | "event.source" | "event.rejected" => "[a-z]{1,4}".prop_map(Value::from).boxed(),
         "log.requests" => word(&["all", "problems", "none"]),
-        "log.timestamps" => any::<bool>().prop_map(Value::from).boxed(),
+        "log.timestamps" | "telemetry.applicationInsights" => any::<bool>().prop_map(Value::from).boxed(),
         "log.level" => word(&["error", "warn", "info", "debug"]),
         "guest.source" => source().prop_map(Value::from).boxed(),
         "guest.username" => "[a-z%:]{0,4}".prop_map(Value::from).boxed(),

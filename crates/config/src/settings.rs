@@ -190,6 +190,8 @@ settings! {
         log_slow: Duration = "log.slow", Time, none("off");
         /// Whether each record of the log begins with its time.
         log_timestamps: bool = "log.timestamps", Flag, computed("`false` as custom handler, `true` stand-alone");
+        /// Whether telemetry goes to Application Insights.
+        application_insights: bool = "telemetry.applicationInsights", Flag, default(false);
     }
 }
 

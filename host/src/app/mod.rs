@@ -10,6 +10,7 @@ pub mod ready;
 use crate::config::{Config, Role};
 use crate::control::plane::Plane;
 use crate::control::server::Control;
+use crate::export::Exporter;
 use crate::http::listener::{self, Claim};
 use crate::http::service::{Service, Setup};
 use crate::http::{Stop, home};
@@ -34,6 +35,9 @@ const CUT_SHORT: u8 = 143;
 /// How long invocations that are cut off may take to end.
 const CUT_OFF_TIME: Duration = Duration::from_secs(1);
 
+/// How long the last telemetry may take to leave, where the drain has so much time left.
+const FLUSH_TIME: Duration = Duration::from_secs(2);
+
 /// A host that is ready to listen.
 pub struct App {
     listener: TcpListener,
@@ -45,6 +49,7 @@ pub struct App {
     stop: Stop,
     loading: Loading,
     control: Option<Control>,
+    exporter: Exporter,
 }
 
 impl App {
@@ -81,15 +86,17 @@ impl App {
         let listener = claim.listen().map_err(|error| error.to_string())?;
         let local = listener.local_addr().map_err(|error| error.to_string())?;
         let stop = Stop::default();
+        let exporter = Exporter::start(&config, &parts.metrics, &parts.pool);
+        let own = [
+            Arc::new(Lines::new(&config)) as Arc<dyn Sink>,
+            Arc::clone(&parts.metrics) as _,
+            Arc::clone(&parts.live) as _,
+        ];
         let service = Service::new(Setup {
             guests: Arc::clone(&parts.guests),
             pool: parts.pool.clone(),
             machine: Arc::clone(&machine),
-            sinks: Arc::new([
-                Arc::new(Lines::new(&config)) as Arc<dyn Sink>,
-                Arc::clone(&parts.metrics) as _,
-                Arc::clone(&parts.live) as _,
-            ]),
+            sinks: own.into_iter().chain(exporter.sinks().iter().cloned()).collect(),
             live: Arc::clone(&parts.live),
             local,
             tasks: tasks.clone(),
@@ -97,7 +104,8 @@ impl App {
             config,
         });
         startup::phase("listen", begun);
-        Ok(Self { listener, service: Arc::new(service), parts, tasks, machine, local, stop, loading, control })
+        let service = Arc::new(service);
+        Ok(Self { listener, service, parts, tasks, machine, local, stop, loading, control, exporter })
     }
 
     /// The address that is listened on.
@@ -147,7 +155,7 @@ impl App {
 
     /// Begins to answer: requests, and people who operate the host.
     fn serve(self) -> Serving {
-        let Self { listener, service, parts, tasks, machine, local, stop, loading, control } = self;
+        let Self { listener, service, parts, tasks, machine, local, stop, loading, control, exporter } = self;
         let accepting = listener::serve(listener, Arc::clone(&service), stop.clone(), tasks.clone());
         let (pool, worlds, live) = (parts.pool.clone(), Arc::clone(&parts.worlds), Arc::clone(&parts.live));
         let beside = vec![
@@ -159,7 +167,7 @@ impl App {
         let (swaps, metrics, live) = (Arc::clone(&parts.swaps), Arc::clone(&parts.metrics), Arc::clone(&parts.live));
         let plane = Plane::new(&service.setup.config, swaps, parts.pool.clone(), metrics, live, local);
         let control = control.map(|control| tokio::spawn(control.serve(plane)));
-        Serving { service, parts, tasks, stop, loading, beside, control }
+        Serving { service, parts, tasks, stop, loading, beside, control, exporter }
     }
 }
 
@@ -173,6 +181,7 @@ struct Serving {
     /// Tasks that run for as long as the host serves.
     beside: Vec<JoinHandle<()>>,
     control: Option<JoinHandle<()>>,
+    exporter: Exporter,
 }
 
 impl Serving {
@@ -190,6 +199,7 @@ impl Serving {
     /// Lets what runs end, until `drain.timeout` is over or `sooner` is, and cuts off the rest. Returns the exit status.
     async fn drain(self, sooner: impl Future<Output = ()>) -> u8 {
         let config = &self.service.setup.config;
+        let end = Instant::now() + config.drain_timeout + CUT_OFF_TIME;
         tracing::info!(running = self.parts.pool.occupancy().busy, timeout = ?config.drain_timeout, "draining");
         self.stop.gently.cancel();
         self.parts.pool.close();
@@ -205,6 +215,9 @@ impl Serving {
         self.stop.now.cancel();
         // For the closing lines of what was cut off; nobody who computes yields later than this.
         let _ = tokio::time::timeout(CUT_OFF_TIME, self.tasks.wait()).await;
+        if status != CUT_SHORT {
+            self.exporter.finish(end.saturating_duration_since(Instant::now()).min(FLUSH_TIME)).await;
+        }
         self.end().await;
         tracing::info!(status, "stopped");
         status

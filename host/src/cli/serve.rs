@@ -90,7 +90,8 @@ impl Serve {
         if !problems.0.is_empty() {
             return Err(problems.0.into());
         }
-        let mut config = config::serve(self.guest, &host, Grants { env: self.env, dirs, hosts }, &given);
+        let mut config =
+            config::serve(self.guest, &host, Grants { env: self.env, dirs, hosts }, &context.settings, &given);
         config.operate = self.operate;
         Ok(context.setup(config, begun))
     }

@@ -20,6 +20,7 @@ use crate::guest::published::Published;
 use crate::live::{self, Live};
 use crate::observe::machine::Machine;
 use crate::observe::record::{Outcome, Sinks};
+use crate::protocol::forwarded::Caller;
 use crate::protocol::receipt::Receipt;
 use crate::protocol::routes::{Route, Router};
 use crate::protocol::{forwarded, media_type};
@@ -153,6 +154,7 @@ impl Service {
         if head.method == Method::CONNECT {
             return Err(HostResponse::no_tunnel());
         }
+        let caller = Caller { trace: caller.trace.entered(config.telemetry.sampler()), ..caller };
         closing.record.id = Some(Arc::clone(&caller.id));
         closing.record.trace = Some(caller.trace.clone());
         if let Some(name) = admin::function(config.role, &head) {

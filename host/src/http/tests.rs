@@ -8,7 +8,7 @@ use crate::config::function_json::{AuthLevel, Trigger};
 use crate::config::local_settings::Cors;
 use crate::config::route::Template;
 use crate::config::settings::HostPatch;
-use crate::config::{Circumstances, Config, Function, Grants, Role, serve};
+use crate::config::{AppSettings, Circumstances, Config, Function, Grants, Role, serve};
 use crate::live::Live;
 use crate::observe::machine::Machine;
 use crate::observe::record::{Record, Sink};
@@ -72,7 +72,7 @@ impl Sink for Taken {
 fn config(role: Role) -> Config {
     let given =
         Circumstances { machine_memory: 1 << 30, listen: None, cache_folders: Vec::new(), control_sockets: Vec::new() };
-    let mut config = serve("x.wasm".into(), &HostPatch::default(), Grants::default(), &given);
+    let mut config = serve("x.wasm".into(), &HostPatch::default(), Grants::default(), &AppSettings::new(), &given);
     let template = config.functions[0].clone();
     let function = |name: &str, route: &str, methods: Option<Vec<Method>>| {
         let route = Template::parse(route).expect("a valid template");

@@ -107,7 +107,7 @@ mod tests {
     use crate::config::function_json::AuthLevel;
     use crate::config::settings::{HostPatch, Limits, Reuse, Share};
     use crate::config::source::GuestSettings;
-    use crate::config::{Circumstances, Grants, serve};
+    use crate::config::{AppSettings, Circumstances, Grants, serve};
 
     fn router(prefix: &str, routes: &[(&str, &str, &[Method])]) -> (Router, Vec<Function>) {
         let given = Circumstances {
@@ -116,7 +116,7 @@ mod tests {
             cache_folders: Vec::new(),
             control_sockets: Vec::new(),
         };
-        let mut config = serve("x.wasm".into(), &HostPatch::default(), Grants::default(), &given);
+        let mut config = serve("x.wasm".into(), &HostPatch::default(), Grants::default(), &AppSettings::new(), &given);
         config.route_prefix = prefix.to_owned();
         config.functions = routes
             .iter()

@@ -28,6 +28,7 @@ const ORDER: &[&str] = &[
     "send",
     "http",
     "source",
+    "export",
     "describe",
     "swap",
     "control",

@@ -16,6 +16,7 @@ mod documents;
 mod event_load;
 mod events;
 mod exchange;
+mod export;
 mod faults;
 mod forwarding;
 mod functions_host;

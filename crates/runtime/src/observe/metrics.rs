@@ -120,6 +120,8 @@ pub struct Metrics {
     functions: BTreeMap<Arc<str>, Arc<FunctionMetrics>>,
     /// Requests that no function has to do with.
     nobody: FunctionMetrics,
+    /// Telemetry that was to be exported and was not, by signal.
+    lost: Words,
 }
 
 impl Metrics {
@@ -131,7 +133,13 @@ impl Metrics {
                 .map(|it| (Arc::clone(&it.name), Arc::new(FunctionMetrics::new(trigger(it)))))
                 .collect(),
             nobody: FunctionMetrics::new("http"),
+            lost: Words::default(),
         }
+    }
+
+    /// So much telemetry of this signal, a word of this program, could not be exported.
+    pub fn lost(&self, signal: &'static str, count: u64) {
+        self.lost.add(signal, count);
     }
 
     /// What is counted for a function of the configuration.
@@ -237,6 +245,12 @@ impl Metrics {
                 "Guests that took another one's place.",
                 self.words("outcome", |it| &it.swaps),
             ),
+            totals(
+                "flexwasm.telemetry.dropped",
+                "{item}",
+                "Spans, points of metrics and log records that could not be exported.",
+                self.lost.read().into_iter().map(|(signal, count)| (vec![("signal", signal.into())], count)).collect(),
+            ),
         ]
     }
 
@@ -293,8 +307,13 @@ impl Sink for Metrics {
     }
 }
 
+/// What a method is called: one of nine, or `_OTHER`.
+pub fn method(method: &Method) -> &'static str {
+    METHODS.iter().find(|known| *known == method).map_or(OTHER, Method::as_str)
+}
+
 /// What calls a function, in a word of the conventions.
-fn trigger(function: &Function) -> &'static str {
+pub fn trigger(function: &Function) -> &'static str {
     match function.trigger {
         Trigger::Http { .. } => "http",
         _ => "other",
@@ -356,7 +375,7 @@ impl FunctionMetrics {
 
     /// A guest took another one's place, or did not; `outcome` is one word.
     pub fn swapped(&self, outcome: &'static str) {
-        self.swaps.add(outcome);
+        self.swaps.add(outcome, 1);
     }
 
     fn take(&self, record: &Record) {
@@ -373,10 +392,10 @@ impl FunctionMetrics {
             Outcome::Answered if record.ran.is_some() => count(&self.answered),
             Outcome::Faulted(_) => {
                 count(&self.faulted);
-                self.faults.add(record.kind.unwrap_or("other"));
+                self.faults.add(record.kind.unwrap_or("other"), 1);
             }
             Outcome::Deadline(_) => count(&self.late),
-            Outcome::Refused(_) => self.refused.add(record.kind.unwrap_or("other")),
+            Outcome::Refused(_) => self.refused.add(record.kind.unwrap_or("other"), 1),
             _ => {}
         }
         if record.ran.is_some() || !record.queued.is_zero() {
@@ -443,8 +462,8 @@ impl Histogram {
 struct Words(Mutex<BTreeMap<&'static str, u64>>);
 
 impl Words {
-    fn add(&self, word: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(word).or_default() += 1;
+    fn add(&self, word: &'static str, count: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(word).or_default() += count;
     }
 
     fn read(&self) -> BTreeMap<&'static str, u64> {
@@ -472,7 +491,7 @@ mod tests {
     fn metrics() -> Metrics {
         let function = Arc::new(FunctionMetrics::new("http"));
         let functions = BTreeMap::from([(Arc::from("one"), function)]);
-        Metrics { functions, nobody: FunctionMetrics::new("http") }
+        Metrics { functions, nobody: FunctionMetrics::new("http"), lost: Words::default() }
     }
 
     fn family(metrics: &Metrics, name: &str) -> Points {

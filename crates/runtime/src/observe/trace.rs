@@ -1,13 +1,18 @@
-//! Which trace an invocation belongs to (W3C Trace Context, level 1).
+//! Which trace an invocation belongs to, and what of it is exported (W3C Trace Context, level 1).
 //!
-//! The host has no spans of its own: an invocation stands in its caller's span, and what the caller sent is passed on, as
-//! OpenTelemetry's API does without an SDK. A context allocates nothing; a header that has to be written does.
+//! A context costs what it holds: two numbers, and for a trace that begins here one of them is made up. Only an invocation whose
+//! trace is exported has a [`Story`], and allocates anything for it.
 
 use super::transcript::Lines;
 use crate::config::digest::Digits;
+use crate::config::hosts::Target;
+use crate::config::telemetry::Sampler;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -18,8 +23,12 @@ const LENGTH: usize = 55;
 const MEMBERS: usize = 32;
 /// Bytes of a member's key, and of its value.
 const MEMBER: usize = 256;
-/// The flags that have a meaning: that somebody records the trace, and that its id is random (level 2).
+/// Somebody records this trace.
+const SAMPLED: u8 = 1;
+/// The flags that have a meaning: beside the first that of level 2, which says that the id is random.
 const FLAGS: u8 = 3;
+/// Requests of one invocation that are exported.
+const CALLS: usize = 128;
 
 /// What every line about an invocation carries, and where its guest's lines go.
 #[derive(Debug, Clone)]
@@ -40,14 +49,23 @@ impl Tag {
 }
 
 /// The place of an invocation in a trace. It is always valid.
+///
+/// While traces are not exported there are no spans of ours: an invocation stands in its caller's span, and what the caller sent is
+/// passed on, as OpenTelemetry's API does without an SDK. Where they are exported, each invocation has a span of its own.
 #[derive(Debug, Clone)]
 pub struct TraceContext {
     trace: u128,
     /// What the invocation does stands in this span.
     span: u64,
+    /// The caller's span, where `span` is ours.
+    parent: Option<u64>,
+    /// There is a caller with a span.
+    received: bool,
     flags: u8,
     /// What other systems along the way say of the trace; it means nothing to us.
     state: Option<HeaderValue>,
+    /// What is to be exported. None for a trace that is not.
+    story: Option<Arc<Story>>,
 }
 
 impl TraceContext {
@@ -58,13 +76,52 @@ impl TraceContext {
         let (Some(parent), None) = (parents.next(), parents.next()) else { return None };
         let (trace, span, flags) = parse(parent.as_bytes())?;
         let state = state(headers);
-        Some(Self { trace, span, flags: flags & FLAGS, state })
+        Some(Self { trace, span, parent: None, received: true, flags: flags & FLAGS, state, story: None })
     }
 
-    /// A trace that begins here, which nobody records. `id` is to be its id, such as that of the invocation, which is as unique.
+    /// A trace that begins here. `id` is to be its id, such as that of the invocation, which is as unique.
     pub fn begin(id: u128) -> Self {
         let trace = if id == 0 { fastrand::u128(1..) } else { id };
-        Self { trace, span: fastrand::u64(1..), flags: 0, state: None }
+        Self { trace, span: new_span(), parent: None, received: false, flags: 0, state: None, story: None }
+    }
+
+    /// The same trace with the invocation's own span in it, where traces are exported.
+    #[must_use]
+    pub fn entered(mut self, sampler: Option<Sampler>) -> Self {
+        let Some(sampler) = sampler else { return self };
+        if self.received {
+            self.parent = Some(std::mem::replace(&mut self.span, new_span()));
+        }
+        let parent = self.received.then_some(self.flags & SAMPLED != 0);
+        let sampled = sampler.samples(self.trace, parent);
+        self.flags = (self.flags & !SAMPLED) | u8::from(sampled);
+        self.story = sampled.then(Arc::default);
+        self
+    }
+
+    /// The trace's number.
+    pub fn trace(&self) -> u128 {
+        self.trace
+    }
+
+    /// The number of the span that the invocation stands in.
+    pub fn span(&self) -> u64 {
+        self.span
+    }
+
+    /// The number of the caller's span, where the invocation has one of its own.
+    pub fn parent(&self) -> Option<u64> {
+        self.parent
+    }
+
+    /// What the caller's `tracestate` says.
+    pub fn state(&self) -> Option<&HeaderValue> {
+        self.state.as_ref()
+    }
+
+    /// What is to be exported, if anything is.
+    pub fn story(&self) -> Option<&Story> {
+        self.story.as_deref()
     }
 
     /// The trace's id as it is written.
@@ -79,9 +136,9 @@ impl TraceContext {
 
     /// Writes both headers into the request for the guest, in the place of what they are there.
     pub fn write(&self, headers: &mut HeaderMap) {
-        let parent = self.traceparent();
+        let parent = self.traceparent(self.span);
         let mut there = headers.get_all(TRACEPARENT).iter();
-        // Most are there as they are.
+        // As it arrived, where nobody exports anything.
         if !there.next().is_some_and(|there| there == &parent[..]) || there.next().is_some() {
             headers.insert(TRACEPARENT, header(parent));
         }
@@ -92,17 +149,25 @@ impl TraceContext {
         }
     }
 
-    /// Writes both headers into a request that the guest sends, unless the guest has set a `traceparent` itself.
-    pub fn pass_on(&self, headers: &mut HeaderMap) {
+    /// A request of the guest begins: it gets both headers, unless the guest has set a `traceparent` itself. What is returned
+    /// lives as long as the request; there is none where the trace is not exported.
+    pub fn call(&self, method: &Method, target: &Target, headers: &mut HeaderMap) -> Option<Calling> {
+        let span = if self.story.is_some() { new_span() } else { self.span };
         if !headers.contains_key(TRACEPARENT) {
-            self.write(headers);
+            headers.insert(TRACEPARENT, header(self.traceparent(span)));
+            headers.remove(TRACESTATE);
+            headers.extend(self.state.clone().map(|state| (TRACESTATE, state)));
         }
+        let story = Arc::clone(self.story.as_ref()?);
+        let (method, target, came) = (method.clone(), target.clone(), Came::Nothing);
+        let call = Call { span, method, target, begun: SystemTime::now(), took: Duration::ZERO, came };
+        Some(Calling { story, call: Some(call), begun: Instant::now() })
     }
 
-    fn traceparent(&self) -> [u8; LENGTH] {
+    fn traceparent(&self, span: u64) -> [u8; LENGTH] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         text[3..35].copy_from_slice(self.trace_id().as_ref().as_bytes());
-        text[36..52].copy_from_slice(self.span_id().as_ref().as_bytes());
+        text[36..52].copy_from_slice(Digits::<16>::of(span.into()).as_ref().as_bytes());
         text[53..].copy_from_slice(Digits::<2>::of(self.flags.into()).as_ref().as_bytes());
         text
     }
@@ -113,6 +178,10 @@ impl Default for TraceContext {
     fn default() -> Self {
         Self::begin(0)
     }
+}
+
+fn new_span() -> u64 {
+    fastrand::u64(1..)
 }
 
 fn header(text: [u8; LENGTH]) -> HeaderValue {
@@ -162,9 +231,99 @@ fn is_member(member: &[u8]) -> bool {
     fits(key) && fits(value) && key.iter().all(in_key) && value.iter().all(in_value)
 }
 
+/// What an invocation does whose trace is exported, beside what its record tells.
+#[derive(Debug, Default)]
+pub struct Story(Mutex<Calls>);
+
+/// The requests that a guest has sent in one invocation.
+#[derive(Debug, Default)]
+pub struct Calls {
+    /// The first of them that are over.
+    pub calls: Vec<Call>,
+    /// How many more there were.
+    pub left_out: u32,
+}
+
+impl Story {
+    /// Takes what has been told so far.
+    pub fn take(&self) -> Calls {
+        std::mem::take(&mut *self.calls())
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        // Every change under the lock is complete before anything can panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that a guest has sent.
+#[derive(Debug)]
+pub struct Call {
+    /// The number of its span.
+    pub span: u64,
+    /// How it asked.
+    pub method: Method,
+    /// Whom it asked.
+    pub target: Target,
+    /// When it began.
+    pub begun: SystemTime,
+    /// Until the last byte of the answer, or until nobody read on.
+    pub took: Duration,
+    /// What came of it.
+    pub came: Came,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Came {
+    /// It was given up before its answer.
+    Nothing,
+    /// The head of an answer.
+    Answer(StatusCode),
+    /// An error, by its name.
+    Error(String),
+}
+
+impl Came {
+    /// This error. Only the name of the variant is kept: there are few of them, and the rest may be a guest's words.
+    pub fn failed(error: &impl fmt::Debug) -> Self {
+        let text = format!("{error:?}");
+        Self::Error(text.split(|letter: char| !letter.is_ascii_alphanumeric()).next().unwrap_or_default().to_owned())
+    }
+}
+
+/// A request under way; it is over when this is dropped.
+#[derive(Debug)]
+pub struct Calling {
+    story: Arc<Story>,
+    /// Taken at the end.
+    call: Option<Call>,
+    begun: Instant,
+}
+
+impl Calling {
+    /// Notes what came of it.
+    pub fn came(&mut self, came: Came) {
+        self.call.iter_mut().for_each(|call| call.came = came.clone());
+    }
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        let Some(call) = self.call.take() else { return };
+        let mut told = self.story.calls();
+        if told.calls.len() < CALLS {
+            told.calls.push(Call { took: self.begun.elapsed(), ..call });
+        } else {
+            told.left_out += 1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::hosts::Name;
 
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -212,7 +371,7 @@ mod tests {
     fn a_state_is_one_list_and_falls_with_its_parent() {
         let kept = |lines: &[(&'static str, &str)]| {
             let trace = TraceContext::received(&headers(lines))?;
-            trace.state.map(|state| state.to_str().expect("text").to_owned())
+            trace.state().map(|state| state.to_str().expect("text").to_owned())
         };
         let parent = ("traceparent", PARENT);
         let lines = [("tracestate", "a=1"), parent, ("tracestate", "b@c=2, d=3"), ("tracestate", "")];
@@ -230,31 +389,68 @@ mod tests {
     }
 
     #[test]
-    fn what_is_valid_passes_and_what_is_not_is_replaced() {
+    fn where_nothing_is_exported_a_request_passes_as_it_is() {
         let mut given = headers(&[("traceparent", PARENT), ("tracestate", "a=1")]);
-        let trace = TraceContext::received(&given).expect("a parent");
+        let trace = TraceContext::received(&given).expect("a parent").entered(None);
         trace.write(&mut given);
         assert_eq!(texts(&given), [("traceparent", PARENT), ("tracestate", "a=1")]);
         assert_eq!((trace.trace_id().as_ref(), trace.span_id().as_ref()), (TRACE, "b7ad6b7169203331"));
+        assert!(trace.parent().is_none() && trace.story().is_none());
 
+        // Where there is none, one is made, and what is wrong is gone.
         let mut given = headers(&[("traceparent", "garbage"), ("traceparent", PARENT), ("tracestate", "a=1")]);
-        let trace = TraceContext::received(&given).unwrap_or_else(|| TraceContext::begin(7));
+        let trace = TraceContext::received(&given).unwrap_or_else(|| TraceContext::begin(7)).entered(None);
         trace.write(&mut given);
         let expected = format!("00-{:032x}-{}-00", 7, trace.span_id());
         assert_eq!(texts(&given), [("traceparent", expected.as_str())]);
-        assert!(TraceContext::begin(0).trace != 0);
+        assert!(TraceContext::begin(0).trace() != 0);
     }
 
     #[test]
-    fn a_request_of_the_guest_belongs_to_the_trace_unless_the_guest_says_so_itself() {
-        let given = headers(&[("traceparent", PARENT), ("tracestate", "a=1")]);
-        let trace = TraceContext::received(&given).expect("a parent");
-        let mut sent = headers(&[("tracestate", "b=2")]);
-        trace.pass_on(&mut sent);
-        assert_eq!(sent, given);
-        let own = headers(&[("traceparent", "00-own")]);
-        let mut sent = own.clone();
-        trace.pass_on(&mut sent);
-        assert_eq!(sent, own);
+    fn where_traces_are_exported_an_invocation_is_a_span_of_its_own() {
+        let mut given = headers(&[("traceparent", PARENT), ("tracestate", "a=1")]);
+        let received = TraceContext::received(&given).expect("a parent");
+        let trace = received.clone().entered(Some(Sampler::default()));
+        assert_eq!(trace.parent(), Some(0xb7ad_6b71_6920_3331));
+        assert!(trace.span() != received.span() && trace.story().is_some());
+        trace.write(&mut given);
+        let expected = format!("00-{TRACE}-{}-01", trace.span_id());
+        assert_eq!(texts(&given), [("traceparent", expected.as_str()), ("tracestate", "a=1")]);
+
+        let never = Sampler { follows_parent: false, ratio: 0.0 };
+        let unsampled = received.entered(Some(never));
+        assert!(unsampled.story().is_none() && unsampled.traceparent(1).ends_with(b"-00"));
+        let root = TraceContext::begin(7).entered(Some(Sampler::default()));
+        assert!(root.parent().is_none() && root.traceparent(1).ends_with(b"-01"));
+    }
+
+    #[test]
+    fn a_request_of_the_guest_is_a_child_unless_the_guest_says_so_itself() {
+        let target = Target { tls: false, name: Name::parse("a.example").expect("a name"), port: 80 };
+        let trace = TraceContext::begin(7).entered(Some(Sampler::default()));
+        let mut sent = HeaderMap::new();
+        let mut calling = trace.call(&Method::PUT, &target, &mut sent).expect("exported");
+        calling.came(Came::Answer(StatusCode::CREATED));
+        let mut own = headers(&[("traceparent", PARENT)]);
+        drop(trace.call(&Method::GET, &target, &mut own));
+        assert_eq!(texts(&own), [("traceparent", PARENT)]);
+        drop(calling);
+        let calls = trace.story().expect("exported").take().calls;
+        let [given_up, answered] = &calls[..] else { panic!("{calls:?}") };
+        assert_eq!((&answered.came, &given_up.came), (&Came::Answer(StatusCode::CREATED), &Came::Nothing));
+        let expected = format!("00-{:032x}-{:016x}-01", 7, answered.span);
+        assert_eq!(texts(&sent), [("traceparent", expected.as_str())]);
+
+        for _ in 0..CALLS + 3 {
+            drop(trace.call(&Method::GET, &target, &mut HeaderMap::new()));
+        }
+        let told = trace.story().expect("exported").take();
+        assert_eq!((told.calls.len(), told.left_out), (CALLS, 3));
+
+        // Not exported: in the caller's span, without a story.
+        let mut sent = HeaderMap::new();
+        let plain = TraceContext::begin(7);
+        assert!(plain.call(&Method::GET, &target, &mut sent).is_none());
+        assert_eq!(texts(&sent), [("traceparent", format!("00-{:032x}-{}-00", 7, plain.span_id()).as_str())]);
     }
 }

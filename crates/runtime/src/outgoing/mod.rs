@@ -15,7 +15,7 @@ pub use client::{CONNECTIONS, Client};
 pub use upload::Cut;
 
 use crate::config::hosts::{Name, Target, default_port};
-use crate::observe::trace::Tag;
+use crate::observe::trace::{Calling, Came, Tag};
 use bytes::Bytes;
 use client::Failure;
 use http::header::{HOST, HeaderValue};
@@ -194,10 +194,19 @@ impl WasiHttpHooks for Sender {
                 return failed(Error::ConnectionLimitReached);
             }
         };
-        self.tag.trace.pass_on(request.headers_mut());
+        let method = request.method().clone();
+        let mut calling = self.tag.trace.call(&method, &target, request.headers_mut());
         Box::new(async move {
             let name = target.to_string();
-            let response = match client.send(target, request, options.unwrap_or_default(), cut).await {
+            let sent = client.send(target, request, options.unwrap_or_default(), cut).await;
+            if let Some(calling) = &mut calling {
+                calling.came(match &sent {
+                    Ok(response) => Came::Answer(response.status()),
+                    Err(Failure::Private(_)) => Came::failed(&Error::DestinationIpProhibited),
+                    Err(Failure::Http(error)) => Came::failed(error),
+                });
+            }
+            let response = match sent {
                 Ok(response) => response,
                 Err(Failure::Private(address)) => {
                     tell(
@@ -210,7 +219,8 @@ impl WasiHttpHooks for Sender {
                 }
                 Err(Failure::Http(error)) => return Err(error),
             };
-            let response = response.map(|body| Counted { body, under_way: Some(under_way) }.boxed_unsync());
+            let under_way = Some((under_way, calling));
+            let response = response.map(|body| Counted { body, under_way }.boxed_unsync());
             let done: Pending<Result<(), Error>> = Box::new(async { Ok(()) });
             Ok((response, done))
         })
@@ -247,7 +257,7 @@ fn prepare(mut request: Request<WasiBody>) -> Result<(Target, Request<WasiBody>)
 /// A body that counts as under way until it is read or dropped.
 struct Counted<B> {
     body: B,
-    under_way: Option<UnderWay>,
+    under_way: Option<(UnderWay, Option<Calling>)>,
 }
 
 impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Counted<B> {

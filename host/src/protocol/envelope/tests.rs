@@ -3,7 +3,7 @@ use super::encode::{Answer, Answered, encode};
 use crate::config::event::{Event, Mode, Settings};
 use crate::config::section::Problems;
 use crate::config::settings::HostPatch;
-use crate::config::{Circumstances, Function, Grants, serve};
+use crate::config::{AppSettings, Circumstances, Function, Grants, serve};
 use crate::invocation::Origin;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +19,7 @@ const FUNCTIONS: &str = include_str!("../../../tests/captures/functions.json");
 fn function(name: &str, document: &Value, change: impl FnOnce(&mut Event)) -> Function {
     let given =
         Circumstances { machine_memory: 1 << 30, listen: None, cache_folders: Vec::new(), control_sockets: Vec::new() };
-    let config = serve("x.wasm".into(), &HostPatch::default(), Grants::default(), &given);
+    let config = serve("x.wasm".into(), &HostPatch::default(), Grants::default(), &AppSettings::new(), &given);
     let mut event = Event::read("f", document, Settings::default(), &mut Problems::default());
     change(&mut event);
     Function { name: name.into(), event: Arc::new(event), ..config.functions[0].clone() }
