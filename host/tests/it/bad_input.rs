@@ -2,7 +2,7 @@
 
 use crate::support::{App, component, flexwasm, get, guests, output};
 use flexwasm::config::settings::HostPatch;
-use flexwasm::config::{Circumstances, Grants, serve};
+use flexwasm::config::{AppSettings, Circumstances, Grants, serve};
 use flexwasm::observe::machine::Machine;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -335,7 +335,8 @@ fn slow_heads_are_cut_off() {
     let listen = Some("127.0.0.1:0".parse().unwrap());
     let given =
         Circumstances { machine_memory: 1 << 30, listen, cache_folders: Vec::new(), control_sockets: Vec::new() };
-    let mut config = serve(guests::COUNTER.into(), &HostPatch::default(), Grants::default(), &given);
+    let mut config =
+        serve(guests::COUNTER.into(), &HostPatch::default(), Grants::default(), &AppSettings::new(), &given);
     config.compiler = env!("CARGO_BIN_EXE_flexwasm").into();
     config.head_timeout = Duration::from_millis(300);
     let runtime = tokio::runtime::Runtime::new().unwrap();

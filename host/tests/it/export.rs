@@ -190,7 +190,7 @@ fn a_guest_that_calls_a_second_guest_is_one_trace_with_parents_and_children() {
     let request = only(&spans, "GET");
     assert_eq!((hex(&request.parent_span_id), request.kind()), (own.clone(), SpanKind::Client));
     assert_eq!(text(&request.attributes, "server.address"), "127.0.0.1");
-    assert_eq!(int(&request.attributes, "server.port"), second.port.into());
+    assert_eq!(int(&request.attributes, "server.port"), i64::from(second.port));
     assert_eq!(int(&request.attributes, "http.response.status_code"), 200);
     for (key, value) in [
         ("faas.name", "fetch"),
@@ -228,7 +228,7 @@ fn a_guest_that_calls_a_second_guest_is_one_trace_with_parents_and_children() {
     ] {
         assert_eq!(text(resource, key), value, "{key}");
     }
-    assert_eq!(int(resource, "process.pid"), first.id().into());
+    assert_eq!(int(resource, "process.pid"), i64::from(first.id()));
     for bytes in got.iter().map(|got| &got.body) {
         assert!(!String::from_utf8_lossy(bytes).contains("SECRET"));
     }
@@ -255,14 +255,14 @@ fn a_request_that_is_not_answered_well_is_an_error() {
     let app = App::new("{}").function("traps", guests::TRAP_BEFORE).function("fetch", guests::FETCH);
     let host = app.start_with(&traces(&collector.endpoint()));
     assert_eq!(host.get("/api/traps").status, 500);
-    let spans = collector.wait_for(2);
+    let spans = collector.wait_for(3);
     let trapped = only(&spans, "traps");
     assert_eq!(trapped.status.as_ref().unwrap().code(), StatusCode::Error);
     assert_eq!(text(&trapped.attributes, "error.type"), "trap");
     assert_eq!(only(&spans, "guest").parent_span_id, trapped.span_id);
     // Nobody's.
     assert_eq!(host.get("/api/nothing").status, 404);
-    let spans = collector.wait_for(3);
+    let spans = collector.wait_for(4);
     assert_eq!(only(&spans, "GET").status, None);
 }
 

@@ -135,7 +135,7 @@ fn keeps(resource: &Entry) -> bool {
 mod tests {
     use super::*;
     use crate::config::settings::HostPatch;
-    use crate::config::{Circumstances, Grants, serve};
+    use crate::config::{AppSettings, Circumstances, Grants, serve};
     use std::collections::BTreeSet;
     use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
     use wasmtime_wasi::clocks::{WasiClocksCtx, WasiClocksCtxView};
@@ -159,7 +159,9 @@ mod tests {
             cache_folders: Vec::new(),
             control_sockets: Vec::new(),
         };
-        serve("x.wasm".into(), &HostPatch::default(), Grants::default(), &given).functions.remove(0)
+        serve("x.wasm".into(), &HostPatch::default(), Grants::default(), &AppSettings::new(), &given)
+            .functions
+            .remove(0)
     }
 
     /// The interfaces of WASI by the files in `wit/`, but for the one that only a command exports.
