@@ -5,7 +5,7 @@ use crate::config::digest::Digest;
 use crate::config::event::{EVENT_KEYS, Event, Mode};
 use crate::config::function_json::{AuthLevel, Trigger};
 use crate::config::settings::{Granted, HostSettings, Instances, Limits, Reuse};
-use crate::config::source::GuestSettings;
+use crate::config::source::{Ask, GuestSettings};
 use crate::config::units::{spell_duration, spell_size};
 use crate::config::{Config, Function};
 use crate::engine::{Size, Wasi};
@@ -13,6 +13,7 @@ use crate::guest::artifact::{Artifact, NoArtifact};
 use crate::guest::footprint::Footprint;
 use crate::guest::interfaces::Interfaces;
 use crate::observe::machine::Scan;
+use http::StatusCode;
 use std::fmt::Write as _;
 
 /// Memory and stack above these sizes cost a fresh instance more than its request does, where all of them is copied back. Measured with
@@ -174,9 +175,19 @@ pub fn not_granted(function: &Function, old: &[String], new: &[String]) -> Vec<S
 }
 
 /// Where the guest comes from, without what may be secret.
-fn source(function: &Function) -> [(&'static str, String); 9] {
+fn source(function: &Function) -> [(&'static str, String); 10] {
     let GuestSettings { source, sha256, max_size, compile_timeout, poll, smoke } = &function.guest;
     let none = || "none".to_owned();
+    let (path, event) = match smoke.as_ref().map(|smoke| &smoke.ask) {
+        None => (None, None),
+        Some(Ask::Path(path)) => (Some(path.to_string()), None),
+        Some(Ask::Event(file)) => (None, Some(file.display().to_string())),
+    };
+    let status = |status: Option<StatusCode>, ask: &Ask| match (status, ask) {
+        (Some(status), _) => status.as_u16().to_string(),
+        (None, Ask::Path(_)) => "200".to_owned(),
+        (None, Ask::Event(_)) => "any of success".to_owned(),
+    };
     let credentials = source.as_ref().and_then(|remote| remote.credentials.as_ref());
     let secret = credentials.map_or_else(none, |_| "set, not shown".to_owned());
     [
@@ -187,8 +198,9 @@ fn source(function: &Function) -> [(&'static str, String); 9] {
         ("guest.maxSize", spell_size(*max_size)),
         ("guest.compileTimeout", spell_duration(*compile_timeout)),
         ("guest.poll", spell_duration(*poll)),
-        ("guest.smoke.path", smoke.as_ref().map_or_else(none, |smoke| smoke.path.to_string())),
-        ("guest.smoke.status", smoke.as_ref().map_or_else(none, |smoke| smoke.status.as_u16().to_string())),
+        ("guest.smoke.path", path.unwrap_or_else(none)),
+        ("guest.smoke.event", event.unwrap_or_else(none)),
+        ("guest.smoke.status", smoke.as_ref().map_or_else(none, |smoke| status(smoke.status, &smoke.ask))),
     ]
 }
 

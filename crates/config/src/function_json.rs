@@ -6,7 +6,7 @@ use super::event::{self, EVENT_KEYS, Event};
 use super::route::Template;
 use super::section::{Problem, Problems, Section};
 use super::settings::{FUNCTION_KEYS, FunctionPatch, HOST_KEYS};
-use super::source::{GUEST_KEYS, GuestSettings};
+use super::source::{Ask, GUEST_KEYS, GuestSettings, Smoke};
 use super::{AppSettings, member};
 use http::Method;
 use serde_json::Value;
@@ -124,6 +124,11 @@ impl FunctionFile {
         }
         let event = Event::read(file, document, of_event, problems);
         let (trigger, objection) = trigger?;
+        if let (Trigger::Http { .. }, Some(Smoke { ask: Ask::Event(file_of_event), .. })) = (&trigger, &guest.smoke) {
+            let value = Value::from(file_of_event.display().to_string());
+            let remedy = "a function that is called by HTTP alone gets no events: use guest.smoke.path";
+            problems.add(file, "flexwasm.guest.smoke.event", Some(&value), remedy);
+        }
         Some(Self { trigger, objection, builtin, script_file: script_file?, event, patch, guest })
     }
 }

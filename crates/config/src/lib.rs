@@ -41,7 +41,7 @@ use serde_json::Value;
 use settings::{
     FunctionPatch, Granted, Headers, HostPatch, HostSettings, Instances, Limits, LogRequests, Reuse, Share,
 };
-use source::GuestSettings;
+use source::{Ask, GuestSettings, Smoke};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
@@ -300,7 +300,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         found = true;
         let file = format!("{name}/function.json");
         let Some(document) = read_json(root, Path::new(&file), &mut problems) else { continue };
-        let Some(FunctionFile { trigger, objection, builtin, script_file, event, patch, guest }) =
+        let Some(FunctionFile { trigger, objection, builtin, script_file, event, patch, mut guest }) =
             FunctionFile::read(&name, &file, &document, &settings, &azure.route_prefix, &mut problems)
         else {
             continue;
@@ -335,6 +335,9 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         });
         let refused = objection.as_ref().map(|objection| objection.to_string().into());
         objections.extend(objection);
+        if let Some(Smoke { ask: Ask::Event(payload), .. }) = &mut guest.smoke {
+            *payload = root.join(&name).join(&*payload);
+        }
         // Without a forwarding flag the Functions host wraps every request in a JSON envelope.
         let trigger = if role == Role::CustomHandler && !azure.raw_http() { Trigger::Envelope } else { trigger };
         if builtin.is_some() && trigger == Trigger::Envelope {

@@ -131,6 +131,7 @@ fn fitting(key: &str) -> BoxedStrategy<Value> {
         "guest.poll" => (1..100_u32).prop_map(|n| json!(format!("{n}s"))).boxed(),
         "guest.maxSize" => (64..256_u32).prop_map(|n| json!(format!("{n}KiB"))).boxed(),
         "guest.smoke.path" => "/[a-z/?#%]{0,6}".prop_map(Value::from).boxed(),
+        "guest.smoke.event" => "[a-z./]{0,4}".prop_map(Value::from).boxed(),
         "guest.smoke.status" => (200..600_u32).prop_map(Value::from).boxed(),
         "grants.env" => vec("[A-Z]{1,4}", 0..3).prop_map(Value::from).boxed(),
         key if ["imeout", "cpu", "slow"].iter().any(|end| key.ends_with(end)) => {

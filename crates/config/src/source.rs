@@ -11,11 +11,12 @@ use http::StatusCode;
 use http::uri::PathAndQuery;
 use serde_json::Value;
 use std::fmt;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use url::{Host, Url};
 
 /// Keys that only a `function.json` may have.
-pub const GUEST_KEYS: [&str; 9] = [
+pub const GUEST_KEYS: [&str; 10] = [
     "guest.source",
     "guest.username",
     "guest.password",
@@ -24,6 +25,7 @@ pub const GUEST_KEYS: [&str; 9] = [
     "guest.compileTimeout",
     "guest.poll",
     "guest.smoke.path",
+    "guest.smoke.event",
     "guest.smoke.status",
 ];
 
@@ -64,13 +66,22 @@ impl Default for GuestSettings {
     }
 }
 
-/// A `GET` that a new guest has to answer.
+/// What a new guest has to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Smoke {
-    /// What is asked for.
-    pub path: PathAndQuery,
-    /// The status that is expected.
-    pub status: StatusCode,
+    /// What it is asked.
+    pub ask: Ask,
+    /// The status that is expected, where one is named. Else it is 200, and for an event any of success.
+    pub status: Option<StatusCode>,
+}
+
+/// What a new guest is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// A `GET` of this path.
+    Path(PathAndQuery),
+    /// An event of the function's trigger, whose payload is in this file; relative to the function's folder as it is written.
+    Event(PathBuf),
 }
 
 /// A source that is not a file of the app.
@@ -171,16 +182,16 @@ impl GuestSettings {
             row("guest.compileTimeout", COMPILE_TIMEOUT.range(), &COMPILE_TIMEOUT.spell(&compile_timeout)),
             row("guest.poll", POLL.range(), &POLL.spell(&poll)),
             row("guest.smoke.path", vec![], "none"),
-            row("guest.smoke.status", vec!["200 to 599".to_owned()], StatusCode::OK.as_str()),
+            row("guest.smoke.event", vec![], "none"),
+            row("guest.smoke.status", vec!["200 to 599".to_owned()], "200; any of success for an event"),
         ]
     }
 
     /// Takes the keys of `guest`. A value `%NAME%` is that app setting's, Azure's notation in a `function.json`; what the
     /// setting holds is in no message.
     pub fn read(section: &mut Section<'_>, settings: &AppSettings) -> Self {
-        let present =
-            ["guest.source", "guest.username", "guest.password", "guest.smoke.path"].map(|key| section.has(key));
-        let [has_source, has_username, has_password, has_path] = present;
+        let keys = ["guest.source", "guest.username", "guest.password", "guest.smoke.path", "guest.smoke.event"];
+        let [has_source, has_username, has_password, has_path, has_event] = keys.map(|key| section.has(key));
 
         let place = section.take_discreet("guest.source", |value| Text::of(value, settings)?.place());
         let username = section.take_discreet("guest.username", |value| Text::of(value, settings)?.username());
@@ -204,10 +215,16 @@ impl GuestSettings {
             let status = status.and_then(|status| StatusCode::from_u16(status).ok());
             status.ok_or_else(|| "must be a status from 200 to 599".to_owned())
         });
-        if status.is_some() && !has_path {
-            let remedy = "is for a guest.smoke.path, but there is none: add one, or remove this key";
+        if status.is_some() && !has_path && !has_event {
+            let remedy =
+                "is for a guest.smoke.path or guest.smoke.event, but there is none: add one, or remove this key";
             section.refuse("guest.smoke.status", remedy);
         }
+        let event = section.take("guest.smoke.event", |value| event_file(value.as_str().unwrap_or_default()));
+        if has_path && has_event {
+            section.refuse("guest.smoke.event", "a guest is asked one thing: remove this key, or guest.smoke.path");
+        }
+        let ask = path.map(Ask::Path).or(event.map(Ask::Event));
 
         let default = Self::default();
         let max_size = section.take("guest.maxSize", |value| MAX_SIZE.read(value));
@@ -221,7 +238,7 @@ impl GuestSettings {
                 .take("guest.compileTimeout", |value| COMPILE_TIMEOUT.read(value))
                 .unwrap_or(default.compile_timeout),
             poll: section.take("guest.poll", |value| POLL.read(value)).unwrap_or(default.poll),
-            smoke: path.map(|path| Smoke { path, status: status.unwrap_or(StatusCode::OK) }),
+            smoke: ask.map(|ask| Smoke { ask, status }),
         }
     }
 }
@@ -372,6 +389,15 @@ fn smoke_path(text: &str) -> Result<PathAndQuery, String> {
     path.ok_or_else(|| "must be a path that begins with /, such as \"/api/health?deep=1\"".to_owned())
 }
 
+fn event_file(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    let is_below = !text.is_empty() && path.components().all(|part| matches!(part, Component::Normal(_)));
+    is_below.then(|| path.to_owned()).ok_or_else(|| {
+        "must be a file of the function's folder, such as \"smoke.json\", which holds the payload of an event"
+            .to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::section::Problems;
@@ -429,7 +455,10 @@ mod tests {
             max_size: 1 << 10,
             compile_timeout: Duration::from_secs(60 * 60),
             poll: Duration::from_secs(24 * 60 * 60),
-            smoke: Some(Smoke { path: PathAndQuery::from_static("/a?b=c"), status: StatusCode::NOT_FOUND }),
+            smoke: Some(Smoke {
+                ask: Ask::Path(PathAndQuery::from_static("/a?b=c")),
+                status: Some(StatusCode::NOT_FOUND),
+            }),
         };
         assert_eq!(read, expected);
         assert_eq!(read.source.expect("just now").to_string(), "https://a.example/guest.wasm");
@@ -555,13 +584,18 @@ mod tests {
             (json!({ "poll": "25h" }), &["must be a duration from 1s to 24h"]),
             (json!({ "poll": 30 }), &["poll = 30: write a whole number above 0 with a unit"]),
             (json!({ "smoke": { "path": "api" } }), &["smoke.path = \"api\": must be a path that begins with /"]),
+            (
+                json!({ "smoke": { "event": "../x" } }),
+                &["smoke.event = \"../x\": must be a file of the function's folder"],
+            ),
+            (json!({ "smoke": { "event": "x", "path": "/" } }), &["smoke.event: a guest is asked one thing"]),
             (json!({ "smoke": { "path": "/a b" } }), &["must be a path that begins with /"]),
             (json!({ "smoke": { "path": "/a#b" } }), &["must be a path that begins with /"]),
             (json!({ "smoke": { "path": "/", "status": 199 } }), &["status = 199: must be a status from 200 to 599"]),
             (json!({ "smoke": { "path": "/", "status": 65_736 } }), &["must be a status from 200 to 599"]),
             (
                 json!({ "smoke": { "status": 200 } }),
-                &["smoke.status: is for a guest.smoke.path, but there is none: add one, or remove this key"],
+                &["smoke.status: is for a guest.smoke.path or guest.smoke.event, but there is none: add one"],
             ),
             (json!({ "smoke": "/api" }), &["guest.smoke: unknown key; remove it, or use one of: guest.source"]),
         ] {

@@ -5,7 +5,7 @@
 use crate::config::builtin::Builtin;
 use crate::config::connections::Connections;
 use crate::config::function_json::{AuthLevel, Trigger};
-use crate::config::source::Smoke;
+use crate::config::source::{Ask, Smoke};
 use crate::config::{Config, Function};
 use crate::describe::{self, Asks};
 use crate::engine::Size;
@@ -102,7 +102,13 @@ fn settings(config: &Config) -> Value {
 
 fn function(config: &Config, function: &Function) -> Value {
     let Function { name, builtin, script_file, guest, limits, share, reuse, grants, refused, .. } = function;
-    let smoke = |smoke: &Smoke| json!({ "path": smoke.path.as_str(), "status": smoke.status.as_u16() });
+    let smoke = |Smoke { ask, status }: &Smoke| {
+        let status = status.map(|status| status.as_u16());
+        match ask {
+            Ask::Path(path) => json!({ "path": path.as_str(), "status": status.unwrap_or(200) }),
+            Ask::Event(file) => json!({ "event": file.display().to_string(), "status": status }),
+        }
+    };
     json!({
         "name": &**name,
         "trigger": trigger(config, &function.trigger),

@@ -1,6 +1,6 @@
 //! One function's guests over time: build beside, check, publish one pointer.
 //!
-//! A new guest is read, compiled or mapped, linked, instantiated in the spare slot and sent the smoke request, all while the
+//! A new guest is read, compiled or mapped, linked, instantiated in the spare slot and sent the smoke request or event, all while the
 //! old one serves. Then one pointer is replaced: requests that arrive from then on get the new generation, and those that had
 //! arrived end on theirs. A failure before that leaves everything as it was.
 //!
@@ -8,6 +8,7 @@
 
 mod last_good;
 mod remote;
+mod smoke;
 mod watch;
 
 use crate::config::Function;
@@ -151,7 +152,7 @@ impl Swap {
         let guest = self.loader.load(&Arc::new(artifact), Arc::clone(&self.policy), generation, terms).await?;
         let guest = Arc::new(guest);
         let linked = Instant::now();
-        self.pool.try_out(&guest, self.function.guest.smoke.as_ref()).await?;
+        self.pool.try_out(&guest, smoke::question(&self.function, &guest).await?).await?;
         startup::phase(format_args!("trial of {}", self.function.name), linked);
         let notes =
             old.map_or_else(Vec::new, |old| describe::not_granted(&self.function, &old.imports, &guest.imports));

@@ -1,6 +1,6 @@
 //! The package for the plan, written: what the app's configuration names, compiled guests, and an executable.
 
-use crate::config::source::MAX_GUEST;
+use crate::config::source::{Ask, MAX_GUEST, Smoke};
 use crate::config::{Config, Function, host_json};
 use crate::engine::code::{self, Processors};
 use crate::guest::artifact::Artifact;
@@ -57,6 +57,9 @@ pub fn write(
             let (wasm, code) = compile(function)?;
             files.insert(guest, wasm);
             files.insert(compiled, code);
+        }
+        if let Some(Smoke { ask: Ask::Event(payload), .. }) = &function.guest.smoke {
+            files.insert(inside(root, payload)?, read(payload)?);
         }
         for folder in &function.grants.dirs {
             add(&folder.path, folder.guest_path.trim_start_matches('/'), &mut files)?;

@@ -138,7 +138,7 @@ fn guests_from_elsewhere_that_cannot_be_had() {
             r#"two/function.json: flexwasm.guest.source = "%SOURCE%": the app setting SOURCE must not hold a user or password"#,
             r#"two/function.json: flexwasm.guest.sha256 = "12": must be 64 hexadecimal digits"#,
             r#"two/function.json: flexwasm.guest.poll = "0s": write a whole number above 0 with a unit"#,
-            "two/function.json: flexwasm.guest.smoke.status: is for a guest.smoke.path, but there is none",
+            "two/function.json: flexwasm.guest.smoke.status: is for a guest.smoke.path or guest.smoke.event, but there is none",
             r#"three/function.json: flexwasm.guest.source = "%NONE%": there is no app setting NONE: set it"#,
         ],
     );

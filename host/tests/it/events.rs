@@ -2,7 +2,7 @@
 
 use crate::functions_host::answer::called;
 use crate::functions_host::{FunctionsHost, Mode, Request, envelope};
-use crate::support::{App, Host, ID, Response, guests, repository};
+use crate::support::{App, Host, ID, Response, flexwasm, guests, output as output_of, repository};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flexwasm::send::envelope::Function;
@@ -351,4 +351,31 @@ fn a_malformed_envelope_fails_one_event_and_names_what_is_wrong() {
     let large = json!({"Data": {"b": STANDARD.encode(vec![7; 64 << 10])}}).to_string();
     assert_eq!(send(&host, "OnBlob", &large).status, 413);
     told(&send(&host, "OnBlob", r#"{"Data":{"b":"aGk="}}"#));
+}
+
+#[test]
+fn a_new_guest_has_to_process_the_event_of_its_function_first() {
+    let app = |payload: &str| {
+        let settings = json!({"guest": {"smoke": {"event": "smoke.txt"}}});
+        queue(App::new("{}"), "OnQueue", guests::ANSWER, settings).file("OnQueue/smoke.txt", payload.as_bytes())
+    };
+    let check = |app: &App| {
+        let mut command = flexwasm();
+        command.arg("check").arg(app.path());
+        output_of(command)
+    };
+    let (_, _, stderr) = check(&app("204\n\n"));
+    assert!(!stderr.contains("smoke"), "{stderr}");
+    let (status, _, stderr) = check(&app("422\n\n"));
+    let words = "OnQueue/smoke.txt: it answered with status 422; expected a status of success (guest.smoke)";
+    assert!(!status.success() && stderr.contains(words), "{stderr}");
+    let nothing = queue(App::new("{}"), "OnQueue", guests::ANSWER, json!({"guest": {"smoke": {"event": "none"}}}));
+    assert!(check(&nothing).2.contains("OnQueue/none: it cannot be read"));
+    let http = App::new("{}").routed(
+        "plain",
+        guests::COUNTER,
+        r#""authLevel": "anonymous""#,
+        r#"{"guest": {"smoke": {"event": "x"}}}"#,
+    );
+    assert!(check(&http).2.contains("use guest.smoke.path"));
 }

@@ -49,13 +49,13 @@ pub enum LoadError {
     #[error("cannot be instantiated: {0}")]
     Trial(String),
     /// It did not answer the trial request as it should.
-    #[error("failed its smoke request {path}: {why}; expected status {expected} (guest.smoke)")]
+    #[error("failed its smoke request {path}: {why}; expected {expected} (guest.smoke)")]
     Smoke {
         /// What was asked.
         path: String,
         /// What happened.
         why: String,
         /// What should have.
-        expected: u16,
+        expected: String,
     },
 }

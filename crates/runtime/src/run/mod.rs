@@ -21,6 +21,7 @@ mod unbudgeted;
 pub use fault::Fault;
 pub use invoke::{Reply, Timings};
 pub use reply::ReplyBody;
+pub use trial::Question;
 
 use crate::config::settings::Share;
 use crate::guest::Guest;
