@@ -64,10 +64,7 @@ impl Event<'_> {
         drop(envelope);
         let envelope::decode::Asked { head: request, origin, body: payload, message, beside } = asked;
         let payload = match taken {
-            Some(mut taken) => {
-                taken.keep(payload.len());
-                taken.hold(payload)
-            }
+            Some(_read) => room.payloads.take(payload.len() as u64).await.hold(payload),
             None => payload,
         };
         let method = request.method.clone();
@@ -126,7 +123,7 @@ async fn whole(mut body: RequestBody, limit: u64, room: &Room) -> Result<(Bytes,
         let frame = frame.map_err(|error| HostResponse::unread(&error))?;
         bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
         if taken.is_none() && bytes.len() > SMALL {
-            // As if it were the longest, because only one that waits once cannot hold up another.
+            // As if it were the longest: who waits a second time for the same could wait for another who does.
             taken = Some(room.take(COPIES.saturating_mul(limit)).await);
         }
     }

@@ -1,8 +1,9 @@
 //! The memory that all events together take in the host, beside that of their guests.
 //!
 //! Small envelopes and answers are bounded by the number of slots. Those above [`SMALL`] wait here for each other, first come first
-//! served. One that has room for its envelope waits only for its answer's, and one that has both for nothing, so there is always one
-//! that goes on.
+//! served. An event takes of one room after the other, in the order of [`EventRoom`], and once of each, so there is always one that goes
+//! on. Nobody knows how long an envelope gets that comes in chunks, so it may have the first room to itself; but a guest that takes its
+//! time holds only what its payload needs.
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -10,15 +11,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes that an envelope or an answer may have without taking room.
 pub const SMALL: usize = 1 << 20;
-/// What part of `limits.totalMemory` envelopes may take besides, and answers as well.
-const PART: u64 = 4;
+/// What part of `limits.totalMemory` each room may take besides.
+const PART: u64 = 8;
 /// Bytes that are counted as one.
 const UNIT: u64 = 1 << 10;
 
-/// Room for envelopes, and for answers.
+/// What all events share.
 pub struct EventRoom {
-    /// For envelopes while they are read and taken apart, and for payloads while a guest has them.
+    /// For envelopes while they are read and taken apart.
     pub envelopes: Room,
+    /// For payloads while a guest has them.
+    pub payloads: Room,
     /// For answers while they are put together and sent.
     pub answers: Room,
 }
@@ -27,7 +30,7 @@ impl EventRoom {
     /// As much as goes well with so many bytes for guests.
     pub fn new(total_memory: u64) -> Self {
         let room = || Room::new(total_memory / PART);
-        Self { envelopes: room(), answers: room() }
+        Self { envelopes: room(), payloads: room(), answers: room() }
     }
 }
 
