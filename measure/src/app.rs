@@ -1,7 +1,7 @@
 //! App folders, and files of the project.
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use testkit::App;
@@ -10,6 +10,15 @@ use testkit::App;
 pub fn add_function(app: App, name: &str, route: &str, guest: &[u8], settings: &Value) -> App {
     let trigger = format!(r#""authLevel": "anonymous", "route": {}"#, Value::from(route));
     app.with_guest(name, guest, &trigger, &settings.to_string())
+}
+
+/// Adds a function that takes messages of a queue and sends others, which it calls `reached`.
+pub fn add_queue(app: App, name: &str, guest: &[u8], settings: &Value) -> App {
+    let file = json!({"scriptFile": "guest.wasm", "flexwasm": settings, "bindings": [
+        {"type": "queueTrigger", "direction": "in", "name": "message", "queueName": "in"},
+        {"type": "queue", "direction": "out", "name": "reached", "queueName": "out"},
+    ]});
+    app.function_json(name, &file.to_string()).file(&format!("{name}/guest.wasm"), guest)
 }
 
 /// Puts the compiled file of a guest below the project's folder into a function's folder, so that the app is ready at once.

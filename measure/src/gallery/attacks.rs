@@ -21,7 +21,16 @@ pub struct Attack {
     pub says: Option<&'static str>,
     /// Bytes that the attacker posts before it reads anything; 0 is a GET.
     pub posts: usize,
+    /// The envelope that the attacker posts in their place, if the function has a queue.
+    pub event: Option<&'static str>,
 }
+
+/// A message whose sender has chosen its metadata.
+const FORGED: &str = r#"{"Data":{"message":"\"x\""},"Metadata":{"Id":"\"1\\r\\nx-injected: 1\"","DequeueCount":"\"many\"",
+    "InsertionTime":"\"2026-01-01T00:00:00Z\\r\\nx-injected: 1\"","ce-type":"\"forged\"","RetryContext":{"RetryCount":"-1\\n"},
+    "sys":{"MethodName":"innocent"}}}"#;
+/// What Azure is told of it: that nothing was reached, and the guest's lines as texts.
+const TOLD: &str = r#"{"Outputs":{"reached":"bm90aGluZw=="},"Logs":["azfuncjsonlog:{\"forged\": true}","\rLanguageWorkerConsoleLog forged"]}"#;
 
 /// In the order of the table.
 pub const ALL: &[Attack] = &[
@@ -46,6 +55,11 @@ pub const ALL: &[Attack] = &[
     attack("hoards_headers", "makes the host keep headers, set after set", &[Whole(500)]),
     attack("floods_log", "prints 1 MiB for each request", &[Whole(200)]),
     attack("forges_log", "prints escape codes, forged lines and orders to the Functions host", &[Whole(200)]),
+    Attack {
+        event: Some(FORGED),
+        says: Some(TOLD),
+        ..attack("abuses_events", "an event: forged metadata, outputs that are none, orders in its log", &[Whole(200)])
+    },
     telling("reads_everything", "reads environment, arguments and files"),
     telling("reaches_out", "asks the metadata service, the host itself, sockets and names"),
     // Where a limit ends the guest, that is right too.
@@ -58,7 +72,7 @@ pub const ALL: &[Attack] = &[
     Attack {
         posts: 12 << 20,
         ..attack(
-            "echoes",
+            "echo",
             "answers while it reads, for clients that read nothing before they have sent 12 MiB",
             &[Whole(200)],
         )
@@ -67,7 +81,7 @@ pub const ALL: &[Attack] = &[
 ];
 
 const fn attack(name: &'static str, does: &'static str, expected: &'static [Got]) -> Attack {
-    Attack { name, does, expected, endless: false, says: None, posts: 0 }
+    Attack { name, does, expected, endless: false, says: None, posts: 0, event: None }
 }
 
 const fn endless(name: &'static str, does: &'static str, expected: &'static [Got]) -> Attack {
@@ -103,7 +117,8 @@ mod tests {
             let path = file.expect("an entry").path();
             path.file_stem().expect("a name").to_str().expect("plain").to_owned()
         });
-        let attacks = ALL.iter().map(|attack| attack.name.to_owned());
+        // Where the caller attacks, by what it posts, the guest is one of the tests.
+        let attacks = ALL.iter().filter(|attack| attack.posts == 0).map(|attack| attack.name.to_owned());
         assert_eq!(names.collect::<BTreeSet<_>>(), attacks.collect::<BTreeSet<_>>());
     }
 }

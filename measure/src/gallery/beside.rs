@@ -62,7 +62,11 @@ fn run(address: SocketAddr, attack: Option<&Attack>, window: Window) -> Result<S
             let Some(attack) = attack else { continue };
             if attacker.is_idle() && time_left {
                 let target = format!("/api/{}?n={calls}&port={}", attack.name, address.port());
-                if attack.posts > 0 { attacker.post(&target, attack.posts) } else { attacker.ask(&target) }?;
+                match attack.event {
+                    Some(envelope) => attacker.post_event(attack.name, envelope)?,
+                    None if attack.posts > 0 => attacker.post(&target, attack.posts)?,
+                    None => attacker.ask(&target)?,
+                }
                 calls += 1;
             }
             if let Some(call) = attacker.look() {

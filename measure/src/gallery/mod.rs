@@ -132,7 +132,10 @@ fn app_root(settings: &Value, smoke: bool) -> Result<App> {
             Attack { posts: 1.., .. } => &patient,
             _ => &none,
         };
-        app = app::add_function(app, attack.name, attack.name, &attack.guest()?, settings);
+        app = match attack.event {
+            Some(_) => app::add_queue(app, attack.name, &attack.guest()?, settings),
+            None => app::add_function(app, attack.name, attack.name, &attack.guest()?, settings),
+        };
     }
     Ok(app)
 }
