@@ -1,6 +1,6 @@
 //! `flexwasm send` and `POST /admin/functions/NAME`: events of the Functions host, made by hand.
 
-use crate::support::{App, Host, flexwasm, guests, output};
+use crate::support::{App, Host, flexwasm, guests, output, repository};
 use std::fs;
 
 /// A function whose messages come from the queue `orders` and whose answer becomes a blob, and one at `/api/plain`.
@@ -50,6 +50,29 @@ fn a_rejected_event_is_shown_as_rejected() {
     let (code, stdout, stderr) = send(&app, &["orders", "--text", "200\nx-flexwasm-disposition: reject\n\n"]);
     assert_eq!((code, &*stderr), (Some(0), ""), "{stdout}");
     assert!(stdout.starts_with("rejected after ") && stdout.contains("never sends it again"), "{stdout}");
+}
+
+#[test]
+#[ignore = "needs target/examples: cargo xtask test"]
+fn the_orders_of_the_example_become_receipts_in_javascript_and_python() {
+    let function = fs::read_to_string(repository().join("examples/events/orders/function.json")).unwrap();
+    for language in ["js", "python"] {
+        let guest = fs::read(repository().join(format!("target/examples/orders-{language}.wasm"))).unwrap();
+        // The other one for its address.
+        let app = App::new("{}").function("plain", guests::COUNTER).function_json("orders", &function);
+        let app = app.file("orders/guest.wasm", &guest);
+        // Compiling takes up to a minute, and an event that comes before fails.
+        let mut compile = flexwasm();
+        compile.arg("compile").arg(app.path().join("orders/guest.wasm"));
+        assert!(output(compile).0.success());
+        let _host = stand_alone(&app);
+        let (code, stdout, stderr) = send(&app, &["orders", "--text", "two loaves, très frais", "--metadata", "Id=7"]);
+        assert_eq!((code, &*stderr), (Some(0), ""), "{language}: {stdout}");
+        assert!(stdout.contains("receipt of order 7\ntwo loaves, très frais\n"), "{language}: {stdout}");
+        assert!(stdout.contains("log\n  order 7 is taken\n"), "{language}: {stdout}");
+        let (code, stdout, _) = send(&app, &["orders"]);
+        assert!(code == Some(1) && stdout.contains("status 500"), "{language}: {stdout}");
+    }
 }
 
 #[test]
