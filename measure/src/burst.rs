@@ -28,9 +28,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     crate::execute(&mut crate::cargo(&["build", "--quiet", "--package", "flexwasm"]))?;
     println!("Sending {requests} requests, each sleeps {delay} seconds ...");
     // The development build sends: it mostly waits.
-    let flexwasm = Program::Flexwasm.path(true);
-    let watch = Watch::of(flexwasm, url)?;
-    let passed = command(flexwasm, url, *requests, *delay).status().context("cannot start flexwasm")?.success();
+    let watch = Watch::of(true, url)?;
+    let mut burst = command(true, url, *requests, *delay);
+    let passed = burst.stdout(Stdio::inherit()).status().context("cannot start flexwasm")?.success();
     if let Some(watch) = watch {
         watch.finish().print(*requests);
     }
@@ -38,25 +38,30 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// What a burst came to that this executable, below the project's folder, sends: what `flexwasm burst --json` says, and what it took of
-/// the host's process.
+/// What a burst came to: what `flexwasm burst --json` says, and what it took of the host's process. A smoke run sends it with the
+/// development build.
 ///
 /// # Errors
 /// When the function gives no receipt, or the host does not run on this machine.
-pub fn send(flexwasm: &str, url: &str, requests: u32, delay: f64) -> Result<(Value, Cost)> {
-    let watch = Watch::of(flexwasm, url)?.context("the answers name no process of this machine")?;
-    let burst = json(command(flexwasm, url, requests, delay))?;
+pub fn send(smoke: bool, url: &str, requests: u32, delay: f64) -> Result<(Value, Cost)> {
+    let watch = Watch::of(smoke, url)?.context("the answers name no process of this machine")?;
+    let burst = json(command(smoke, url, requests, delay))?;
     Ok((burst, watch.finish()))
 }
 
-fn command(flexwasm: &str, url: &str, requests: u32, delay: f64) -> Command {
-    let mut command = Command::new(crate::root().join(flexwasm));
-    command.args(["burst", url, &requests.to_string(), &delay.to_string()]).stdin(Stdio::null());
+fn command(smoke: bool, url: &str, requests: u32, delay: f64) -> Command {
+    let mut command = Program::Flexwasm.command(smoke);
+    command.args(["burst", url, &requests.to_string(), &delay.to_string()]);
     command
 }
 
 fn json(mut command: Command) -> Result<Value> {
-    let output = command.arg("--json").stderr(Stdio::inherit()).output().context("cannot start flexwasm")?;
+    let output = command
+        .arg("--json")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start flexwasm")?;
     serde_json::from_slice(&output.stdout).context("the burst has no result")
 }
 
@@ -93,8 +98,8 @@ struct Watch {
 
 impl Watch {
     /// Of the host behind `url`, if it runs on this machine.
-    fn of(flexwasm: &str, url: &str) -> Result<Option<Self>> {
-        let first = json(command(flexwasm, url, 1, 0.0))?;
+    fn of(smoke: bool, url: &str) -> Result<Option<Self>> {
+        let first = json(command(smoke, url, 1, 0.0))?;
         let process = first["requests"][0]["receipt"]["process"].as_u64().context("a first request got no receipt")?;
         let is_here = ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| url.contains(&format!("://{host}")));
         Ok(u32::try_from(process).ok().filter(|_| is_here).map(Self::start))

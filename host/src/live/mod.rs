@@ -53,7 +53,7 @@ pub struct Live {
     token: String,
     /// What does not change.
     about: Value,
-    /// Whether anything is noted. A custom handler begins when somebody looks on for the first time.
+    /// Whether anything is noted. A host without a page of its own begins when somebody looks on for the first time.
     is_on: AtomicBool,
     functions: Vec<(Arc<str>, Arc<Published>)>,
     pool: Pool,
@@ -98,7 +98,7 @@ impl Live {
             made: Instant::now(),
             token: format!("{:x}.{:x}", machine.process_id, started.as_millis()),
             about,
-            is_on: AtomicBool::new(config.role != Role::CustomHandler),
+            is_on: AtomicBool::new(config.role == Role::StandAlone),
             functions: config
                 .functions
                 .iter()

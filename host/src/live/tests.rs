@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::digest::Digest;
 use crate::config::settings::HostPatch;
-use crate::config::{AppSettings, Circumstances, Grants, serve};
+use crate::config::{AppSettings, Circumstances, Grants, Role, serve};
 use crate::observe::record::Ran;
 use crate::pool::Capacity;
 use std::future::poll_fn;
@@ -10,7 +10,7 @@ fn live(slots: u32) -> Arc<Live> {
     let (cache_folders, control_sockets) = (Vec::new(), Vec::new());
     let given = Circumstances { machine_memory: 1 << 30, listen: None, cache_folders, control_sockets };
     let mut config = serve("x.wasm".into(), &HostPatch::default(), Grants::default(), &AppSettings::new(), &given);
-    config.pool_size = slots;
+    (config.role, config.pool_size) = (Role::StandAlone, slots);
     let pool = Pool::new(Capacity { slots, queue_length: 1, queue_timeout: SECOND, total_memory: 1 << 20 });
     let guests: Vec<_> = config.functions.iter().map(|_| Arc::default()).collect();
     let mut live = Live::new(&config, &Machine::read(None), pool, &guests);

@@ -9,6 +9,7 @@ mod document;
 mod events;
 mod load;
 mod neighbours;
+mod onlooker;
 mod report;
 mod scale;
 mod servers;
@@ -21,6 +22,7 @@ use crate::stats::Spread;
 use crate::{cargo, execute, process, setup};
 use anyhow::{Context as _, Result, bail};
 use load::{Meanwhile, Window};
+use onlooker::Onlooker;
 use serde::Serialize;
 use servers::Server;
 use std::fs;
@@ -86,6 +88,8 @@ pub struct Row {
     pub idle_rss_kib: f64,
     /// By scenario, then by round; none for a void one.
     pub windows: [Vec<Option<Window>>; CONNECTIONS.len()],
+    #[serde(skip)]
+    _onlooker: Option<Onlooker>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -148,14 +152,26 @@ impl Row {
         let mut command = server.command(address, smoke);
         let said = tempfile::NamedTempFile::new()?;
         command.stdout(said.reopen()?);
+        let is_looked_on = server.key == servers::LOOKED_ON;
+        let onlooker = is_looked_on.then(|| Onlooker::prepare(&mut command)).transpose()?;
         let running = Running::start(command, address, "/", &[cores.server])?;
+        if let Some(onlooker) = &onlooker {
+            onlooker.begin()?;
+        }
         running.check().with_context(|| server.name)?;
         let idle_rss_kib = process::status(running.process(), "VmRSS") as f64;
         let said = fs::read_to_string(said.path()).context("cannot read what a server said")?;
         // Neither addresses nor the log are settings.
         let settings = said.lines().filter(|line| !line.contains("://") && !line.contains(" INFO "));
         let said = settings.map(str::to_owned).collect();
-        let row = Self { server, command: server.spelled(), said, idle_rss_kib, windows: Default::default() };
+        let row = Self {
+            server,
+            command: server.spelled(),
+            said,
+            idle_rss_kib,
+            windows: Default::default(),
+            _onlooker: onlooker,
+        };
         Ok((row, running))
     }
 

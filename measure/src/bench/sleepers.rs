@@ -31,7 +31,7 @@ pub fn measure(requests: u32, delay: f64, cores: Cores, smoke: bool) -> Result<S
     command.args(["serve", GUEST, "--listen", &address.to_string(), "--pool", &requests.to_string()]);
     // Until it is dropped.
     let _running = Running::start(command, address, "/", &[cores.server, cores.client])?;
-    let (burst, cost) = burst::send(Program::Flexwasm.path(smoke), &format!("http://{address}/"), requests, delay)?;
+    let (burst, cost) = burst::send(smoke, &format!("http://{address}/"), requests, delay)?;
     let number = |value: &Value| value.as_f64().context("the burst has no result");
     Ok(Sleepers {
         requests,

@@ -57,7 +57,7 @@ impl Top {
             let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
             let _terminal = Terminal::enter()?;
             loop {
-                let lines = ask().await?.join(&format!("{REST_OF_LINE}\r\n"));
+                let lines = ask().await?.join(&format!("{REST_OF_LINE}\n"));
                 print(format_args!("{HOME}{lines}{REST_OF_LINE}{REST}"))?;
                 tokio::select! { _ = interrupt.recv() => return Ok(()), () = sleep(PERIOD) => {} }
             }
