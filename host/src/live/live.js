@@ -41,7 +41,9 @@ function take(report) {
   if (!host) {
     // A stream comes from one host, and ends with it.
     if (data.feed === "events") hosts.clear();
-    hosts.set(report.host, host = { offset: Infinity, ended: [], seconds: [] });
+    hosts.set(report.host, host = { offset: Infinity, ended: [], seconds: [], left: [] });
+  } else if (report.left > 0) {
+    host.left.push([now, report.left]);
   }
   host.offset = Math.min(host.offset, now - report.atMs);
   host.heard = now;
@@ -49,7 +51,6 @@ function take(report) {
   const ended = report.ended.map(([slot, name, generation, instance, sent, start, end, outcome]) =>
     ({ slot, name, generation, instance, sent, start, end, outcome }));
   host.ended = host.ended.concat(ended).slice(-BARS);
-  host.left = (host.left ?? 0) + report.left;
   Object.assign(host, { at: report.atMs, running: report.running, parked: report.parked, waiting: report.waiting });
   host.slots = report.slots.map(([slot, phase, name, generation, instance, since]) =>
     ({ slot, phase, name, generation, instance, since: since ?? report.atMs }));
@@ -76,8 +77,9 @@ const plain = number => number >= 100 || Number.isInteger(number) ? number.toFix
 function rows(all) {
   const found = new Map();
   for (const host of all) {
-    for (const second of host.seconds) {
-      const at = Math.round((second.atMs + host.offset) / 1000);
+    // Two rows of one host that fall into the same second would count twice.
+    const own = new Map(host.seconds.map(second => [Math.round((second.atMs + host.offset) / 1000), second]));
+    for (const [at, second] of own) {
       const row = found.get(at) ?? { at: at * 1000, ended: {} };
       found.set(at, row);
       for (const name of ["running", "waiting", "memory", "resident", "cpu"]) row[name] = (row[name] ?? 0) + (second[name] ?? 0);
@@ -198,7 +200,8 @@ function quick() {
   const all = known();
   if (all.length === 0) return;
   const now = performance.now(), from = now - WINDOW;
-  const slots = sum(all, host => host.about.slots), left = sum(all, host => host.left);
+  for (const host of all) host.left = host.left.filter(([at]) => at > from);
+  const slots = sum(all, host => host.about.slots), left = sum(all.flatMap(host => host.left), ([, number]) => number);
   const where = all.length === 1 ? `${all[0].about.machine}, process ${all[0].about.process}` : count(all.length, "process");
   state.textContent = `${all[0].about.version} · ${where} · ${sum(all, host => host.running)} of ${count(slots, "slot")} running, ` +
     `${sum(all, host => host.parked)} parked, ${sum(all, host => host.waiting)} waiting`;

@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead};
 use std::time::SystemTime;
 
+/// Requests that are drawn at the most, as many as a burst may have: the last ones.
+const MOST: usize = 20_000;
 /// What a closing line begins with.
 const CLOSING: &str = " invocation: function=";
 /// What the first line of a process has.
@@ -207,6 +209,8 @@ fn timeline(mut told: Vec<Told>) -> Timeline {
         let fault = receipt.as_ref().filter(|_| outcome != "answered").map(|_| why.clone());
         requests.push(Request { sent: at - total, answered: at, receipt: receipt.ok_or(why), fault });
     }
+    let left_out = requests.len().saturating_sub(MOST);
+    requests.drain(..left_out);
     let begin = requests.iter().map(|request| request.sent).fold(f64::INFINITY, f64::min);
     let end = requests.iter().map(|request| request.answered).fold(begin, f64::max);
     for request in &mut requests {
@@ -216,8 +220,27 @@ fn timeline(mut told: Vec<Told>) -> Timeline {
             receipt.pool = pools.get(&(receipt.machine.clone(), receipt.process)).copied().unwrap_or(0);
         }
     }
+    end_with_the_slot(&mut requests);
     requests.sort_by(|one, other| one.sent.total_cmp(&other.sent));
-    Timeline { source: Source::Log, total: (end - begin) / 1e3, requests }
+    Timeline { source: Source::Log { left_out }, total: (end - begin) / 1e3, requests }
+}
+
+/// A slot is free before the closing line of its request is written, so the next one in it may have begun by then.
+fn end_with_the_slot(requests: &mut [Request]) {
+    let mut receipts: Vec<&mut Receipt> = requests.iter_mut().filter_map(|it| it.receipt.as_mut().ok()).collect();
+    receipts.sort_by(|one, other| {
+        let place = |it: &Receipt| (it.machine.clone(), it.process, it.slot);
+        place(one).cmp(&place(other)).then(one.start.total_cmp(&other.start))
+    });
+    let mut rest = &mut receipts[..];
+    while let [first, others @ ..] = rest {
+        if let Some(next) = others.first()
+            && (&next.machine, next.process, next.slot) == (&first.machine, first.process, first.slot)
+        {
+            first.end = first.end.min(next.start);
+        }
+        rest = others;
+    }
 }
 
 #[cfg(test)]
@@ -265,6 +288,15 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_runs_one_request_at_a_time() {
+        let second = LINE.replace("queue_ms=250.000 total_ms=1250.000", "queue_ms=0.000 total_ms=500.000");
+        let log = format!("2026-11-29T05:00:02.250Z INFO {LINE}\n2026-11-29T05:00:02.700Z INFO {second}\n");
+        let timeline = of(&log).expect("a timeline");
+        assert_eq!(timeline.facts().peak, 1);
+        assert!((timeline.spans()[0].expect("it ran").end - 1200.0).abs() < 0.01);
+    }
+
+    #[test]
     fn exports_of_azure_are_read_as_they_are() {
         let (late, early) = ("2026-11-29T05:00:02.2500000Z", "2026-11-29T05:00:01Z");
         let line = format!("INFO {LINE}");
@@ -288,6 +320,16 @@ mod tests {
         }
         let csv = format!("\"{early}\",\"{}\",1\n", line.replace('"', "\"\""));
         assert_eq!(of(&csv).expect("a timeline").requests[0].answered, 1250.0);
+    }
+
+    #[test]
+    fn of_a_long_log_the_last_requests_are_drawn() {
+        let lines = (0..MOST + 5).map(|second| {
+            format!("2026-11-29T{:02}:{:02}:{:02}Z INFO {LINE}\n", second / 3600, second / 60 % 60, second % 60)
+        });
+        let timeline = of(&lines.collect::<String>()).expect("a timeline");
+        assert_eq!((timeline.requests.len(), timeline.source), (MOST, Source::Log { left_out: 5 }));
+        assert!((timeline.total - (MOST as f64 + 0.25)).abs() < 0.01, "{}", timeline.total);
     }
 
     #[test]

@@ -42,7 +42,10 @@ pub enum Source {
         delay: f64,
     },
     /// Closing lines.
-    Log,
+    Log {
+        /// Requests before these.
+        left_out: usize,
+    },
 }
 
 /// Requests that are over.
@@ -148,7 +151,7 @@ impl Timeline {
         });
         let (url, delay) = match &self.source {
             Source::Burst { url, delay } => (Some(url), Some(delay)),
-            Source::Log => (None, None),
+            Source::Log { .. } => (None, None),
         };
         json!({
             "url": url,
@@ -160,7 +163,7 @@ impl Timeline {
                 "instances": facts.instances, "slots": facts.slots, "threads": facts.threads,
                 "processes": facts.processes, "machines": facts.machines,
             },
-            "passed": facts.passed(),
+            "passed": delay.map(|_| facts.passed()),
             "verdict": self.verdict(),
             "requests": rows.collect::<Vec<_>>(),
         })
@@ -170,17 +173,22 @@ impl Timeline {
     pub fn serial(&self) -> f64 {
         match self.source {
             Source::Burst { delay, .. } => delay * self.requests.len() as f64,
-            Source::Log => self.spans().iter().flatten().map(|span| span.end - span.start).sum::<f64>() / 1e3,
+            Source::Log { .. } => self.spans().iter().flatten().map(|span| span.end - span.start).sum::<f64>() / 1e3,
         }
     }
 
     /// The last line of a report.
     pub fn verdict(&self) -> String {
         let facts = self.facts();
+        let Facts { requests, failed, peak, .. } = &facts;
         match self.source {
             Source::Burst { .. } => facts.verdict(),
-            Source::Log => {
-                format!("{} requests, {} failed, {} at the same time", facts.requests, facts.failed, facts.peak)
+            Source::Log { left_out: 0 } => format!("{requests} requests, {failed} failed, {peak} at the same time"),
+            Source::Log { left_out } => {
+                format!(
+                    "the last {requests} requests of {}, {failed} failed, {peak} at the same time",
+                    requests + left_out
+                )
             }
         }
     }
