@@ -10,6 +10,7 @@
 //! | [`doctor`] | an app held to the plan, on this machine and where it is deployed |
 //! | [`burst`] | many requests at the same time |
 //! | [`timeline`] | requests that are over, of a burst or of a log, as data, as a page and as a trace |
+//! | [`plan`] | how many instances a load needs, and what they cost |
 //! | [`app`] | the one place that knows every part: build, run, drain |
 //! | [`package`] | the zip that is deployed, held to what Azure can start |
 //! | [`control`] | what operators see and change of a running host, both ends |
@@ -43,6 +44,7 @@ pub mod export;
 pub mod http;
 pub mod live;
 pub mod package;
+pub mod plan;
 pub mod protocol;
 pub mod send;
 pub mod source;

@@ -452,11 +452,18 @@ pub const BESIDE_GUESTS: u64 = 300 << 20;
 
 /// Memory of all guests together.
 fn total_memory(role: Role, host: &HostPatch, machine: u64) -> u64 {
-    let most = machine / 10 * 6;
-    // A machine that is smaller than any instance of the plan still serves.
-    let beside_functions_host = machine.saturating_sub(BESIDE_GUESTS).max(machine / 4);
-    let default = if role == Role::CustomHandler { most.min(beside_functions_host) } else { most };
+    let default = if role == Role::CustomHandler { for_guests(machine) } else { most_for_guests(machine) };
     host.total_memory.unwrap_or(default)
+}
+
+fn most_for_guests(machine: u64) -> u64 {
+    machine / 10 * 6
+}
+
+/// What guests get together, unless told otherwise, on an instance of the plan with this memory, all in bytes.
+pub fn for_guests(instance: u64) -> u64 {
+    // A machine that is smaller than any instance of the plan still serves.
+    most_for_guests(instance).min(instance.saturating_sub(BESIDE_GUESTS).max(instance / 4))
 }
 
 /// The app setting that switches the function off, in one of the spellings of Azure and its tools.

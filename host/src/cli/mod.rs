@@ -24,6 +24,7 @@ mod new;
 mod output;
 mod package;
 mod pictures;
+mod plan;
 mod report;
 mod rollback;
 mod run;
@@ -77,6 +78,7 @@ enum Command {
     Check(check::Check),
     Explain(explain::Explain),
     Doctor(doctor::Doctor),
+    Plan(plan::Plan),
     Burst(burst::Burst),
     Timeline(timeline::Timeline),
     Top(top::Top),
@@ -116,6 +118,7 @@ pub fn run(arguments: Arguments) -> Result<Next, Ended> {
         Some(Command::Check(check)) => check.run(),
         Some(Command::Explain(explain)) => explain.run(),
         Some(Command::Doctor(doctor)) => doctor.run(),
+        Some(Command::Plan(plan)) => plan.run(),
         Some(Command::Burst(burst)) => burst.run(),
         Some(Command::Timeline(timeline)) => timeline.run(),
         Some(Command::Top(top)) => top.run(),

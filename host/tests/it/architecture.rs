@@ -36,6 +36,7 @@ const ORDER: &[&str] = &[
     "app",
     "timeline",
     "burst",
+    "plan",
     "doctor",
     "tool",
     "cli",

@@ -31,6 +31,7 @@ mod outgoing;
 mod overload;
 mod p3;
 mod package;
+mod plan;
 mod proxying;
 mod reuse;
 mod sandbox;
