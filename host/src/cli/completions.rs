@@ -2,7 +2,7 @@
 
 use super::Arguments;
 use super::output::{Ended, print};
-use clap::CommandFactory as _;
+use clap::{Command, CommandFactory as _};
 use clap_complete::{Shell, generate};
 use std::process::ExitCode;
 
@@ -19,7 +19,11 @@ pub struct Completions {
 impl Completions {
     pub fn run(self) -> Result<ExitCode, Ended> {
         let mut script = Vec::new();
-        generate(self.shell, &mut Arguments::command(), "flexwasm", &mut script);
+        // It would offer those as well that people do not call.
+        let all = Arguments::command();
+        let shown = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+        let mut command = Command::new("flexwasm").args(all.get_arguments().cloned()).subcommands(shown);
+        generate(self.shell, &mut command, "flexwasm", &mut script);
         print(format_args!("{}", String::from_utf8_lossy(&script)))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -318,6 +318,8 @@ fn every_shell_gets_the_commands() {
         completions.args(["completions", shell]);
         let (status, stdout, stderr) = output(completions);
         assert!(status.success() && ["rollback", "watch"].iter().all(|word| stdout.contains(word)), "{stdout}{stderr}");
+        let hidden = ["manual", "compile-for-host", "hold-on-leash"];
+        assert!(!hidden.iter().any(|word| stdout.contains(word)), "{stdout}");
     }
     let folder = tempfile::tempdir().unwrap();
     let mut manual = flexwasm();
