@@ -212,8 +212,8 @@ fn limits(function: &Function) -> Vec<(&'static str, String)> {
 
 fn grants(function: &Function) -> Vec<(&'static str, String)> {
     let grants = &function.grants;
-    let (env, dirs, hosts) = (grants.variables(), grants.folders(), grants.hosts.clone());
-    Granted::list(&Granted { env, dirs, hosts })
+    let hosts = grants.hosts.iter().map(|server| server.grant.clone()).collect();
+    Granted::list(&Granted { env: grants.variables(), config: grants.configured(), dirs: grants.folders(), hosts })
 }
 
 /// Two columns, a line each.

@@ -1,5 +1,10 @@
 //! `grants.hosts`: where a guest may send requests to.
 
+use super::AppSettings;
+use super::credentials::{self, Added, Credentials};
+use super::narrow::Narrow;
+use http::Method;
+use serde_json::Value;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -104,9 +109,61 @@ pub struct Grant {
     target: Target,
     /// Whether it means all that is below the domain, in place of the domain itself.
     subdomains: bool,
+    /// Which requests to it.
+    narrow: Narrow,
+    /// What the host adds to them.
+    credentials: Credentials,
+}
+
+/// A grant, with the values of what the host adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// What is granted.
+    pub grant: Grant,
+    /// What is added.
+    pub added: Added,
+}
+
+impl Server {
+    /// A grant that adds nothing.
+    pub fn plain(grant: Grant) -> Self {
+        Self { grant, added: Added::default() }
+    }
+
+    /// Puts the values of app settings into what a grant adds.
+    ///
+    /// # Errors
+    /// What is wrong, without a word of a value.
+    pub fn new(grant: Grant, settings: &AppSettings) -> Result<Self, String> {
+        Ok(Self { added: grant.credentials.fill(settings)?, grant })
+    }
 }
 
 impl Grant {
+    /// Reads an entry: a text, or an object with `url` and what narrows it or is added.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    fn read(place: usize, entry: &Value) -> Result<Self, Refused> {
+        let Value::Object(entry) = entry else {
+            let text = entry.as_str().unwrap_or_default();
+            return Self::parse(text).map_err(|why| Refused::malformed(place, text, why));
+        };
+        let url = entry.get("url").and_then(Value::as_str).unwrap_or_default();
+        let grant = Self::parse(url).map_err(|why| Refused::malformed(place, url, why))?;
+        let refused = |why: String| Refused::new(place, &grant, why);
+        let known = [&["url", "methods", "paths"], &credentials::KEYS[..]].concat();
+        if let Some(key) = entry.keys().find(|key| !known.contains(&key.as_str())) {
+            return Err(refused(format!("has an unknown key {key:?}: remove it, or use one of {}", known.join(", "))));
+        }
+        let narrow = Narrow::read(entry.get("methods"), entry.get("paths")).map_err(|why| refused(why.to_owned()))?;
+        let credentials = Credentials::read(entry).map_err(refused)?;
+        if !credentials.is_empty() && !grant.target.tls && !matches!(grant.target.name, Name::Address(_)) {
+            return Err(refused("would get what the host adds unencrypted: write https".to_owned()));
+        }
+        Ok(Self { narrow, credentials, ..grant })
+    }
+
     /// Reads `scheme://host[:port]`; the host may begin with `*.` for what is below it.
     ///
     /// # Errors
@@ -128,11 +185,21 @@ impl Grant {
         match target.name {
             Name::Address(_) if subdomains => Err("means what is below an address, but an address has no subdomains"),
             Name::Address(address) if !is_of_one_machine(address) => Err("names no server: nothing can be sent there"),
-            _ => Ok(Self { target, subdomains }),
+            _ => Ok(Self { target, subdomains, narrow: Narrow::default(), credentials: Credentials::default() }),
         }
     }
 
-    /// Whether a request may be sent to `target`.
+    /// Whether this request to `target` is granted. The path is that without its query.
+    pub fn allows_request(&self, target: &Target, method: &Method, path: &str) -> bool {
+        self.allows(target) && self.narrow.allows(method, path)
+    }
+
+    /// Headers of the guest's that must not reach the server, beside those that are added.
+    pub fn detours(&self) -> impl Iterator<Item = &'static str> {
+        self.narrow.detours()
+    }
+
+    /// Whether requests may be sent to `target`.
     pub fn allows(&self, target: &Target) -> bool {
         let Target { tls, name, port } = &self.target;
         (*tls, *port) == (target.tls, target.port)
@@ -146,6 +213,17 @@ impl Grant {
 
     /// Whether every request that `other` allows is allowed by this grant too.
     fn covers(&self, other: &Self) -> bool {
+        self.covers_server(other) && self.narrow.covers(&other.narrow)
+    }
+
+    /// Whether there is a request that both allow, and to which they do not add the same.
+    fn contradicts(&self, other: &Self) -> bool {
+        self.credentials != other.credentials
+            && (self.covers_server(other) || other.covers_server(self))
+            && self.narrow.overlaps(&other.narrow)
+    }
+
+    fn covers_server(&self, other: &Self) -> bool {
         if other.subdomains {
             let Name::Host(domain) = &other.target.name else { return false };
             // What is below the other's domain: ask with a name of it.
@@ -159,7 +237,17 @@ impl Grant {
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.target.to_string();
-        if self.subdomains { f.write_str(&text.replacen("://", "://*.", 1)) } else { f.write_str(&text) }
+        if self.subdomains {
+            f.write_str(&text.replacen("://", "://*.", 1))?
+        } else {
+            f.write_str(&text)?
+        }
+        let narrow = Some(self.narrow.to_string()).filter(|narrow| !narrow.is_empty());
+        let added = (!self.credentials.is_empty()).then(|| format!("the host adds {}", self.credentials));
+        match narrow.into_iter().chain(added).collect::<Vec<_>>() {
+            terms if terms.is_empty() => Ok(()),
+            terms => write!(f, " ({})", terms.join("; ")),
+        }
     }
 }
 
@@ -195,9 +283,8 @@ impl Refused {
         Self { shown, remedy, discreet: format!("entry {place} {discreet}") }
     }
 
-    /// One that says nothing that `other` does not say.
-    fn covered(place: usize, grant: &Grant, other: usize) -> Self {
-        let remedy = format!("is granted by entry {other} already: remove it");
+    /// One whose server can be read.
+    fn new(place: usize, grant: &Grant, remedy: String) -> Self {
         Self { shown: grant.to_string(), discreet: format!("entry {place} {remedy}"), remedy }
     }
 }
@@ -206,28 +293,41 @@ impl Refused {
 ///
 /// # Errors
 /// Each entry that cannot be granted.
-pub fn parse(entries: &[String]) -> Result<Vec<Grant>, Vec<Refused>> {
-    let read: Vec<_> = entries.iter().map(|entry| Grant::parse(entry)).collect();
-    let refused = |(at, entry): (usize, &String)| {
-        let grant = match &read[at] {
+pub fn parse(entries: &[Value]) -> Result<Vec<Grant>, Vec<Refused>> {
+    let read: Vec<_> = entries.iter().enumerate().map(|(at, entry)| Grant::read(at + 1, entry)).collect();
+    let refused = |(at, entry): (usize, &Result<Grant, Refused>)| {
+        let grant = match entry {
             Ok(grant) => grant,
-            Err(why) => return Some(Refused::malformed(at + 1, entry, why)),
+            Err(refused) => return Some(refused.clone()),
         };
+        let others = || {
+            read.iter()
+                .enumerate()
+                .filter_map(|(other, read)| Some((other, read.as_ref().ok()?)))
+                .filter(|(other, _)| *other != at)
+        };
+        if let Some((first, _)) = others().find(|(other, first)| *other < at && first.contradicts(grant)) {
+            let why = format!(
+                "fits requests that entry {} fits too, and adds something else to them: narrow one of the two by methods or paths that the other has not",
+                first + 1
+            );
+            return Some(Refused::new(at + 1, grant, why));
+        }
         // Of two that say the same, the first stays.
-        let covers = |(other, wider): &(usize, &Result<Grant, _>)| {
-            let wider = wider.as_ref().is_ok_and(|wider| wider.covers(grant) && (*other < at || !grant.covers(wider)));
-            wider && *other != at
+        let covers = |(other, wider): &(usize, &Grant)| {
+            wider.credentials == grant.credentials && wider.covers(grant) && (*other < at || !grant.covers(wider))
         };
-        let (other, _) = read.iter().enumerate().find(covers)?;
-        Some(Refused::covered(at + 1, grant, other + 1))
+        let (other, _) = others().find(covers)?;
+        Some(Refused::new(at + 1, grant, format!("is granted by entry {} already: remove it", other + 1)))
     };
-    let refused: Vec<_> = entries.iter().enumerate().filter_map(refused).collect();
+    let refused: Vec<_> = read.iter().enumerate().filter_map(refused).collect();
     if refused.is_empty() { Ok(read.into_iter().filter_map(Result::ok).collect()) } else { Err(refused) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn target(text: &str) -> Target {
         Target::parse(text).unwrap_or_else(|| panic!("{text} is a target"))
@@ -282,7 +382,7 @@ mod tests {
             ("http://224.0.0.1", "http://224.0.0.1", "names no server"),
             ("http://255.255.255.255", "http://255.255.255.255", "names no server"),
         ] {
-            let refused = parse(&[entry.to_owned()]).expect_err(entry);
+            let refused = parse(&[entry.into()]).expect_err(entry);
             assert_eq!(refused[0].shown, shown, "{entry:?}");
             assert!(refused[0].remedy.contains(words), "{refused:?}");
             assert!(refused[0].discreet.starts_with("entry 1 ") && refused[0].discreet.ends_with(LIKE), "{refused:?}");
@@ -312,13 +412,66 @@ mod tests {
             ("https://x.a.example", "https://*.a.example", 1),
             ("https://*.a.example", "https://*.x.a.example", 2),
         ] {
-            let found = parse(&[first.to_owned(), second.to_owned()]).expect_err(second);
+            let found = parse(&[first.into(), second.into()]).expect_err(second);
             assert_eq!(found.len(), 1);
             let words = format!("entry {superfluous} is granted by entry {} already: remove it", 3 - superfluous);
             assert_eq!(found[0].discreet, words);
         }
         let apart = ["https://a.example", "http://a.example", "https://a.example:81", "https://*.a.example"];
-        assert_eq!(parse(&apart.map(str::to_owned)).expect("they differ").len(), apart.len());
+        assert_eq!(parse(&apart.map(Value::from)).expect("they differ").len(), apart.len());
+    }
+
+    #[test]
+    fn an_object_narrows_a_grant_and_says_what_is_added() {
+        let entry = json!({
+            "url": "https://a.example", "methods": ["GET"], "paths": ["/v1/"], "headers": {"x-key": "%HUSH%"},
+            "identity": "https://b.example",
+        });
+        let grants = parse(&[entry, "https://b.example".into()]).expect("they differ");
+        let (target, other) = (target("https://a.example"), target("https://b.example"));
+        assert_eq!(
+            grants[0].to_string(),
+            "https://a.example (GET /v1/; the host adds a token for https://b.example, x-key)"
+        );
+        assert!(grants[0].allows_request(&target, &Method::GET, "/v1/a"));
+        assert!(!grants[0].allows_request(&target, &Method::PUT, "/v1/a"));
+        assert!(!grants[0].allows_request(&target, &Method::GET, "/v2/a"));
+        assert!(!grants[0].allows_request(&other, &Method::GET, "/v1/a"));
+        for (entry, words) in [
+            (json!({}), "is not scheme://host"),
+            (json!({"url": "https://hush@a.example"}), "must not hold a user"),
+            (json!({"url": "https://a.example", "header": {"a": "hush"}}), "unknown key \"header\""),
+            (json!({"url": "https://a.example", "paths": ["hush"]}), "has paths that are none"),
+            (json!({"url": "https://a.example", "headers": {"host": "hush"}}), "sets host"),
+            (json!({"url": "http://a.example", "headers": {"a": "hush"}}), "unencrypted: write https"),
+        ] {
+            let refused = parse(std::slice::from_ref(&entry)).expect_err(words);
+            assert!(refused[0].discreet.starts_with("entry 1 "), "{refused:?}");
+            for text in [&refused[0].shown, &refused[0].remedy, &refused[0].discreet] {
+                assert!(!text.contains("hush"), "{entry}: {refused:?}");
+            }
+            assert!(refused[0].remedy.contains(words), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn two_grants_of_one_request_add_the_same_to_it() {
+        let entry = |url: &str, paths: &[&str], key: &str| json!({"url": url, "paths": paths, "headers": {"x": key}});
+        let plain = Value::from("https://x.a.example");
+        for (first, second) in [
+            (plain.clone(), entry("https://x.a.example", &["/a"], "%A%")),
+            (entry("https://*.a.example", &["/a"], "%A%"), plain.clone()),
+            (entry("https://x.a.example", &["/a"], "%A%"), entry("https://x.a.example", &["/a/b"], "%B%")),
+        ] {
+            let refused = parse(&[first, second]).expect_err("they differ");
+            assert!(refused[0].discreet.starts_with("entry 2 fits requests that entry 1 fits too"), "{refused:?}");
+        }
+        let apart = [
+            entry("https://a.example", &["/a"], "%A%"),
+            entry("https://a.example", &["/b"], "%B%"),
+            entry("https://b.example", &["/a"], "%B%"),
+        ];
+        assert_eq!(parse(&apart).expect("they are apart").len(), 3);
     }
 
     /// Every text of up to four of these pieces behind a beginning: none panics, and what is a grant reads the same when it is

@@ -258,7 +258,11 @@ impl Kind for List {
 pub struct Hosts;
 
 impl Hosts {
-    const ENTRIES: List = List("servers, such as [\"https://api.example.com\"]");
+    fn entries(value: &Value) -> Result<Vec<Value>, String> {
+        let is_entry = |value: &Value| value.is_object() || value.as_str().is_some_and(|text| !text.is_empty());
+        let list = value.as_array().filter(|values| values.iter().all(is_entry));
+        list.cloned().ok_or_else(|| "must be a list of servers, such as [\"https://api.example.com\"]".to_owned())
+    }
 }
 
 impl Kind for Hosts {
@@ -268,14 +272,14 @@ impl Kind for Hosts {
         let refused = |refused: Vec<super::hosts::Refused>| {
             refused.into_iter().map(|entry| entry.discreet).collect::<Vec<_>>().join("; ")
         };
-        super::hosts::parse(&Self::ENTRIES.read(value)?).map_err(refused)
+        super::hosts::parse(&Self::entries(value)?).map_err(refused)
     }
 
     fn spell(&self, value: &Vec<Grant>) -> String {
-        Self::ENTRIES.spell(&value.iter().map(ToString::to_string).collect())
+        format!("{:?}", value.iter().map(ToString::to_string).collect::<Vec<_>>())
     }
 
     fn take(&self, key: &str, section: &mut Section<'_>) -> Option<Vec<Grant>> {
-        section.take_hosts(key, |value| Self::ENTRIES.read(value))
+        section.take_hosts(key, Self::entries)
     }
 }

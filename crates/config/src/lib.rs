@@ -7,6 +7,7 @@ pub mod bindings;
 pub mod builtin;
 pub mod connections;
 pub mod constraint;
+pub mod credentials;
 pub mod digest;
 pub mod dirs;
 pub mod event;
@@ -15,6 +16,7 @@ pub mod host_json;
 pub mod hosts;
 pub mod kind;
 pub mod local_settings;
+pub mod narrow;
 #[cfg(test)]
 mod properties;
 pub mod route;
@@ -32,7 +34,7 @@ use dirs::Folder;
 use event::Event;
 use function_json::{AuthLevel, FunctionFile, Trigger};
 use host_json::AzureHost;
-use hosts::Grant;
+use hosts::{Grant, Server};
 use http::Method;
 use jsonc_parser::{CollectOptions, ParseOptions};
 use local_settings::{Cors, LocalSettings};
@@ -210,16 +212,23 @@ impl Function {
 pub struct Grants {
     /// Environment variables.
     pub env: Vec<(String, String)>,
+    /// What it finds in `wasi:config/store`.
+    pub config: Vec<(String, String)>,
     /// Folders to read.
     pub dirs: Vec<Folder>,
     /// Servers to send requests to.
-    pub hosts: Vec<Grant>,
+    pub hosts: Vec<Server>,
 }
 
 impl Grants {
     /// Names of the variables, never their values.
     pub fn variables(&self) -> Vec<String> {
-        self.env.iter().map(|(name, _)| name.clone()).collect()
+        names(&self.env)
+    }
+
+    /// Names of what it finds in `wasi:config/store`, never the values.
+    pub fn configured(&self) -> Vec<String> {
+        names(&self.config)
     }
 
     /// Where the guest finds the folders.
@@ -229,8 +238,12 @@ impl Grants {
 
     /// The servers as they are written.
     pub fn servers(&self) -> Vec<String> {
-        self.hosts.iter().map(ToString::to_string).collect()
+        self.hosts.iter().map(|server| server.grant.to_string()).collect()
     }
+}
+
+fn names(pairs: &[(String, String)]) -> Vec<String> {
+    pairs.iter().map(|(name, _)| name.clone()).collect()
 }
 
 /// What the command line and the machine contribute.
@@ -314,19 +327,24 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         let patch = overrides.function.over(&patch.over(&of_file.function));
         let limits = limits(&patch, timeout.default, total_memory);
         let instances = Instances::from(&patch);
-        let Granted { env: names, dirs, hosts } = Granted::from(&patch);
-        let mut env = Vec::new();
-        for granted in names {
-            match settings.get(&granted) {
-                Some(value) => env.push((granted, value.clone())),
-                None => problems.add(
-                    &file,
-                    "grants.env",
-                    Some(&granted.clone().into()),
-                    "there is no app setting of this name: set it, or remove the grant",
-                ),
-            }
-        }
+        let Granted { env, config, dirs, hosts } = Granted::from(&patch);
+        let [env, config] = [("grants.env", env), ("grants.config", config)].map(|(key, names)| {
+            let value = |name: String| {
+                let value = settings.get(&name).cloned();
+                if value.is_none() {
+                    let remedy = "there is no app setting of this name: set it, or remove the grant";
+                    problems.add(&file, key, Some(&name.as_str().into()), remedy);
+                }
+                Some((name, value?))
+            };
+            names.into_iter().filter_map(value).collect()
+        });
+        let server = |grant: Grant| {
+            let shown = grant.to_string();
+            let server = Server::new(grant, &settings);
+            server.map_err(|remedy| problems.add(&file, "grants.hosts", Some(&shown.into()), remedy)).ok()
+        };
+        let hosts = hosts.into_iter().filter_map(server).collect();
         let dirs = dirs::find(root, &dirs).unwrap_or_else(|refused| {
             for (entry, remedy) in refused {
                 problems.add(&file, "grants.dirs", Some(&entry.into()), remedy);
@@ -355,7 +373,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             limits,
             share: instances.share,
             reuse: Reuse::from(&instances),
-            grants: Grants { env, dirs, hosts },
+            grants: Grants { env, config, dirs, hosts },
             refused,
         });
         declared.push((name, document));

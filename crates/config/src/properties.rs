@@ -133,7 +133,7 @@ fn fitting(key: &str) -> BoxedStrategy<Value> {
         "guest.smoke.path" => "/[a-z/?#%]{0,6}".prop_map(Value::from).boxed(),
         "guest.smoke.event" => "[a-z./]{0,4}".prop_map(Value::from).boxed(),
         "guest.smoke.status" => (200..600_u32).prop_map(Value::from).boxed(),
-        "grants.env" => vec("[A-Z]{1,4}", 0..3).prop_map(Value::from).boxed(),
+        "grants.env" | "grants.config" => vec("[A-Z]{1,4}", 0..3).prop_map(Value::from).boxed(),
         key if ["imeout", "cpu", "slow"].iter().any(|end| key.ends_with(end)) => {
             (1..10_000_u32, prop_oneof![Just("ms"), Just("s"), Just("m")])
                 .prop_map(|(n, unit)| json!(format!("{n}{unit}")))

@@ -146,7 +146,7 @@ impl<'a> Section<'a> {
     pub fn take_hosts(
         &mut self,
         key: &str,
-        read: impl FnOnce(&Value) -> Result<Vec<String>, String>,
+        read: impl FnOnce(&Value) -> Result<Vec<Value>, String>,
     ) -> Option<Vec<Grant>> {
         let (spelled, value) = self.entries.remove(key)?;
         let entries = read(&value).map_err(|remedy| self.problems.add(&self.file, &spelled, None, remedy)).ok()?;

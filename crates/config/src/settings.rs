@@ -248,6 +248,8 @@ settings! {
     Granted listed from granted: Self {
         /// App settings by name that the guest may see.
         env: Vec<String> = "grants.env", List("app setting names, such as [\"GREETING\"]"), default(Vec::new());
+        /// App settings by name that the guest finds in `wasi:config/store`.
+        config: Vec<String> = "grants.config", List("app setting names, such as [\"GREETING\"]"), default(Vec::new());
         /// Folders of the app that the guest may read.
         dirs: Vec<String> = "grants.dirs", List("folders in the app, such as [\"http_trigger/data\"]"), default(Vec::new());
         /// Servers that the guest may send requests to.

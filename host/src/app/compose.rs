@@ -13,7 +13,7 @@ use crate::observe::machine::{Machine, Scan};
 use crate::observe::metrics::Metrics;
 use crate::observe::rate::Rate;
 use crate::observe::startup;
-use crate::outgoing::Client;
+use crate::outgoing::{Client, Tokens};
 use crate::pool::Capacity;
 use crate::run::Pool;
 use crate::sandbox::Policy;
@@ -57,13 +57,13 @@ impl Parts {
         });
         startup::phase("pool", begun);
         room::check(config.pool_size, &[Wasi::P2])?;
-        let (loader, trust) = (Arc::new(loader(config, machine)), Arc::<Trust>::default());
+        let (loader, trust, tokens) = (Arc::new(loader(config, machine)), Arc::<Trust>::default(), Tokens::default());
         let worlds = Arc::clone(&loader.worlds);
         let guests: Guests = config.functions.iter().map(|_| Arc::default()).collect();
         let metrics = Arc::new(Metrics::new(config));
         let live = Arc::new(Live::new(config, machine, pool.clone(), &guests));
         let swap = |(function, place): (&Function, &Arc<Published>)| {
-            let policy = Arc::new(policy(function, machine, &trust, &metrics));
+            let policy = Arc::new(policy(function, machine, (&trust, &tokens), &metrics));
             let (loader, place, live) = (Arc::clone(&loader), Arc::clone(place), Arc::clone(&live));
             Arc::new(Swap::new(function.clone(), policy, loader, pool.clone(), place, live))
         };
@@ -109,7 +109,12 @@ pub fn engine_size(config: &Config, machine: &Machine) -> Size {
     }
 }
 
-fn policy(function: &Function, machine: &Arc<Machine>, trust: &Arc<Trust>, metrics: &Metrics) -> Policy {
+fn policy(
+    function: &Function,
+    machine: &Arc<Machine>,
+    (trust, tokens): (&Arc<Trust>, &Tokens),
+    metrics: &Metrics,
+) -> Policy {
     Policy {
         function: Arc::clone(&function.name),
         log_rate: Rate::new(function.limits.log_rate),
@@ -117,7 +122,7 @@ fn policy(function: &Function, machine: &Arc<Machine>, trust: &Arc<Trust>, metri
         limits: function.limits.clone(),
         share: function.share,
         reuse: function.reuse,
-        client: Client::for_grants(&function.grants.hosts, trust),
+        client: Client::for_grants(&function.grants.hosts, trust, tokens),
         grants: function.grants.clone(),
         machine: Arc::clone(machine),
         made: Instant::now(),

@@ -126,9 +126,10 @@ fn function(config: &Config, function: &Function) -> Value {
             "share": share.to_string(), "reuse": reuse.requests, "idleTimeout": millis(reuse.idle_timeout),
         },
         "grants": {
-            "env": grants.env.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-            "dirs": grants.dirs.iter().map(|dir| &dir.guest_path).collect::<Vec<_>>(),
-            "hosts": grants.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "env": grants.variables(),
+            "config": grants.configured(),
+            "dirs": grants.folders(),
+            "hosts": grants.servers(),
         },
         "limits": {
             "timeout": millis(limits.timeout),

@@ -3,10 +3,11 @@
 use super::address;
 use super::context::{Context, Setup};
 use super::output::Ended;
-use crate::config::hosts::Refused;
+use crate::config::hosts::{Refused, Server};
 use crate::config::section::Problems;
 use crate::config::settings::{self, HostPatch, MAX_POOL_SIZE, MAX_REUSE};
 use crate::config::{self, Grants, units};
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -81,7 +82,8 @@ impl Serve {
             }
             Vec::new()
         });
-        let hosts = config::hosts::parse(&self.allow_host).unwrap_or_else(|refused| {
+        let allowed: Vec<_> = self.allow_host.into_iter().map(Value::from).collect();
+        let hosts = config::hosts::parse(&allowed).unwrap_or_else(|refused| {
             for Refused { shown, remedy, .. } in refused {
                 problems.add("command line", "--allow-host", Some(&shown.into()), remedy);
             }
@@ -90,8 +92,9 @@ impl Serve {
         if !problems.0.is_empty() {
             return Err(problems.0.into());
         }
-        let mut config =
-            config::serve(self.guest, &host, Grants { env: self.env, dirs, hosts }, &context.settings, &given);
+        let hosts = hosts.into_iter().map(Server::plain).collect();
+        let grants = Grants { env: self.env, dirs, hosts, ..Grants::default() };
+        let mut config = config::serve(self.guest, &host, grants, &context.settings, &given);
         config.operate = self.operate;
         Ok(context.setup(config, begun))
     }

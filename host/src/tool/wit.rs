@@ -9,8 +9,8 @@ macro_rules! files {
     ($($name:literal)*) => { &[$(($name, include_str!(concat!("../../../wit/", $name)))),*] };
 }
 const FILES: &[(&str, &str)] = files!(
-    "bindings.wit" "diagnostics.wit" "worlds.wit" "deps/LICENSE" "deps/cli.wit" "deps/clocks.wit" "deps/filesystem.wit"
-    "deps/http.wit" "deps/io.wit" "deps/random.wit" "deps/sockets.wit"
+    "bindings.wit" "diagnostics.wit" "worlds.wit" "deps/LICENSE" "deps/cli.wit" "deps/clocks.wit" "deps/config.wit"
+    "deps/filesystem.wit" "deps/http.wit" "deps/io.wit" "deps/random.wit" "deps/sockets.wit"
 );
 
 /// Writes them below `folder`, which is made.

@@ -10,6 +10,7 @@ mod browser;
 mod compiled;
 mod compiler;
 mod containment;
+mod credentials;
 mod demonstration;
 mod doctor;
 mod documents;

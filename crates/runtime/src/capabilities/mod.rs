@@ -3,12 +3,13 @@
 //! Everything about a capability stands together: what it makes of the function's grants, what it links, what `flexwasm explain`
 //! says about it, and which of its resources may outlive a request. To add one, write its file and add it to [`ALL`].
 //!
-//! A guest gets nothing that was not granted: no environment beyond `grants.env`, no files beyond `grants.dirs`, no requests to
+//! A guest gets nothing that was not granted: no environment beyond `grants.env`, no configuration beyond `grants.config`, no files beyond `grants.dirs`, no requests to
 //! servers beyond `grants.hosts`, and no sockets. Interfaces that need a grant are linked without one as well, because the standard
 //! libraries of several languages import them; they answer with a denial.
 
 mod bindings;
 mod clocks;
+mod config;
 mod diagnostics;
 mod dirs;
 mod env;
@@ -57,6 +58,7 @@ const ALL: &[&dyn Capability] = &[
     &io::Io,
     &clocks::Clocks,
     &env::Env,
+    &config::Config,
     &dirs::Dirs,
     &random::Random,
     &output::Output,

@@ -7,13 +7,15 @@
 //! request and without saying whose it was.
 
 use super::addresses::is_public;
+use super::credentials::Granted;
+use super::identity::Tokens;
 use super::upload::Upload;
-use crate::config::hosts::{Grant, Name, Target};
+use crate::config::hosts::{Name, Server, Target};
 use crate::tls::Trust;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -61,7 +63,7 @@ const HEAD: usize = 64 << 10;
 /// Sends the requests of one function.
 #[derive(Debug)]
 pub struct Client {
-    grants: Vec<Grant>,
+    grants: Vec<Arc<Granted>>,
     trust: Arc<Trust>,
     places: Arc<Semaphore>,
     look_ups: Arc<Semaphore>,
@@ -118,9 +120,9 @@ impl<E: Into<Error>> From<E> for Failure {
 
 impl Client {
     /// A client, if anything is granted.
-    pub fn for_grants(grants: &[Grant], trust: &Arc<Trust>) -> Option<Arc<Self>> {
+    pub fn for_grants(grants: &[Server], trust: &Arc<Trust>, tokens: &Tokens) -> Option<Arc<Self>> {
         let client = || Self {
-            grants: grants.to_vec(),
+            grants: grants.iter().map(|server| Arc::new(Granted::new(server, tokens))).collect(),
             trust: Arc::clone(trust),
             places: Arc::new(Semaphore::new(IN_USE)),
             look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
@@ -129,9 +131,14 @@ impl Client {
         (!grants.is_empty()).then(|| Arc::new(client()))
     }
 
-    /// Whether requests may be sent there.
+    /// Whether requests may be sent there, at least some.
     pub fn allows(&self, target: &Target) -> bool {
-        self.grants.iter().any(|grant| grant.allows(target))
+        self.grants.iter().any(|granted| granted.grant.allows(target))
+    }
+
+    /// What grants a request. The path is that without its query. Where several do, they add the same to it.
+    pub fn grant_of(&self, target: &Target, method: &Method, path: &str) -> Option<Arc<Granted>> {
+        self.grants.iter().find(|granted| granted.grant.allows_request(target, method, path)).cloned()
     }
 
     /// Sends a request to a granted target and waits for the head of the answer. Its URI is a path, its `Host` is set. Its

@@ -2,16 +2,21 @@
 //!
 //! | limit | what it counts |
 //! |---|---|
-//! | `grants.hosts` | scheme, name and port; denied otherwise |
+//! | `grants.hosts` | scheme, name and port, and methods and paths where they are named; denied otherwise |
 //! | a granted name | must not resolve to an address of private use, unless that very address is granted |
 //! | `limits.outgoing` | requests of one invocation |
 //! | `limits.outgoingConcurrent` | of these, under way at the same time, until the answer's body is read or dropped |
+//!
+//! What a grant adds to a request ([`credentials`]) is added here, after the guest has let go of it.
 
 mod addresses;
 mod client;
+mod credentials;
+mod identity;
 mod upload;
 
 pub use client::{CONNECTIONS, Client};
+pub use identity::Tokens;
 pub use upload::Cut;
 
 use crate::config::hosts::{Name, Target, default_port};
@@ -89,6 +94,8 @@ enum About {
     Address = 2,
     Limit = 4,
     ConcurrentLimit = 8,
+    Header = 16,
+    Token = 32,
 }
 
 /// A request under way. It is over when this is dropped.
@@ -143,13 +150,13 @@ impl Sender {
         self.tally = None;
     }
 
-    /// Says why a request is not sent, once for each reason.
-    fn teller(&self, tally: &Arc<Tally>) -> impl FnOnce(About, fmt::Arguments<'_>) + Send + use<> {
+    /// Says what happened to a request, such as why it was not sent, once for each reason.
+    fn teller(&self, tally: &Arc<Tally>) -> impl Fn(About, fmt::Arguments<'_>) + Send + Sync + use<> {
         let (function, Tag { id, trace, .. }, tally) =
             (Arc::clone(&self.function), self.tag.clone(), Arc::clone(tally));
         move |about, why| {
             if tally.is_news(about) {
-                tracing::warn!(%function, %id, trace_id = %trace.trace_id(), span_id = %trace.span_id(), "a request of the guest was not sent: {why}");
+                tracing::warn!(%function, %id, trace_id = %trace.trace_id(), span_id = %trace.span_id(), "a request of the guest {why}");
             }
         }
     }
@@ -181,23 +188,41 @@ impl WasiHttpHooks for Sender {
         };
         let tally = Arc::clone(self.tally.get_or_insert_default());
         let tell = self.teller(&tally);
-        let granted = self.client.clone().filter(|client| client.allows(&target));
-        let Some((client, cut)) = granted.zip(self.cut.clone()) else {
-            tell(About::Grants, format_args!("grants.hosts does not name {target}"));
+        let Some((client, cut)) = self.client.clone().filter(|client| client.allows(&target)).zip(self.cut.clone())
+        else {
+            tell(About::Grants, format_args!("was not sent: grants.hosts does not name {target}"));
+            return failed(Error::HttpRequestDenied);
+        };
+        let Some(granted) = client.grant_of(&target, request.method(), request.uri().path()) else {
+            tell(
+                About::Grants,
+                format_args!("was not sent: grants.hosts names {target}, but neither this method nor this path"),
+            );
             return failed(Error::HttpRequestDenied);
         };
         let under_way = match tally.admit(self.limits) {
             Ok(under_way) => under_way,
             Err(reached) => {
                 let about = if matches!(reached, Reached::Requests(_)) { About::Limit } else { About::ConcurrentLimit };
-                tell(about, format_args!("{reached}"));
+                tell(about, format_args!("was not sent: {reached}"));
                 return failed(Error::ConnectionLimitReached);
             }
         };
+        if let Some(name) = granted.strip(request.headers_mut()) {
+            tell(About::Header, format_args!("lost its header {name}: grants.hosts decides about it for {target}"));
+        }
         let method = request.method().clone();
         let mut calling = self.tag.trace.call(&method, &target, request.headers_mut());
         Box::new(async move {
             let name = target.to_string();
+            if let Err(why) = granted.add(request.headers_mut()).await {
+                tell(About::Token, format_args!("was not sent: there is no token for {name}: {why}"));
+                let error = Error::InternalError(Some("the host has no token for this server".to_owned()));
+                if let Some(calling) = &mut calling {
+                    calling.came(Came::failed(&error));
+                }
+                return Err(error);
+            }
             let sent = client.send(target, request, options.unwrap_or_default(), cut).await;
             if let Some(calling) = &mut calling {
                 calling.came(match &sent {
@@ -212,7 +237,7 @@ impl WasiHttpHooks for Sender {
                     tell(
                         About::Address,
                         format_args!(
-                            "{name} resolves to {address}, an address of private use: if it is meant, let grants.hosts name that address too"
+                            "was not sent: {name} resolves to {address}, an address of private use: if it is meant, let grants.hosts name that address too"
                         ),
                     );
                     return Err(Error::DestinationIpProhibited);

@@ -1,5 +1,5 @@
 //! Sends requests on: to the URL in `x-url`, as often at the same time as `x-times` says. Streams the body of one through in both
-//! directions, with its length if it is HEAD; of several it tells what came of each.
+//! directions, with its length if it is HEAD; of several it tells what came of each. Every `x-send: name=value` is a header of what it sends.
 
 use test_guests::bindings::wasi::http::outgoing_handler;
 use test_guests::bindings::wasi::http::types::{
@@ -76,7 +76,13 @@ fn prepare(request: &IncomingRequest, url: &str) -> (OutgoingRequest, OutgoingBo
     let (scheme, rest) = url.split_once("://").expect("a scheme");
     let slash = rest.find('/').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(slash);
-    let out = OutgoingRequest::new(Fields::new());
+    let headers = Fields::new();
+    for line in request.headers().get("x-send") {
+        let at = line.iter().position(|byte| *byte == b'=').expect("a name and a value");
+        let name = String::from_utf8_lossy(&line[..at]);
+        headers.append(&name, &line[at + 1..]).expect("a valid header");
+    }
+    let out = OutgoingRequest::new(headers);
     let scheme = match scheme {
         "http" => Scheme::Http,
         "https" => Scheme::Https,

@@ -1,5 +1,6 @@
 //! Sends its request on to the URL in `x-url`, and answers with what comes back, streaming in both directions, and with its length if it
 //! is HEAD. A URL may go without a path. With `x-copy` it moves the request's body itself; else it hands it on.
+//! Every `x-send: name=value` is a header of what it sends.
 
 use p3_test_guests::bindings::wasi::http0_3_0::types::{Method, Scheme};
 use p3_test_guests::bindings::wit_stream;
@@ -11,6 +12,12 @@ async fn handle(request: Request) -> Result<Response, ErrorCode> {
     let rest = url.strip_prefix("http://").expect("a URL");
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let method = request.get_method();
+    let headers = fields(&[]);
+    for line in request.get_headers().get("x-send") {
+        let at = line.iter().position(|byte| *byte == b'=').expect("a name and a value");
+        let name = String::from_utf8_lossy(&line[..at]).into_owned();
+        headers.append(&name, &line[at + 1..]).expect("a valid header");
+    }
     let copies = request.get_headers().has("x-copy");
     let (mut contents, mut trailers) = consume(request);
     if copies {
@@ -22,7 +29,7 @@ async fn handle(request: Request) -> Result<Response, ErrorCode> {
             let _ = end.write(all.await).await;
         });
     }
-    let (out, _) = Request::new(fields(&[]), Some(contents), trailers, None);
+    let (out, _) = Request::new(headers, Some(contents), trailers, None);
     out.set_method(&method).expect("a valid method");
     out.set_scheme(Some(&Scheme::Http)).expect("a valid scheme");
     out.set_authority(Some(authority)).expect("a valid authority");
