@@ -213,7 +213,9 @@ fn limits(function: &Function) -> Vec<(&'static str, String)> {
 fn grants(function: &Function) -> Vec<(&'static str, String)> {
     let grants = &function.grants;
     let hosts = grants.hosts.iter().map(|server| server.grant.clone()).collect();
-    Granted::list(&Granted { env: grants.variables(), config: grants.configured(), dirs: grants.folders(), hosts })
+    let keyvalue = grants.keyvalue.iter().map(|store| store.written.clone()).collect();
+    let (env, config, dirs) = (grants.variables(), grants.configured(), grants.folders());
+    Granted::list(&Granted { env, config, dirs, hosts, keyvalue })
 }
 
 /// Two columns, a line each.

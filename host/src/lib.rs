@@ -30,7 +30,7 @@
 
 pub use flexwasm_config as config;
 pub use flexwasm_runtime::{
-    capabilities, engine, guest, invocation, observe, outgoing, pool, private, run, sandbox, tls,
+    capabilities, engine, guest, invocation, keyvalue, observe, outgoing, pool, private, run, sandbox, tls,
 };
 
 pub mod app;

@@ -151,9 +151,18 @@ impl Step {
             Self::Scripts => &["shellcheck"],
             Self::Workflows | Self::Guests => &["node", "npm"],
             Self::Package => &["musl-gcc"],
-            Self::Host => {
-                &["chromium", "curl", "awk", "docker-registry", "node", "npm", "promtool", "python3", "unshare"]
-            }
+            Self::Host => &[
+                "chromium",
+                "curl",
+                "awk",
+                "docker-registry",
+                "node",
+                "npm",
+                "promtool",
+                "python3",
+                "redis-server",
+                "unshare",
+            ],
             Self::Deployment => &["curl", "python3"],
             Self::Format
             | Self::Lints

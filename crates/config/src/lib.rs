@@ -14,6 +14,7 @@ pub mod event;
 pub mod function_json;
 pub mod host_json;
 pub mod hosts;
+pub mod keyvalue;
 pub mod kind;
 pub mod local_settings;
 pub mod narrow;
@@ -218,6 +219,8 @@ pub struct Grants {
     pub dirs: Vec<Folder>,
     /// Servers to send requests to.
     pub hosts: Vec<Server>,
+    /// Stores to open.
+    pub keyvalue: Vec<keyvalue::Granted>,
 }
 
 impl Grants {
@@ -239,6 +242,11 @@ impl Grants {
     /// The servers as they are written.
     pub fn servers(&self) -> Vec<String> {
         self.hosts.iter().map(|server| server.grant.to_string()).collect()
+    }
+
+    /// The stores as they are written.
+    pub fn stores(&self) -> Vec<String> {
+        self.keyvalue.iter().map(|store| store.written.to_string()).collect()
     }
 }
 
@@ -327,7 +335,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         let patch = overrides.function.over(&patch.over(&of_file.function));
         let limits = limits(&patch, timeout.default, total_memory);
         let instances = Instances::from(&patch);
-        let Granted { env, config, dirs, hosts } = Granted::from(&patch);
+        let Granted { env, config, dirs, hosts, keyvalue } = Granted::from(&patch);
         let [env, config] = [("grants.env", env), ("grants.config", config)].map(|(key, names)| {
             let value = |name: String| {
                 let value = settings.get(&name).cloned();
@@ -345,6 +353,12 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             server.map_err(|remedy| problems.add(&file, "grants.hosts", Some(&shown.into()), remedy)).ok()
         };
         let hosts = hosts.into_iter().filter_map(server).collect();
+        let store = |written: keyvalue::Written| {
+            let shown = written.name().to_owned();
+            let found = written.find(&name, root, &settings);
+            found.map_err(|remedy| problems.add(&file, "grants.keyvalue", Some(&shown.into()), remedy)).ok()
+        };
+        let keyvalue = keyvalue.into_iter().filter_map(store).collect();
         let dirs = dirs::find(root, &dirs).unwrap_or_else(|refused| {
             for (entry, remedy) in refused {
                 problems.add(&file, "grants.dirs", Some(&entry.into()), remedy);
@@ -373,7 +387,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             limits,
             share: instances.share,
             reuse: Reuse::from(&instances),
-            grants: Grants { env, config, dirs, hosts },
+            grants: Grants { env, config, dirs, hosts, keyvalue },
             refused,
         });
         declared.push((name, document));

@@ -133,6 +133,7 @@ fn fitting(key: &str) -> BoxedStrategy<Value> {
         "guest.smoke.path" => "/[a-z/?#%]{0,6}".prop_map(Value::from).boxed(),
         "guest.smoke.event" => "[a-z./]{0,4}".prop_map(Value::from).boxed(),
         "guest.smoke.status" => (200..600_u32).prop_map(Value::from).boxed(),
+        "grants.keyvalue" => "[a-z]{1,4}".prop_map(|name| json!({ name: "memory" })).boxed(),
         "grants.env" | "grants.config" => vec("[A-Z]{1,4}", 0..3).prop_map(Value::from).boxed(),
         key if ["imeout", "cpu", "slow"].iter().any(|end| key.ends_with(end)) => {
             (1..10_000_u32, prop_oneof![Just("ms"), Just("s"), Just("m")])
@@ -384,7 +385,8 @@ fn text() -> impl Strategy<Value = String> {
 /// The leaves of a section as app settings.
 fn spell(name: &str, value: &Value, settings: &mut BTreeMap<String, String>) {
     match value {
-        Value::Object(members) => {
+        // Its value is an object.
+        Value::Object(members) if name != "flexwasm__grants__keyvalue" => {
             members.iter().for_each(|(key, member)| spell(&format!("{name}__{key}"), member, settings));
         }
         Value::String(text) => drop(settings.insert(name.to_owned(), text.clone())),

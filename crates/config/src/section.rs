@@ -14,6 +14,9 @@ pub const APP_SETTINGS: &str = "app settings";
 /// Our settings among the app settings.
 const PREFIX: &str = "flexwasm__";
 
+/// Keys whose values are objects.
+const OBJECTS: [&str; 1] = ["grants.keyvalue"];
+
 /// Keys that once existed, and what to do now. They are refused as unknown.
 const RETIRED_KEYS: [(&str, &str); 1] = [(
     "pool.concurrentPerInstance",
@@ -98,7 +101,7 @@ impl<'a> Section<'a> {
         Self { file: file.to_owned(), entries, problems }
     }
 
-    /// The app settings `flexwasm__a__b`. A value that reads as a JSON number or array is one; anything else is text.
+    /// The app settings `flexwasm__a__b`. A value that reads as a JSON number, array or object is one; anything else is text.
     pub fn of_app_settings<'s>(settings: impl Iterator<Item = (&'s str, &'s str)>, problems: &'a mut Problems) -> Self {
         let mut entries = BTreeMap::new();
         for (name, text) in settings {
@@ -108,7 +111,7 @@ impl<'a> Section<'a> {
                 continue;
             }
             let value = match serde_json::from_str(text) {
-                Ok(value @ (Value::Number(_) | Value::Array(_))) => value,
+                Ok(value @ (Value::Number(_) | Value::Array(_) | Value::Object(_))) => value,
                 _ => Value::String(text.to_owned()),
             };
             entries.insert(key.replace("__", "."), (name.to_owned(), value));
@@ -128,7 +131,7 @@ impl<'a> Section<'a> {
         self.entries.contains_key(key)
     }
 
-    /// Takes one key of a file whose value may be a secret: `read` says how much of it may be shown.
+    /// Takes one key whose value may be a secret: `read` says how much of it may be shown.
     pub fn take_discreet<T>(&mut self, key: &str, read: impl FnOnce(&Value) -> Result<T, Withheld>) -> Option<T> {
         let (spelled, value) = self.entries.remove(key)?;
         let note = |Withheld { shown, remedy }| {
@@ -185,7 +188,7 @@ impl<'a> Section<'a> {
 
 /// Lists the leaves of `value` below `prefix`.
 fn flatten(prefix: &str, value: &Value, entries: &mut BTreeMap<String, (String, Value)>) {
-    let Value::Object(members) = value else {
+    let Some(members) = value.as_object().filter(|_| !OBJECTS.contains(&prefix)) else {
         entries.insert(prefix.to_owned(), (format!("flexwasm.{prefix}"), value.clone()));
         return;
     };

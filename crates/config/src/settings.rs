@@ -7,6 +7,7 @@
 use super::builtin::BUILTIN_KEYS;
 use super::event::EVENT_KEYS;
 use super::hosts::Grant;
+use super::keyvalue;
 use super::kind::{Count, Flag, Hosts, Kind, List, Memory, Setting, Size, SizeOrZero, SizeWithin, Time, Word};
 use super::section::Section;
 use super::source::GUEST_KEYS;
@@ -254,6 +255,8 @@ settings! {
         dirs: Vec<String> = "grants.dirs", List("folders in the app, such as [\"http_trigger/data\"]"), default(Vec::new());
         /// Servers that the guest may send requests to.
         hosts: Vec<Grant> = "grants.hosts", Hosts, default(Vec::new());
+        /// Stores that the guest may open.
+        keyvalue: Vec<keyvalue::Written> = "grants.keyvalue", keyvalue::Stores, default(Vec::new());
     }
 }
 

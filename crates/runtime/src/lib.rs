@@ -12,6 +12,7 @@
 //! | [`invocation`] | what a guest is asked, whatever shape it arrived in |
 //! | [`capabilities`] | what a guest may use beside its own memory, a file for each |
 //! | [`sandbox`] | limits and grants of one store |
+//! | [`keyvalue`] | stores that guests open, and where they are |
 //! | [`outgoing`] | requests that guests send, and the connections for them |
 //! | [`engine`] | wasmtime's settings and pooling numbers, the epoch |
 //! | [`tls`] | which servers are trusted |
@@ -26,6 +27,7 @@ pub mod capabilities;
 pub mod engine;
 pub mod guest;
 pub mod invocation;
+pub mod keyvalue;
 pub mod observe;
 pub mod outgoing;
 pub mod pool;

@@ -8,6 +8,7 @@ use crate::guest::compiler::Compiler;
 use crate::guest::footprint::Footprint;
 use crate::guest::published::Published;
 use crate::guest::worlds::Worlds;
+use crate::keyvalue::Stores;
 use crate::live::Live;
 use crate::observe::machine::{Machine, Scan};
 use crate::observe::metrics::Metrics;
@@ -57,13 +58,13 @@ impl Parts {
         });
         startup::phase("pool", begun);
         room::check(config.pool_size, &[Wasi::P2])?;
-        let (loader, trust, tokens) = (Arc::new(loader(config, machine)), Arc::<Trust>::default(), Tokens::default());
+        let (loader, shared) = (Arc::new(loader(config, machine)), Shared::default());
         let worlds = Arc::clone(&loader.worlds);
         let guests: Guests = config.functions.iter().map(|_| Arc::default()).collect();
         let metrics = Arc::new(Metrics::new(config));
         let live = Arc::new(Live::new(config, machine, pool.clone(), &guests));
         let swap = |(function, place): (&Function, &Arc<Published>)| {
-            let policy = Arc::new(policy(function, machine, (&trust, &tokens), &metrics));
+            let policy = Arc::new(policy(function, machine, &shared, &metrics));
             let (loader, place, live) = (Arc::clone(&loader), Arc::clone(place), Arc::clone(&live));
             Arc::new(Swap::new(function.clone(), policy, loader, pool.clone(), place, live))
         };
@@ -109,12 +110,15 @@ pub fn engine_size(config: &Config, machine: &Machine) -> Size {
     }
 }
 
-fn policy(
-    function: &Function,
-    machine: &Arc<Machine>,
-    (trust, tokens): (&Arc<Trust>, &Tokens),
-    metrics: &Metrics,
-) -> Policy {
+/// What the grants of all functions need, each of it once.
+#[derive(Default)]
+struct Shared {
+    trust: Arc<Trust>,
+    tokens: Tokens,
+    stores: Stores,
+}
+
+fn policy(function: &Function, machine: &Arc<Machine>, shared: &Shared, metrics: &Metrics) -> Policy {
     Policy {
         function: Arc::clone(&function.name),
         log_rate: Rate::new(function.limits.log_rate),
@@ -122,7 +126,8 @@ fn policy(
         limits: function.limits.clone(),
         share: function.share,
         reuse: function.reuse,
-        client: Client::for_grants(&function.grants.hosts, trust, tokens),
+        client: Client::for_grants(&function.grants.hosts, &shared.trust, &shared.tokens),
+        buckets: shared.stores.of(&function.grants.keyvalue),
         grants: function.grants.clone(),
         machine: Arc::clone(machine),
         made: Instant::now(),

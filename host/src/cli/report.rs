@@ -130,6 +130,7 @@ fn function(config: &Config, function: &Function) -> Value {
             "config": grants.configured(),
             "dirs": grants.folders(),
             "hosts": grants.servers(),
+            "keyvalue": grants.stores(),
         },
         "limits": {
             "timeout": millis(limits.timeout),

@@ -10,7 +10,7 @@ macro_rules! files {
 }
 const FILES: &[(&str, &str)] = files!(
     "bindings.wit" "diagnostics.wit" "worlds.wit" "deps/LICENSE" "deps/cli.wit" "deps/clocks.wit" "deps/config.wit"
-    "deps/filesystem.wit" "deps/http.wit" "deps/io.wit" "deps/random.wit" "deps/sockets.wit"
+    "deps/filesystem.wit" "deps/http.wit" "deps/io.wit" "deps/keyvalue-draft2.wit" "deps/keyvalue.wit" "deps/random.wit" "deps/sockets.wit"
 );
 
 /// Writes them below `folder`, which is made.

@@ -17,6 +17,7 @@ const ORDER: &[&str] = &[
     "invocation",
     "engine",
     "outgoing",
+    "keyvalue",
     "sandbox",
     "capabilities",
     "guest",

@@ -10,6 +10,7 @@ use flexwasm::guest::compiler::{Compiler, Terms};
 use flexwasm::guest::worlds::Worlds;
 use flexwasm::guest::{Guest, Keep, Loader};
 use flexwasm::invocation::{Invocation, Origin, Tag, TraceContext};
+use flexwasm::keyvalue::Buckets;
 use flexwasm::observe::machine::{Machine, Scan};
 use flexwasm::observe::metrics::FunctionMetrics;
 use flexwasm::observe::rate::Rate;
@@ -95,6 +96,7 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
         reuse: Reuse::default(),
         grants: Grants::default(),
         client: None,
+        buckets: Buckets::default(),
         machine: Arc::new(Machine::read(None)),
         made: std::time::Instant::now(),
     };

@@ -24,6 +24,7 @@ mod functions_host;
 mod half_duplex;
 mod install;
 mod isolation;
+mod keyvalue;
 mod languages;
 mod limits;
 mod logs;

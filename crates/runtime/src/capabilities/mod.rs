@@ -4,7 +4,7 @@
 //! says about it, and which of its resources may outlive a request. To add one, write its file and add it to [`ALL`].
 //!
 //! A guest gets nothing that was not granted: no environment beyond `grants.env`, no configuration beyond `grants.config`, no files beyond `grants.dirs`, no requests to
-//! servers beyond `grants.hosts`, and no sockets. Interfaces that need a grant are linked without one as well, because the standard
+//! servers beyond `grants.hosts`, no stores beyond `grants.keyvalue`, and no sockets. Interfaces that need a grant are linked without one as well, because the standard
 //! libraries of several languages import them; they answer with a denial.
 
 mod bindings;
@@ -16,6 +16,7 @@ mod env;
 mod exit;
 mod http;
 mod io;
+mod keyvalue;
 mod outgoing;
 mod output;
 mod random;
@@ -65,6 +66,7 @@ const ALL: &[&dyn Capability] = &[
     &exit::Exit,
     &sockets::Sockets,
     &outgoing::Outgoing,
+    &keyvalue::KeyValue,
     &diagnostics::Diagnostics,
     &bindings::Bindings,
 ];
@@ -191,7 +193,8 @@ mod tests {
                 ALL.iter().filter_map(|capability| capability.describe(&function, &interface)).collect();
             assert_eq!(words.len(), 1, "{interface}: {words:?}");
         }
-        assert!(describe(&function, "wasi:keyvalue/store@0.2.0").starts_with("NOTHING: "));
+        assert!(describe(&function, "wasi:blobstore/blobstore@0.2.0").starts_with("NOTHING: "));
+        assert_eq!(describe(&function, "wasi:keyvalue/store@0.2.0-draft"), "nothing: grants.keyvalue is empty");
         assert_eq!(describe(&function, "wasi:http/client@0.3.0"), "nothing: grants.hosts is empty");
     }
 

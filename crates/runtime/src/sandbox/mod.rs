@@ -12,6 +12,7 @@ use crate::config::Grants;
 use crate::config::digest::Digest;
 use crate::config::settings::{Limits, Reuse, Share};
 use crate::invocation::bindings::Bindings;
+use crate::keyvalue::Buckets;
 use crate::observe::machine::Machine;
 use crate::observe::metrics::FunctionMetrics;
 use crate::observe::rate::Rate;
@@ -48,6 +49,8 @@ pub struct Policy {
     pub grants: Grants,
     /// Sends its requests, if it may send any.
     pub client: Option<Arc<Client>>,
+    /// The stores that it may open.
+    pub buckets: Buckets,
     /// Facts for the guest.
     pub machine: Arc<Machine>,
     /// When this was made: what the clocks of its instances count from.

@@ -1,0 +1,261 @@
+//! `grants.keyvalue`: stores that the guest opens by name, in the two drafts of `wasi:keyvalue` that hosts have. Both are thin over
+//! [`crate::keyvalue`].
+
+use super::{Capability, granted};
+use crate::config::Function;
+use crate::engine::Wasi;
+use crate::keyvalue::{Bucket, Failure, NO_NUMBER};
+use crate::sandbox::Sandbox;
+use crate::sandbox::leftovers::Entry;
+use draft2::keyvalue::atomics::{CasError, HostCas};
+use draft2::keyvalue::store::Error;
+use wasmtime::Result;
+use wasmtime::component::{HasSelf, Linker, Resource};
+
+/// As wasmtime has it.
+mod draft {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: "
+            package flexwasm:generated;
+            world imports {
+                import wasi:keyvalue/store@0.2.0-draft;
+                import wasi:keyvalue/atomics@0.2.0-draft;
+                import wasi:keyvalue/batch@0.2.0-draft;
+            }
+        ",
+        world: "flexwasm:generated/imports",
+        imports: { default: async | trappable },
+        with: { "wasi:keyvalue/store@0.2.0-draft.bucket": crate::keyvalue::Bucket },
+    });
+    pub use wasi::keyvalue0_2_0_draft as keyvalue;
+}
+
+/// As Spin has it.
+mod draft2 {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: "
+            package flexwasm:generated;
+            world imports {
+                import wasi:keyvalue/store@0.2.0-draft2;
+                import wasi:keyvalue/atomics@0.2.0-draft2;
+                import wasi:keyvalue/batch@0.2.0-draft2;
+            }
+        ",
+        world: "flexwasm:generated/imports",
+        imports: { default: async | trappable },
+        with: {
+            "wasi:keyvalue/store@0.2.0-draft2.bucket": crate::keyvalue::Bucket,
+            "wasi:keyvalue/atomics@0.2.0-draft2.cas": super::Cas,
+        },
+    });
+    pub use wasi::keyvalue0_2_0_draft2 as keyvalue;
+}
+
+pub struct KeyValue;
+
+/// Links the interfaces of one draft.
+macro_rules! link {
+    ($draft:ident, $linker:ident: $($interface:ident)+) => {
+        $($draft::keyvalue::$interface::add_to_linker::<_, HasSelf<Sandbox>>($linker, |sandbox| sandbox)?;)+
+    };
+}
+
+impl Capability for KeyValue {
+    fn link(&self, linker: &mut Linker<Sandbox>, _: Wasi) -> Result<()> {
+        link!(draft, linker: store atomics batch);
+        link!(draft2, linker: store atomics batch);
+        Ok(())
+    }
+
+    fn describe(&self, function: &Function, interface: &str) -> Option<String> {
+        interface.starts_with("wasi:keyvalue/").then(|| granted("grants.keyvalue", &function.grants.stores()))
+    }
+
+    fn keeps(&self, resource: &Entry) -> bool {
+        resource.is::<Bucket>() || resource.is::<Cas>()
+    }
+}
+
+/// A value that a guest has seen, and will replace only if it is still there.
+pub struct Cas {
+    bucket: Bucket,
+    key: String,
+    seen: Option<Vec<u8>>,
+}
+
+impl Sandbox {
+    fn bucket(&self, bucket: &Resource<Bucket>) -> Result<Bucket> {
+        Ok(self.table.get(bucket)?.clone())
+    }
+}
+
+/// Where the next page begins, as a draft spells it.
+trait Cursor: Sized {
+    fn read(self) -> Option<u64>;
+    fn write(from: u64) -> Self;
+}
+
+impl Cursor for u64 {
+    fn read(self) -> Option<u64> {
+        Some(self)
+    }
+
+    fn write(from: u64) -> Self {
+        from
+    }
+}
+
+impl Cursor for String {
+    fn read(self) -> Option<u64> {
+        self.parse().ok()
+    }
+
+    fn write(from: u64) -> Self {
+        from.to_string()
+    }
+}
+
+/// One draft, with its types for a cursor, a number, and what is read of many keys.
+macro_rules! host {
+    ($draft:ident, $cursor:ty, $number:ty, $many:ty, $read:expr $(, $cas:item)*) => {
+        const _: () = {
+            use $draft::keyvalue::{atomics, batch, store};
+            use store::{Error, KeyResponse};
+
+            impl From<Failure> for Error {
+                fn from(failure: Failure) -> Self {
+                    Self::Other(failure.to_string())
+                }
+            }
+
+            impl store::Host for Sandbox {
+                async fn open(&mut self, identifier: String) -> Result<Result<Resource<Bucket>, Error>> {
+                    match self.policy().buckets.open(&identifier) {
+                        Some(bucket) => Ok(Ok(self.table.push(bucket)?)),
+                        None => Ok(Err(Error::NoSuchStore)),
+                    }
+                }
+            }
+
+            impl store::HostBucket for Sandbox {
+                async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Result<Result<Option<Vec<u8>>, Error>> {
+                    Ok(self.bucket(&bucket)?.get(&key).await.map_err(Error::from))
+                }
+
+                async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Result<Result<(), Error>> {
+                    Ok(self.bucket(&bucket)?.set(&key, value).await.map_err(Error::from))
+                }
+
+                async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Result<Result<(), Error>> {
+                    Ok(self.bucket(&bucket)?.delete(&key).await.map_err(Error::from))
+                }
+
+                async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Result<Result<bool, Error>> {
+                    let found = self.bucket(&bucket)?.get(&key).await;
+                    Ok(found.map(|value| value.is_some()).map_err(Error::from))
+                }
+
+                async fn list_keys(
+                    &mut self,
+                    bucket: Resource<Bucket>,
+                    cursor: Option<$cursor>,
+                ) -> Result<Result<KeyResponse, Error>> {
+                    let Some(from) = cursor.map_or(Some(0), Cursor::read) else {
+                        return Ok(Err(Error::Other("the cursor is none of this store".to_owned())));
+                    };
+                    let page = self.bucket(&bucket)?.list(from).await;
+                    let response = page.map(|page| KeyResponse { keys: page.keys, cursor: page.next.map(Cursor::write) });
+                    Ok(response.map_err(Error::from))
+                }
+
+                async fn drop(&mut self, bucket: Resource<Bucket>) -> Result<()> {
+                    self.table.delete(bucket)?;
+                    Ok(())
+                }
+            }
+
+            impl batch::Host for Sandbox {
+                async fn get_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> Result<Result<Vec<$many>, Error>> {
+                    let got = self.bucket(&bucket)?.get_many(keys).await;
+                    Ok(got.map(|got| got.into_iter().map($read).collect()).map_err(Error::from))
+                }
+
+                async fn set_many(
+                    &mut self,
+                    bucket: Resource<Bucket>,
+                    pairs: Vec<(String, Vec<u8>)>,
+                ) -> Result<Result<(), Error>> {
+                    Ok(self.bucket(&bucket)?.set_many(pairs).await.map_err(Error::from))
+                }
+
+                async fn delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> Result<Result<(), Error>> {
+                    Ok(self.bucket(&bucket)?.delete_many(keys).await.map_err(Error::from))
+                }
+            }
+
+            impl atomics::Host for Sandbox {
+                async fn increment(
+                    &mut self,
+                    bucket: Resource<Bucket>,
+                    key: String,
+                    delta: $number,
+                ) -> Result<Result<$number, Error>> {
+                    let bucket = self.bucket(&bucket)?;
+                    let number = match i64::try_from(delta).map_err(|_| NO_NUMBER) {
+                        Ok(by) => bucket.increment(&key, by).await,
+                        Err(failure) => Err(failure),
+                    };
+                    Ok(number.and_then(|number| <$number>::try_from(number).map_err(|_| NO_NUMBER)).map_err(Error::from))
+                }
+
+                $($cas)*
+            }
+        };
+    };
+}
+
+host!(draft, u64, u64, Option<(String, Vec<u8>)>, |(key, value)| Some((key, value?)));
+host!(
+    draft2,
+    String,
+    i64,
+    (String, Option<Vec<u8>>),
+    |pair| pair,
+    async fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> Result<Result<(), CasError>> {
+        let Cas { bucket, key, seen } = self.table.delete(cas)?;
+        match bucket.swap(&key, seen, value).await {
+            Ok(true) => Ok(Ok(())),
+            // The guest gets the value that is there now, and may try again.
+            Ok(false) => Ok(Err(match look(bucket, key).await {
+                Ok(cas) => CasError::CasFailed(self.table.push(cas)?),
+                Err(failure) => CasError::StoreError(failure.into()),
+            })),
+            Err(failure) => Ok(Err(CasError::StoreError(failure.into()))),
+        }
+    }
+);
+
+async fn look(bucket: Bucket, key: String) -> std::result::Result<Cas, Failure> {
+    let seen = bucket.get(&key).await?;
+    Ok(Cas { bucket, key, seen })
+}
+
+impl HostCas for Sandbox {
+    async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Result<Result<Resource<Cas>, Error>> {
+        match look(self.bucket(&bucket)?, key).await {
+            Ok(cas) => Ok(Ok(self.table.push(cas)?)),
+            Err(failure) => Ok(Err(failure.into())),
+        }
+    }
+
+    async fn current(&mut self, cas: Resource<Cas>) -> Result<Result<Option<Vec<u8>>, Error>> {
+        Ok(Ok(self.table.get(&cas)?.seen.clone()))
+    }
+
+    async fn drop(&mut self, cas: Resource<Cas>) -> Result<()> {
+        self.table.delete(cas)?;
+        Ok(())
+    }
+}

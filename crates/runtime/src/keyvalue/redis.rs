@@ -1,0 +1,100 @@
+//! A store in Redis, over one connection that all functions share. One that has failed is replaced at the next call.
+
+use super::{Failure, MANY, NO_NUMBER, Outcome, PATIENCE, Page};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, cmd};
+use std::fmt;
+use tokio::sync::Mutex;
+
+/// Sets a key if it has the old value. The first argument says whether there was one.
+const SWAP: &str = "local now = redis.call('GET', KEYS[1]) \
+    if (ARGV[1] == '1' and now == ARGV[2]) or (ARGV[1] == '0' and not now) then redis.call('SET', KEYS[1], ARGV[3]) return 1 end \
+    return 0";
+
+pub struct Redis {
+    /// May hold a password.
+    url: String,
+    connection: Mutex<Option<MultiplexedConnection>>,
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Redis(not shown)")
+    }
+}
+
+impl Redis {
+    pub fn new(url: String) -> Self {
+        Self { url, connection: Mutex::default() }
+    }
+
+    pub async fn get(&self, key: String) -> Outcome<Option<Vec<u8>>> {
+        self.ask(cmd("GET").arg(key)).await
+    }
+
+    pub async fn set(&self, key: String, value: Vec<u8>) -> Outcome<()> {
+        self.ask(cmd("SET").arg(key).arg(value)).await
+    }
+
+    pub async fn delete(&self, key: String) -> Outcome<()> {
+        self.ask(cmd("DEL").arg(key)).await
+    }
+
+    /// Redis lists all keys that it has, and picks ours: a page may be empty.
+    pub async fn list(&self, prefix: String, from: u64) -> Outcome<Page> {
+        // Names have no letter that means something in a pattern.
+        let mut scan = cmd("SCAN");
+        scan.arg(from).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(MANY);
+        let (next, keys): (u64, Vec<Vec<u8>>) = self.ask(&scan).await?;
+        // Ours are texts.
+        let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
+        Ok(Page { keys, next: Some(next).filter(|next| *next != 0) })
+    }
+
+    pub async fn increment(&self, key: String, by: i64) -> Outcome<i64> {
+        self.ask(cmd("INCRBY").arg(key).arg(by)).await
+    }
+
+    pub async fn swap(&self, key: String, old: Option<Vec<u8>>, new: Vec<u8>) -> Outcome<bool> {
+        let mut eval = cmd("EVAL");
+        eval.arg(SWAP).arg(1).arg(key).arg(i32::from(old.is_some())).arg(old.unwrap_or_default()).arg(new);
+        self.ask(&eval).await
+    }
+
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Outcome<T> {
+        let mut connection = self.connection().await?;
+        match command.query_async(&mut connection).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                if error.is_io_error() || error.is_unrecoverable_error() {
+                    *self.connection.lock().await = None;
+                }
+                let words = error.to_string();
+                let number = ["not an integer", "would overflow"].iter().any(|what| words.contains(what));
+                Err(if number { NO_NUMBER } else { broken(&error) })
+            }
+        }
+    }
+
+    /// The connection, made by one call while the others wait for it.
+    async fn connection(&self) -> Outcome<MultiplexedConnection> {
+        let mut connection = self.connection.lock().await;
+        if let Some(connection) = &*connection {
+            return Ok(connection.clone());
+        }
+        let client = Client::open(&*self.url).map_err(|error| broken(&error))?;
+        let config = AsyncConnectionConfig::new();
+        let config = config.set_connection_timeout(Some(PATIENCE / 2)).set_response_timeout(Some(PATIENCE / 2));
+        let made =
+            client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| broken(&error))?;
+        Ok(connection.insert(made).clone())
+    }
+}
+
+/// In the words of Redis and its client, which name no key, value or password.
+fn broken(error: &RedisError) -> Failure {
+    Failure::Unavailable(match error.code() {
+        Some(code) => format!("{:?} ({code})", error.kind()),
+        None => format!("{:?}", error.kind()),
+    })
+}

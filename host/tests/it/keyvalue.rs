@@ -1,0 +1,118 @@
+//! Stores that guests open by name.
+
+use crate::support::{App, Host, flexwasm, guests, output};
+use std::thread;
+
+const TRIGGER: &str = r#""authLevel": "anonymous", "route": "NAME/{operation}/{key}""#;
+
+/// The functions `one` and `two` with these stores.
+fn app(stores: &str) -> App {
+    let section = format!(r#"{{"grants": {{"keyvalue": {stores}}}}}"#);
+    let add = |app: App, name: &str| app.routed(name, guests::KEYVALUE, &TRIGGER.replace("NAME", name), &section);
+    add(add(App::new(r#"{"pool": {"size": 50}, "queue": {"length": 400}}"#), "one"), "two")
+}
+
+/// 200 callers count to 10,000, and nothing is lost.
+fn count(host: &Host) {
+    thread::scope(|scope| {
+        for _ in 0..200 {
+            scope.spawn(|| assert_eq!(host.get("/api/one/increment/n?times=50").status, 200));
+        }
+    });
+    assert_eq!(host.get("/api/one/get/n").text(), format!("Ok(Some({:?}))", b"10000"));
+}
+
+#[test]
+fn two_drafts_have_one_store() {
+    let host = app(r#"{"default": "memory"}"#).start();
+    let listed = r#"KeyResponse { keys: ["a", "b"], cursor: None } KeyResponse { keys: ["a", "b"], cursor: None }"#;
+    let told = format!(
+        "Some([49])\n[Some((\"a\", [49])), None]\n[(\"b\", Some([50])), (\"none\", None)]\n{listed}\n-2\ntrue false\nSome(\"other\")\ntrue\n[]"
+    );
+    assert_eq!(host.get("/api/one/both/x").text(), told);
+    count(&host);
+    // Another function has its own.
+    assert_eq!(host.get("/api/two/get/n").text(), "Ok(None)");
+}
+
+#[test]
+fn functions_share_what_is_shared_by_name() {
+    let host = app(r#"{"default": {"at": "memory", "shared": "all"}}"#).start();
+    assert_eq!(host.get("/api/one/increment/n").text(), "Ok(1)");
+    assert_eq!(host.get("/api/two/increment/n").text(), "Ok(2)");
+}
+
+#[test]
+fn a_file_keeps_what_a_guest_was_told_though_the_host_is_killed() {
+    let app = app(r#"{"default": "file:data/kv"}"#);
+    let mut host = app.start();
+    count(&host);
+    // It is killed while others still count: what they were told is there afterwards, and perhaps one more each.
+    let told = thread::scope(|scope| {
+        let callers: Vec<_> = (0..8)
+            .map(|caller| {
+                let port = host.port;
+                scope.spawn(move || {
+                    let mut told = 0;
+                    while let Ok(mut client) = crate::support::Client::try_connect(port) {
+                        if client.get(&format!("/api/two/increment/{caller}")).text() != format!("Ok({})", told + 1) {
+                            break;
+                        }
+                        told += 1;
+                    }
+                    told
+                })
+            })
+            .collect();
+        crate::support::eventually("all of them count", || {
+            (0..8).all(|caller| host.get(&format!("/api/two/get/{caller}")).text() != "Ok(None)")
+        });
+        host.signal("KILL");
+        host.exit_code();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect::<Vec<u64>>()
+    });
+    let host = app.start();
+    for (caller, told) in told.into_iter().enumerate() {
+        let next = host.get(&format!("/api/two/increment/{caller}")).text();
+        assert!([1, 2].map(|more| format!("Ok({})", told + more)).contains(&next), "{caller}: {next} after {told}");
+    }
+    assert_eq!(host.get("/api/one/get/n").text(), format!("Ok(Some({:?}))", b"10000"));
+}
+
+#[test]
+fn a_store_that_is_down_is_an_error_and_said_once_without_its_password() {
+    let nobody = crate::support::free_port();
+    let app = app(r#"{"default": "%REDIS_URL%"}"#);
+    let url = format!("redis://:planted-secret@127.0.0.1:{nobody}");
+    let mut host = app.start_with(&[("REDIS_URL", &url)]);
+    for _ in 0..3 {
+        assert_eq!(host.get("/api/one/get/n").text(), r#"Err(Error::Other("the store is not available"))"#);
+    }
+    host.line(&[" WARN ", "a key-value store is not available"]);
+    host.signal("TERM");
+    host.exit_code();
+    let log = host.log().join("\n");
+    assert_eq!(log.matches("is not available").count(), 1, "{log}");
+    assert!(!log.contains("planted-secret"), "{log}");
+}
+
+#[test]
+fn what_is_granted_is_explained_and_what_is_wrong_is_named() {
+    let explained = |stores: &str, command: &str| {
+        let app = app(stores);
+        let mut process = flexwasm();
+        process.current_dir(app.path()).args([command, "one"].iter().take(if command == "check" { 1 } else { 2 }));
+        let (_, stdout, stderr) = output(process);
+        stdout + &stderr
+    };
+    let text = explained(r#"{"default": "memory", "kept": {"at": "file:data/kv", "shared": "all"}}"#, "explain");
+    assert!(text.contains("default in memory, kept in file:data/kv, shared as all (grants.keyvalue)"), "{text}");
+    let text = explained(r#"{"default": "%REDIS_URL%"}"#, "check");
+    let words = r#"one/function.json: grants.keyvalue = "default": there is no app setting REDIS_URL: set it"#;
+    assert!(text.contains(words), "{text}");
+    let text = explained(r#"{"default": "redis://:planted-secret@a"}"#, "check");
+    assert!(text.contains("must not hold a password here") && !text.contains("planted-secret"), "{text}");
+    // Without a grant there is no store.
+    let host = app("{}").start();
+    assert_eq!(host.get("/api/one/get/n").text(), "Error::NoSuchStore");
+}
