@@ -10,7 +10,7 @@ use crate::config::units::{spell_duration, spell_size};
 use crate::config::{Config, Function};
 use crate::engine::{Size, Wasi};
 use crate::guest::artifact::{Artifact, NoArtifact};
-use crate::guest::footprint::Footprint;
+use crate::guest::footprint::{Footprint, Part};
 use crate::guest::interfaces::Interfaces;
 use crate::observe::machine::Scan;
 use http::StatusCode;
@@ -96,15 +96,16 @@ fn round(bytes: u64) -> u64 {
 }
 
 /// What an instance of the component begins with, and what that costs where it is fresh.
-fn footprint(found: Footprint) -> [(&'static str, String); 3] {
-    let Footprint { memory, stack, modules } = found;
+fn footprint(found: &Footprint) -> Vec<(String, String)> {
+    let Footprint { needs, stack, modules, parts } = found;
+    let memory = needs.memory;
     let memory = if memory > LARGE_MEMORY {
         let cost = "kernels without PAGEMAP_SCAN (Linux 6.7) copy or fault in all of it for every fresh instance";
         format!("{}: {cost}; a smaller one, or pool.reuse, saves that", spell_size(memory))
     } else {
         spell_size(memory)
     };
-    let stack = match stack {
+    let stack = match *stack {
         0 => "not stated in the component".to_owned(),
         stack if stack > LARGE_STACK => {
             let cost = "kernels without PAGEMAP_SCAN (Linux 6.7) clear all of it for every fresh instance";
@@ -112,7 +113,22 @@ fn footprint(found: Footprint) -> [(&'static str, String); 3] {
         }
         stack => spell_size(stack),
     };
-    [("    memory", memory), ("    stack", stack), ("    core modules", modules.to_string())]
+    let mut rows = vec![("    memory".to_owned(), memory)];
+    if needs.memories > 1 {
+        rows.push(("    memories".to_owned(), format!("{}, which share limits.memory", needs.memories)));
+    }
+    rows.extend([("    stack".to_owned(), stack), ("    core modules".to_owned(), modules.to_string())]);
+    for Part { name, needs } in parts {
+        let size = spell_size(needs.memory);
+        let words = format!(
+            "{}: {} memories of {size}, {} core instances",
+            name.as_deref().unwrap_or("unnamed"),
+            needs.memories,
+            needs.core_instances
+        );
+        rows.push(("    part".to_owned(), words));
+    }
+    rows
 }
 
 /// What the file of a guest tells, and what the guest would get.
@@ -137,10 +153,10 @@ pub struct Asks {
 /// [`NoArtifact`], if its file is no component.
 pub fn asks(function: &Function) -> Result<Asks, NoArtifact> {
     let artifact = Artifact::read(&function.script_file, function.guest.max_size)?;
-    let Artifact { origin, wasm, digest, interfaces: Interfaces { mut imports, wasi }, .. } = artifact;
+    let Artifact { origin, wasm, digest, interfaces: Interfaces { mut imports, wasi }, footprint, .. } = artifact;
     imports.sort();
     let gets = imports.into_iter().map(|import| (import.clone(), capabilities::describe(function, &import)));
-    Ok(Asks { origin, bytes: wasm.len(), digest, wasi, gets: gets.collect(), footprint: Footprint::of(&wasm) })
+    Ok(Asks { origin, bytes: wasm.len(), digest, wasi, gets: gets.collect(), footprint })
 }
 
 /// What the guest of a function asks for, what it gets, and what its limits are. It is not run.
@@ -155,7 +171,7 @@ pub fn guest(function: &Function) -> Result<String, NoArtifact> {
     text += "\n  asks for, and gets\n";
     text += &table(&gets.into_iter().map(|(import, gets)| (format!("    {import}"), gets)).collect::<Vec<_>>());
     text += "\n  begins with\n";
-    text += &table(&footprint(begins));
+    text += &table(&footprint(&begins));
     text += "\n  limits\n";
     let indented: Vec<_> = limits(function).into_iter().map(|(key, value)| (format!("    {key}"), value)).collect();
     text += &table(&indented);

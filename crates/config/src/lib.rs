@@ -122,6 +122,8 @@ pub struct Config {
     pub queue_timeout: Duration,
     /// Guest memory of all instances together, in bytes.
     pub total_memory: u64,
+    /// Linear memories that one component may have.
+    pub memories: u32,
     /// Core instances that one component may consist of.
     pub core_instances: u32,
     /// Bytes of request bodies that are read ahead of their guests; none for what the temporary folder can bear.
@@ -588,6 +590,7 @@ impl App<'_> {
             queue_length,
             queue_timeout: set.queue_timeout,
             total_memory: total_memory(role, host, given.machine_memory),
+            memories: set.memories,
             core_instances: set.core_instances,
             spool: set.spool,
             request_head: set.request_head,

@@ -168,6 +168,8 @@ settings! {
         total_memory: u64 = "limits.totalMemory", Size, computed(
             "60 % of the control group's limit, else of RAM; as custom handler at most that limit less 300MiB, which the Functions host needs"
         );
+        /// Linear memories of one component. Room for them is made when a guest has so many.
+        memories: u32 = "limits.memories", Count(1, 16), default(16);
         /// Core instances of one component.
         core_instances: u32 = "limits.coreInstances", Count(1, 1000), default(32);
         /// Bytes of a request head. hyper's buffer holds no more than 408 KiB.

@@ -3,7 +3,7 @@
 use super::compose::Parts;
 use super::ready::Loading;
 use crate::config::Config;
-use crate::engine::Wasi;
+use crate::engine::Kind;
 use crate::engine::code::Processors;
 use crate::guest;
 use crate::observe::machine::Machine;
@@ -18,7 +18,7 @@ pub struct Checked {
     /// Bytes that the largest guest starts with.
     pub initial_memory: u64,
     /// What the guests run in.
-    pub engines: Vec<Wasi>,
+    pub engines: Vec<Kind>,
 }
 
 /// Loads every guest, and reports what is wrong with it, and what the compiled file beside it is good for.
@@ -32,8 +32,8 @@ pub async fn run(config: Config, machine: Arc<Machine>) -> Result<Checked, Strin
     let (mut compiled, mut broken) = (Vec::new(), loading.broken());
     let loaded: Vec<_> = parts.guests.iter().filter_map(|place| place.guest()).collect();
     let initial_memory = loaded.iter().map(|guest| guest.initial_memory).max().unwrap_or(0);
-    let runs = |wasi: &Wasi| loaded.iter().any(|guest| guest.engine.wasi == *wasi);
-    let engines = [Wasi::P2, Wasi::P3].into_iter().filter(runs).collect();
+    let runs = |kind: &Kind| loaded.iter().any(|guest| guest.engine.kind() == *kind);
+    let engines = Kind::all().filter(runs).collect();
     broken.extend(loading.undelivered());
     for (function, guest) in config.functions.iter().zip(parts.guests.iter()) {
         let Some(guest) = guest.guest().filter(|_| function.guest.source.is_none()) else { continue };

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Function};
 use crate::describe;
-use crate::engine::{Size, Wasi, residency, room};
+use crate::engine::{Kind, Size, Wasi, residency, room};
 use crate::guest::Loader;
 use crate::guest::compiler::Compiler;
 use crate::guest::footprint::Footprint;
@@ -57,7 +57,7 @@ impl Parts {
             total_memory: config.total_memory,
         });
         startup::phase("pool", begun);
-        room::check(config.pool_size, &[Wasi::P2])?;
+        room::check(config.pool_size, &[Kind::plain(Wasi::P2)])?;
         let (loader, shared) = (Arc::new(loader(config, machine)), Shared::default());
         let worlds = Arc::clone(&loader.worlds);
         let guests: Guests = config.functions.iter().map(|_| Arc::default()).collect();
@@ -87,7 +87,7 @@ fn loader(config: &Config, machine: &Machine) -> Loader {
     }
     let worlds = Arc::new(Worlds::new(size));
     let compiler = Compiler::new(config.compiler.clone(), config.cache_folders.clone(), config.compiler_memory);
-    Loader { worlds, compiler: Arc::new(compiler), total_memory: config.total_memory }
+    Loader { worlds, compiler: Arc::new(compiler), total_memory: config.total_memory, memories: config.memories }
 }
 
 /// How large the engines are made for the functions of an app on this machine.
@@ -100,7 +100,7 @@ pub fn engine_size(config: &Config, machine: &Machine) -> Size {
     let read = local.filter_map(|function| std::fs::read(&function.script_file).ok());
     // Those that this process may use.
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let memories: Vec<u64> = read.map(|wasm| Footprint::of(&wasm).memory).collect();
+    let memories: Vec<u64> = read.map(|wasm| Footprint::of(&wasm).needs.memory).collect();
     Size {
         slots: config.pool_size,
         core_instances: config.core_instances,

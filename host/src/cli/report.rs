@@ -10,7 +10,7 @@ use crate::config::{Config, Function};
 use crate::describe::{self, Asks};
 use crate::engine::Size;
 use crate::guest::artifact::NoArtifact;
-use crate::guest::footprint::Footprint;
+use crate::guest::footprint::{Footprint, Part};
 use crate::observe::machine::Machine;
 use crate::package::Package;
 use serde_json::{Value, json};
@@ -84,6 +84,7 @@ fn settings(config: &Config) -> Value {
         "queue": { "length": config.queue_length, "timeout": millis(config.queue_timeout) },
         "limits": {
             "totalMemory": config.total_memory,
+            "memories": config.memories,
             "coreInstances": config.core_instances,
             "requestHead": config.request_head,
             "spool": config.spool,
@@ -157,16 +158,24 @@ pub fn explained(config: &Config, named: &Function) -> Result<Value, NoArtifact>
     if named.builtin.is_some() {
         return Ok(function(config, named));
     }
-    let Asks { bytes, digest, wasi, gets, footprint: Footprint { memory, stack, modules }, .. } =
+    let Asks { bytes, digest, wasi, gets, footprint: Footprint { needs, stack, modules, parts }, .. } =
         describe::asks(named)?;
     let import = |(import, gets): (String, String)| json!({ "interface": import, "gets": gets });
+    let part = |Part { name, needs }: Part| {
+        json!({
+            "name": name, "memory": needs.memory, "memories": needs.memories, "coreInstances": needs.core_instances,
+        })
+    };
     let mut document = function(config, named);
     document["asks"] = json!({
         "bytes": bytes,
         "sha256": digest.to_string(),
         "wasi": wasi.to_string(),
         "imports": gets.into_iter().map(import).collect::<Vec<_>>(),
-        "beginsWith": { "memory": memory, "stack": stack, "coreModules": modules },
+        "beginsWith": {
+            "memory": needs.memory, "memories": needs.memories, "tables": needs.tables, "stack": stack, "coreModules": modules,
+        },
+        "parts": parts.into_iter().map(part).collect::<Vec<_>>(),
     });
     Ok(document)
 }

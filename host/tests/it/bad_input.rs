@@ -213,7 +213,10 @@ fn guests_that_cannot_serve() {
             wat(r#"(component (import "else:where/thing" (instance (export "f" (func)))))"#),
             "does not fit the world of this host: component imports instance `else:where/thing`",
         ),
-        (wat("(component (core module $m (memory 1) (memory 1)) (core instance (instantiate $m)))"), "memories"),
+        (
+            wat(&format!("(component (core module $m (memory 1)) {})", "(core instance (instantiate $m))".repeat(300))),
+            "has 300 memories, but limits.memories of 16 makes room for 16: there can be 16 memories and 64 tables at the most",
+        ),
     ];
     for (content, words) in cases {
         let app = App::new("{}").function("only", guests::COUNTER).file("only/guest.wasm", &content);

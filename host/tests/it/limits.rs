@@ -85,7 +85,7 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
     let scan = Scan::detect();
     let size = Size { slots: 1, core_instances: 2, table_elements: 20_000, scan, keep_resident: 1 << 20 };
     let compiler = Arc::new(Compiler::new(env!("CARGO_BIN_EXE_flexwasm").into(), Vec::new(), 1 << 30));
-    let loader = Loader { worlds: Worlds::new(size).into(), compiler, total_memory: 1 << 30 };
+    let loader = Loader { worlds: Worlds::new(size).into(), compiler, total_memory: 1 << 30, memories: 1 };
     let artifact = Arc::new(Artifact::new("start".to_owned(), component("start", start)).unwrap());
     let policy = Policy {
         function: "start".into(),
@@ -205,6 +205,57 @@ fn a_component_has_so_many_core_instances() {
     assert_eq!(status.code(), Some(1));
     assert!(stderr.contains("contains 4 core module instances"), "{stderr}");
     assert!(stderr.contains("raise limits.coreInstances in host.json"), "{stderr}");
+}
+
+/// A component whose instance has so many memories of 64 KiB; its handler answers nothing.
+fn memories(count: usize) -> Vec<u8> {
+    let other = "(core module $other (memory 1) (table 1 funcref))";
+    component("more", &[other, &"(core instance (instantiate $other))".repeat(count - 1)].concat())
+}
+
+#[test]
+fn a_component_has_so_many_memories() {
+    let check = |count: usize, settings: &str| {
+        let app = App::new(settings).function("only", guests::COUNTER).file("only/guest.wasm", &memories(count));
+        let mut command = flexwasm();
+        command.arg("check").arg(app.path());
+        output(command)
+    };
+    assert_eq!(check(16, "{}").0.code(), Some(0));
+    for (count, settings, words) in [
+        (17, "{}", "has 17 memories, but limits.memories of 16 makes room for 16: there can be 16 memories"),
+        (3, r#"{"limits": {"memories": 2}}"#, "set it to 4, for which each slot reserves 16544MiB of addresses"),
+        (
+            3,
+            r#"{"limits": {"memory": "128KiB"}}"#,
+            "needs 192KiB of memory from the start, but limits.memory allows 128KiB",
+        ),
+        (16, r#"{"pool": {"size": 2000}}"#, "(for guests of WASI 0.2 with 16 memories)"),
+    ] {
+        let (status, _, stderr) = check(count, settings);
+        assert_eq!(status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(words), "{stderr}");
+    }
+}
+
+#[test]
+fn guests_of_one_and_of_several_memories_serve_side_by_side_and_take_turns() {
+    let app = App::new(r#"{"pool": {"size": 4}}"#).function("plain", guests::COUNTER);
+    let app = app.function("two", guests::COUNTER).file("two/guest.wasm", &memories(2));
+    let app = app.function("eight", guests::COUNTER).file("eight/guest.wasm", &memories(8));
+    let app = app.function("many", guests::COUNTER).file("many/guest.wasm", &memories(300));
+    let host = app.start();
+    assert_eq!(host.get("/api/plain").text(), "1");
+    for function in ["two", "eight"] {
+        assert_eq!(host.get(&format!("/api/{function}")).status, 500);
+        host.line(&[function, "returned without setting a response"]);
+    }
+    assert_eq!(host.get("/api/many").status, 503);
+    assert_eq!(host.get("/api/plain").text(), "1");
+    // What served has one memory, what comes has two.
+    std::fs::write(app.path().join("plain/guest.wasm"), memories(2)).unwrap();
+    host.line(&["plain", "swapped: generation 2"]);
+    assert_eq!(host.get("/api/plain").status, 500);
 }
 
 #[test]

@@ -16,10 +16,10 @@ use std::fmt;
 use std::sync::Arc;
 use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// Tables of one component. Counted: 2 in Rust, JavaScript and Python.
-const TABLES_PER_COMPONENT: u32 = 4;
-/// Linear memories of one component.
-const MEMORIES_PER_COMPONENT: u32 = 1;
+/// Tables of one component for each memory that it may have. Counted: 2 in Rust, JavaScript and Python.
+const TABLES_PER_MEMORY: u32 = 4;
+/// The most linear memories that a component may have.
+pub const MOST_MEMORIES: u32 = 16;
 
 /// Address space of one memory.
 const MEMORY_RESERVATION: usize = 4 << 30;
@@ -56,6 +56,69 @@ impl fmt::Display for Wasi {
     }
 }
 
+/// What components in the slots of an engine may be made of: one memory, or as many as components take that were composed of others.
+/// Every slot reserves addresses for all of them, so there is an engine for each shape, and no more of these than guests need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape(u8);
+
+impl Shape {
+    /// One memory, as components have that were not composed of others.
+    pub const PLAIN: Self = Self(0);
+    /// How many there are.
+    pub const COUNT: usize = MOST_MEMORIES.ilog2() as usize + 1;
+
+    /// The smallest one for a component with so many memories and tables. None if there is none.
+    pub fn of(memories: u64, tables: u64) -> Option<Self> {
+        let fits = |shape: &Self| memories <= u64::from(shape.memories()) && tables <= u64::from(shape.tables());
+        Self::all().find(fits)
+    }
+
+    /// All of them, the smallest first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT as u8).map(Self)
+    }
+
+    /// Memories of one component.
+    pub fn memories(self) -> u32 {
+        1 << self.0
+    }
+
+    /// Tables of one component.
+    pub fn tables(self) -> u32 {
+        self.memories() * TABLES_PER_MEMORY
+    }
+}
+
+/// Which guests an engine is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Kind {
+    /// The version of their handler.
+    pub wasi: Wasi,
+    /// What they are made of.
+    pub shape: Shape,
+}
+
+impl Kind {
+    /// Guests of this version with one memory.
+    pub const fn plain(wasi: Wasi) -> Self {
+        Self { wasi, shape: Shape::PLAIN }
+    }
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Wasi::P2, Wasi::P3].into_iter().flat_map(|wasi| Shape::all().map(move |shape| Self { wasi, shape }))
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.shape {
+            Shape::PLAIN => self.wasi.fmt(f),
+            shape => write!(f, "{} with {} memories", self.wasi, shape.memories()),
+        }
+    }
+}
+
 /// How large an engine is made. Its counts are fixed before any guest is known.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
@@ -76,8 +139,9 @@ pub struct Size {
 pub struct Engine {
     /// wasmtime's own.
     pub wasm: wasmtime::Engine,
-    /// Which guests it is for.
+    /// The version of WASI of its guests.
     pub wasi: Wasi,
+    shape: Shape,
     ticker: Ticker,
     /// If they have to be mapped.
     slots: Option<Arc<Slots>>,
@@ -88,23 +152,25 @@ impl Engine {
     ///
     /// # Errors
     /// When the address space does not hold the pool, or no thread can be started.
-    pub fn new(size: Size, wasi: Wasi) -> wasmtime::Result<Self> {
+    pub fn new(size: Size, Kind { wasi, shape }: Kind) -> wasmtime::Result<Self> {
         let slots = size.slots + 1;
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(slots)
             .total_core_instances(slots * size.core_instances)
             .max_core_instances_per_component(size.core_instances)
-            .total_memories(slots * MEMORIES_PER_COMPONENT)
-            .max_memories_per_component(MEMORIES_PER_COMPONENT)
-            .total_tables(slots * TABLES_PER_COMPONENT)
-            .max_tables_per_component(TABLES_PER_COMPONENT)
+            .total_memories(slots * shape.memories())
+            .max_memories_per_component(shape.memories())
+            .total_tables(slots * shape.tables())
+            .max_tables_per_component(shape.tables())
             .total_stacks(slots * wasi.stacks())
             // Each slot reserves the whole 4 GiB that a 32-bit address reaches, so that compiled code needs no bounds
             // checks; `limits.memory` is enforced when a memory grows.
             .max_memory_size(MEMORY_RESERVATION)
             .table_elements(size.table_elements as usize)
             .max_unused_warm_slots(slots);
-        pool.linear_memory_keep_resident(usize::try_from(size.keep_resident).unwrap_or(usize::MAX))
+        // The memories of a slot share what it keeps.
+        let keep_resident = size.keep_resident / u64::from(shape.memories());
+        pool.linear_memory_keep_resident(usize::try_from(keep_resident).unwrap_or(usize::MAX))
             .table_keep_resident(TABLE_KEEP_RESIDENT)
             .pagemap_scan(if size.scan == Scan::On { Enabled::Yes } else { Enabled::No });
 
@@ -114,12 +180,19 @@ impl Engine {
         config.parallel_compilation(false);
         let wasm = wasmtime::Engine::new(&config)?;
         let ticker = Ticker::start(&wasm)?;
-        let surveyed = if size.scan == Scan::On { slots::survey(&wasm, slots) } else { Ok(None) };
+        // Memories of several sizes in one slot are not told apart there: they are reset page by page where the kernel counts so.
+        let surveyed =
+            if size.scan == Scan::On && shape == Shape::PLAIN { slots::survey(&wasm, slots) } else { Ok(None) };
         let slots = surveyed.unwrap_or_else(|error| {
             tracing::warn!("untouched pages count as written, so fresh instances are slower: {error:#}");
             None
         });
-        Ok(Self { wasm, wasi, ticker, slots })
+        Ok(Self { wasm, wasi, shape, ticker, slots })
+    }
+
+    /// Which guests it is for.
+    pub fn kind(&self) -> Kind {
+        Kind { wasi: self.wasi, shape: self.shape }
     }
 
     /// The memory image of a component of this engine, whose instances begin with so many bytes.
@@ -138,5 +211,22 @@ impl Engine {
     /// Keeps the epoch ticking while a guest runs.
     pub fn ticking(&self) -> Ticking {
         self.ticker.ticking()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_is_the_smallest_that_fits() {
+        let memories = |memories, tables| Shape::of(memories, tables).map(Shape::memories);
+        assert_eq!(
+            [memories(0, 0), memories(1, 4), memories(2, 4), memories(3, 4)],
+            [Some(1), Some(1), Some(2), Some(4)]
+        );
+        assert_eq!([memories(1, 5), memories(16, 64)], [Some(2), Some(16)]);
+        assert_eq!([memories(17, 1), memories(1, 65)], [None, None]);
+        assert_eq!(Shape::all().map(Shape::memories).last(), Some(MOST_MEMORIES));
     }
 }

@@ -278,7 +278,7 @@ impl Drop for Stay {
 mod tests {
     use super::*;
     use crate::engine::pages::page_out;
-    use crate::engine::{Size, Wasi};
+    use crate::engine::{Kind, Size, Wasi};
     use crate::observe::machine::Scan;
 
     /// 32 pages of memory, of which the last but one has data. What it exports is all of it.
@@ -286,7 +286,7 @@ mod tests {
 
     fn engine(slots: u32) -> crate::engine::Engine {
         let size = Size { slots, core_instances: 4, table_elements: 10, scan: Scan::detect(), keep_resident: 4 << 20 };
-        crate::engine::Engine::new(size, Wasi::P2).expect("an engine")
+        crate::engine::Engine::new(size, Kind::plain(Wasi::P2)).expect("an engine")
     }
 
     /// An instance in its store, as a guest's.

@@ -2,6 +2,7 @@
 //! digest, code and guest belong together.
 
 use super::compiled;
+use super::footprint::Footprint;
 use super::interfaces::Interfaces;
 use crate::config::digest::Digest;
 use crate::config::units::spell_size;
@@ -23,6 +24,8 @@ pub struct Artifact {
     pub digest: Digest,
     /// What it asks for and offers.
     pub interfaces: Interfaces,
+    /// What its instances are made of.
+    pub footprint: Footprint,
     /// Where its compiled file may lie, if it came from a file of the app.
     pub compiled: Option<PathBuf>,
 }
@@ -71,7 +74,7 @@ impl Artifact {
             module if module.starts_with(CORE_MODULE) => return Err(NoArtifact::CoreModule),
             _ => return Err(NoArtifact::NotComponent),
         }
-        let (digest, interfaces) = (Digest::of(&wasm), Interfaces::of(&wasm));
-        Ok(Self { origin, wasm, digest, interfaces, compiled: None })
+        let (digest, interfaces, footprint) = (Digest::of(&wasm), Interfaces::of(&wasm), Footprint::of(&wasm));
+        Ok(Self { origin, wasm, digest, interfaces, footprint, compiled: None })
     }
 }

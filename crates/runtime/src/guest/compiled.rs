@@ -235,6 +235,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Kind;
 
     fn file(content: &[u8]) -> File {
         let mut file = tempfile::tempfile().expect("a temporary file");
@@ -279,7 +280,7 @@ mod tests {
         let size =
             crate::engine::Size { slots: 1, core_instances: 32, table_elements: 100, scan, keep_resident: 1 << 20 };
         for wasi in [Wasi::P2, Wasi::P3] {
-            let running = crate::engine::Engine::new(size, wasi).expect("an engine");
+            let running = crate::engine::Engine::new(size, Kind::plain(wasi)).expect("an engine");
             let compiling = compiler(wasi, Processors::ThisKind).expect("an engine");
             assert_eq!(compatibility(&running.wasm), compatibility(&compiling));
         }

@@ -42,6 +42,20 @@ pub enum LoadError {
         /// Spelt size.
         limit: String,
     },
+    /// It has more memories or tables than a slot.
+    #[error(
+        "has {need}, but limits.memories of {memories} makes room for {limit}: {remedy}, or compose the guest of fewer components"
+    )]
+    Parts {
+        /// How many of what it has.
+        need: String,
+        /// `limits.memories`.
+        memories: u32,
+        /// How many that is.
+        limit: u32,
+        /// What would make room, and what that costs.
+        remedy: String,
+    },
     /// Its code could not be kept, though there is a cache folder.
     #[error("was not installed: {0}")]
     Keep(String),

@@ -1,38 +1,116 @@
 //! What memory an instance of a component begins with, read from its sections: nothing of it is compiled or run.
 
-use wasmparser::{DataKind, Operator, Parser, Payload};
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentName, ComponentOuterAliasKind, DataKind,
+    Encoding, Instance, KnownCustom, Operator, Parser, Payload,
+};
 
 /// Bytes of a WebAssembly page, unless a memory says otherwise.
 const PAGE_LOG2: u32 = 16;
 
-/// What an instance begins with. Of a component that cannot be read to its end it is what was found until there.
+/// What an instance of a module or component needs, counted through everything that it instantiates: a module that is instantiated
+/// twice counts twice. What it would be given by its importer, modules and components, is not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Footprint {
-    /// Bytes of all memories together.
+pub struct Needs {
+    /// Bytes of all memories together, as they begin.
     pub memory: u64,
+    /// Memories.
+    pub memories: u64,
+    /// Tables.
+    pub tables: u64,
+    /// Core instances, without those that wasmtime puts between two components.
+    pub core_instances: u64,
+}
+
+impl Needs {
+    fn add(&mut self, other: &Self) {
+        self.memory = self.memory.saturating_add(other.memory);
+        self.memories = self.memories.saturating_add(other.memories);
+        self.tables = self.tables.saturating_add(other.tables);
+        self.core_instances = self.core_instances.saturating_add(other.core_instances);
+    }
+}
+
+/// A component that the outermost one nests, with core instances of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The name that its author gave it.
+    pub name: Option<String>,
+    /// What one instance of it needs.
+    pub needs: Needs,
+}
+
+/// What an instance begins with. Of a component that cannot be read to its end it is what was found until there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Footprint {
+    /// What it needs.
+    pub needs: Needs,
     /// Bytes of the largest stack that lies below the data of its module, as linkers for Rust and C put it. 0 if none does.
     pub stack: u64,
     /// Core modules that it consists of.
     pub modules: u32,
+    /// The components that it was composed of, if it was.
+    pub parts: Vec<Part>,
+}
+
+/// A module or component that is being read.
+#[derive(Default)]
+struct Scope {
+    is_module: bool,
+    name: Option<String>,
+    needs: Needs,
+    /// The modules and components that it can instantiate, by their indices.
+    modules: Vec<Needs>,
+    components: Vec<Needs>,
+}
+
+impl Scope {
+    /// It is known by another index, too, or comes from elsewhere.
+    fn define(&mut self, kind: ComponentExternalKind, needs: Needs) {
+        match kind {
+            ComponentExternalKind::Module => self.modules.push(needs),
+            ComponentExternalKind::Component => self.components.push(needs),
+            _ => {}
+        }
+    }
+
+    fn defined(&self, kind: ComponentExternalKind, index: u32) -> Needs {
+        let known = match kind {
+            ComponentExternalKind::Module => &self.modules,
+            _ => &self.components,
+        };
+        known.get(index as usize).copied().unwrap_or_default()
+    }
 }
 
 impl Footprint {
     /// Reads it.
     pub fn of(component: &[u8]) -> Self {
         let mut found = Self::default();
+        // Those that are being read, the outermost first.
+        let mut scopes: Vec<Scope> = Vec::new();
         // The first global of a module, if it may be its stack pointer.
         let mut pointer = None;
         for payload in Parser::new(0).parse_all(component).map_while(Result::ok) {
             match payload {
-                Payload::ModuleSection { .. } => {
-                    found.modules += 1;
+                Payload::Version { encoding, .. } => {
+                    let is_module = encoding == Encoding::Module;
+                    found.modules += u32::from(is_module);
                     pointer = None;
+                    let needs = Needs { core_instances: u64::from(is_module), ..Needs::default() };
+                    scopes.push(Scope { is_module, needs, ..Scope::default() });
                 }
-                Payload::MemorySection(section) => {
-                    for memory in section.into_iter().map_while(Result::ok) {
-                        let page = memory.page_size_log2.unwrap_or(PAGE_LOG2);
-                        found.memory =
-                            found.memory.saturating_add(memory.initial.checked_shl(page).unwrap_or(u64::MAX));
+                Payload::End(_) if scopes.len() > 1 => {
+                    let ended = scopes.pop().expect("there are two");
+                    let is_part = scopes.len() == 1 && !ended.is_module && ended.needs.core_instances > 0;
+                    let Some(outer) = scopes.last_mut() else { break };
+                    if ended.is_module {
+                        outer.modules.push(ended.needs);
+                    } else {
+                        outer.components.push(ended.needs);
+                    }
+                    if is_part {
+                        found.parts.push(Part { name: ended.name, needs: ended.needs });
                     }
                 }
                 Payload::GlobalSection(section) => {
@@ -50,10 +128,87 @@ impl Footprint {
                         found.stack = found.stack.max(u64::from(pointer));
                     }
                 }
-                _ => {}
+                section => count(&mut scopes, section),
             }
         }
+        // One that is cut off has no end.
+        found.needs = scopes.first().map(|outermost| outermost.needs).unwrap_or_default();
         found
+    }
+}
+
+/// Notes what a section defines, or instantiates, in the innermost of `scopes`.
+fn count(scopes: &mut [Scope], section: Payload<'_>) {
+    let Some((scope, outer)) = scopes.split_last_mut() else { return };
+    match section {
+        Payload::MemorySection(section) => {
+            for memory in section.into_iter().map_while(Result::ok) {
+                let page = memory.page_size_log2.unwrap_or(PAGE_LOG2);
+                let bytes = memory.initial.checked_shl(page).unwrap_or(u64::MAX);
+                scope.needs.add(&Needs { memory: bytes, memories: 1, ..Needs::default() });
+            }
+        }
+        Payload::TableSection(section) => scope.needs.tables += u64::from(section.count()),
+        Payload::InstanceSection(section) => {
+            for instance in section.into_iter().map_while(Result::ok) {
+                if let Instance::Instantiate { module_index, .. } = instance {
+                    let needs = scope.defined(ComponentExternalKind::Module, module_index);
+                    scope.needs.add(&needs);
+                }
+            }
+        }
+        Payload::ComponentInstanceSection(section) => {
+            for instance in section.into_iter().map_while(Result::ok) {
+                if let ComponentInstance::Instantiate { component_index, .. } = instance {
+                    let needs = scope.defined(ComponentExternalKind::Component, component_index);
+                    scope.needs.add(&needs);
+                }
+            }
+        }
+        Payload::ComponentImportSection(section) => {
+            for import in section.into_iter().map_while(Result::ok) {
+                scope.define(import.ty.kind(), Needs::default());
+            }
+        }
+        Payload::ComponentExportSection(section) => {
+            for export in section.into_iter().map_while(Result::ok) {
+                scope.define(export.kind, scope.defined(export.kind, export.index));
+            }
+        }
+        Payload::ComponentAliasSection(section) => {
+            for alias in section.into_iter().map_while(Result::ok) {
+                match alias {
+                    ComponentAlias::InstanceExport { kind, .. } => scope.define(kind, Needs::default()),
+                    ComponentAlias::Outer { kind, count, index } => {
+                        let kind = match kind {
+                            ComponentOuterAliasKind::CoreModule => ComponentExternalKind::Module,
+                            ComponentOuterAliasKind::Component => ComponentExternalKind::Component,
+                            _ => continue,
+                        };
+                        let needs = match (count as usize).checked_sub(1) {
+                            None => scope.defined(kind, index),
+                            Some(further) => outer
+                                .iter()
+                                .rev()
+                                .nth(further)
+                                .map_or_else(Needs::default, |outer| outer.defined(kind, index)),
+                        };
+                        scope.define(kind, needs);
+                    }
+                    ComponentAlias::CoreInstanceExport { .. } => {}
+                }
+            }
+        }
+        Payload::CustomSection(section) => {
+            if let KnownCustom::ComponentName(names) = section.as_known() {
+                let named = names.into_iter().map_while(Result::ok).find_map(|name| match name {
+                    ComponentName::Component { name, .. } => Some(name.to_owned()),
+                    _ => None,
+                });
+                scope.name = named.or(scope.name.take());
+            }
+        }
+        _ => {}
     }
 }
 
@@ -77,20 +232,38 @@ mod tests {
     fn a_stack_below_the_data_is_told() {
         let module = |pointer: u32, data: u32| {
             format!(
-                "(core module (memory 17) (global (mut i32) (i32.const {pointer})) (data (i32.const {data}) \"x\"))"
+                "(core module (memory 17) (global (mut i32) (i32.const {pointer})) (data (i32.const {data}) \"x\")) (core instance (instantiate 0))"
             )
         };
         let found = of(&format!("(component {})", module(1 << 20, 1 << 20)));
-        assert_eq!(found, Footprint { memory: 17 << 16, stack: 1 << 20, modules: 1 });
+        assert_eq!((found.needs.memory, found.stack, found.modules), (17 << 16, 1 << 20, 1));
         // The data lies below: how much of it is stack is not known.
         assert_eq!(of(&format!("(component {})", module(1 << 20, 1024))).stack, 0);
         let two = of(&format!("(component {} (component {}))", module(4096, 8192), module(1024, 1024)));
-        assert_eq!(two, Footprint { memory: 34 << 16, stack: 4096, modules: 2 });
+        assert_eq!((two.needs.memory, two.stack, two.modules), (17 << 16, 4096, 2));
     }
 
     #[test]
     fn what_is_no_component_has_none() {
         assert_eq!(Footprint::of(b"\0asm\x0d\0\x01\0 rubbish"), Footprint::default());
         assert_eq!(of("(component (core module (memory 0)))"), Footprint { modules: 1, ..Footprint::default() });
+    }
+
+    #[test]
+    fn what_is_instantiated_twice_counts_twice() {
+        let module = "(core module $m (memory 1) (table 2 funcref) (table 3 funcref))";
+        let twice = "(core instance (instantiate $m)) (core instance (instantiate $m))";
+        let needs = of(&format!("(component {module} {twice})")).needs;
+        assert_eq!(needs, Needs { memory: 2 << 16, memories: 2, tables: 4, core_instances: 2 });
+
+        // A component that instantiates the module of the one around it, and is known by a second name.
+        let inner = "(component $inner (alias outer 1 $m (core module $o)) (core instance (instantiate $o)))
+                     (export $again \"inner\" (component $inner)) (instance (instantiate $inner)) (instance (instantiate $again))";
+        let nested = of(&format!("(component {module} {inner})"));
+        assert_eq!(nested.needs, needs);
+        let part = Needs { memory: 1 << 16, memories: 1, tables: 2, core_instances: 1 };
+        assert_eq!(nested.parts, [Part { name: Some("inner".to_owned()), needs: part }]);
+        // Nothing instantiates it.
+        assert_eq!(of(&format!("(component {module})")).needs, Needs::default());
     }
 }

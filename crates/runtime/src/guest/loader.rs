@@ -4,11 +4,12 @@ use super::artifact::Artifact;
 use super::compiler::{Compiler, Terms};
 use super::error::LoadError;
 use super::experience::Experience;
+use super::footprint::Needs;
 use super::pre::Pre;
 use super::worlds::{World, Worlds};
 use super::{Guest, chain};
 use crate::config::units::spell_size;
-use crate::engine::Wasi;
+use crate::engine::{Kind, MOST_MEMORIES, Shape, Wasi, room};
 use crate::observe::startup;
 use crate::sandbox::Policy;
 use std::sync::Arc;
@@ -16,9 +17,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
-
-/// Bytes of a WebAssembly page.
-const PAGE: u64 = 64 << 10;
 
 /// What loading needs beside the guest itself. Shared by all guests.
 pub struct Loader {
@@ -28,6 +26,8 @@ pub struct Loader {
     pub compiler: Arc<Compiler>,
     /// `limits.totalMemory`.
     pub total_memory: u64,
+    /// `limits.memories`.
+    pub memories: u32,
 }
 
 impl Loader {
@@ -45,7 +45,14 @@ impl Loader {
         terms: Terms,
     ) -> Result<Guest, LoadError> {
         let wasi = artifact.interfaces.wasi;
-        let World { engine, linker } = self.worlds.get(wasi).await.map_err(LoadError::Engine)?;
+        let needs = artifact.footprint.needs;
+        let shape = self.shape(&needs)?;
+        for (key, limit) in [("limits.memory", policy.limits.memory), ("limits.totalMemory", self.total_memory)] {
+            if needs.memory > limit {
+                return Err(LoadError::Memory { need: spell_size(needs.memory), key, limit: spell_size(limit) });
+            }
+        }
+        let World { engine, linker } = self.worlds.get(Kind { wasi, shape }).await.map_err(LoadError::Engine)?;
         let begun = Instant::now();
         let component = self.compiler.component(engine, &policy.function, artifact, terms).await?;
         let begun = startup::phase(format_args!("code of {}", policy.function), begun);
@@ -54,21 +61,42 @@ impl Loader {
             Wasi::P3 => ServicePre::new(pre).map(Pre::P3),
         });
         let pre = pre.map_err(|error| LoadError::World(chain(&error)))?;
-        let begun = startup::phase(format_args!("linking of {}", policy.function), begun);
-
-        // In pages. Each component has one memory at the most, so the largest one is all of it.
-        let required = component.resources_required();
-        let initial_memory = required.and_then(|required| required.max_initial_memory_size).unwrap_or(0) * PAGE;
-        for (key, limit) in [("limits.memory", policy.limits.memory), ("limits.totalMemory", self.total_memory)] {
-            if initial_memory > limit {
-                return Err(LoadError::Memory { need: spell_size(initial_memory), key, limit: spell_size(limit) });
-            }
-        }
-        startup::phase(format_args!("needs of {}", policy.function), begun);
+        startup::phase(format_args!("linking of {}", policy.function), begun);
+        let initial_memory = needs.memory;
         let (digest, engine) = (artifact.digest, engine.clone());
         let imports = artifact.interfaces.imports.clone().into();
         let (image, outdated) = (engine.image(initial_memory), AtomicBool::new(false));
         let experience = Experience::default();
         Ok(Guest { policy, pre, digest, imports, generation, initial_memory, engine, image, experience, outdated })
+    }
+
+    /// What a component with these needs fits.
+    fn shape(&self, needs: &Needs) -> Result<Shape, LoadError> {
+        let allowed = Shape::of(self.memories.into(), 0).expect("no more than there are");
+        let (need, limit) = if needs.memories > self.memories.into() {
+            (format!("{} memories", needs.memories), self.memories)
+        } else {
+            (format!("{} tables", needs.tables), allowed.tables())
+        };
+        let shape = Shape::of(needs.memories, needs.tables);
+        if let Some(shape) =
+            shape.filter(|shape| needs.memories <= self.memories.into() && shape.memories() <= allowed.memories())
+        {
+            return Ok(shape);
+        }
+        let remedy = shape.map_or_else(
+            || {
+                format!(
+                    "there can be {MOST_MEMORIES} memories and {} tables at the most",
+                    MOST_MEMORIES * allowed.tables() / allowed.memories()
+                )
+            },
+            |shape| {
+                let (memories, cost) =
+                    (shape.memories(), spell_size(room::ADDRESSES_PER_MEMORY * u64::from(shape.memories())));
+                format!("set it to {memories}, for which each slot reserves {cost} of addresses")
+            },
+        );
+        Err(LoadError::Parts { need, memories: self.memories, limit, remedy })
     }
 }
