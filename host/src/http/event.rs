@@ -28,6 +28,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::task::block_in_place;
 
 /// How often the bytes of an envelope are in memory while it is read and taken apart, and those of an answer while it is put together.
 const COPIES: u64 = 4;
@@ -59,8 +60,8 @@ impl Event<'_> {
         let (envelope, taken) = whole(body, limits.request_body, &room.envelopes).await?;
         let most = limits.response_body.unwrap_or(limits.request_body);
         let outputs = guest.asks_for_bindings().then(|| usize::try_from(most).unwrap_or(usize::MAX));
-        let asked = envelope::decode::decode(function, &id, origin, &envelope, outputs)
-            .map_err(|bad| HostResponse::bad_envelope(&function.name, &bad))?;
+        let decode = || envelope::decode::decode(function, &id, origin, &envelope, outputs);
+        let asked = aside(taken.is_some(), decode).map_err(|bad| HostResponse::bad_envelope(&function.name, &bad))?;
         drop(envelope);
         let envelope::decode::Asked { head: request, origin, body: payload, message, beside } = asked;
         let payload = match taken {
@@ -91,7 +92,7 @@ impl Event<'_> {
             payload: &payload,
             beside: beside.as_deref(),
         };
-        let answer = encode::encode(&function.event, answered)
+        let answer = aside(taken.is_some(), || encode::encode(&function.event, answered))
             .map_err(|bad| HostResponse::bad_answer(&function.name, &message, &bad))?;
         transcript.done();
         reply.head.status = StatusCode::OK;
@@ -109,6 +110,11 @@ impl Event<'_> {
         };
         Ok((Sendable { reply, length: None, whole: Some(body), bodiless: false }, outcome))
     }
+}
+
+/// Does the work at once. The other requests of this thread go on elsewhere meanwhile if it is much.
+fn aside<T>(much: bool, work: impl FnOnce() -> T) -> T {
+    if much { block_in_place(work) } else { work() }
 }
 
 /// A body of at most `limit` bytes in one piece, with the room that it takes.
