@@ -244,7 +244,7 @@ function lost() {
 // What was seen of whichever host answers.
 function url() {
   const asked = new URL(address);
-  const since = [...hosts.values()].map(host => host.next).join(",");
+  const since = [...hosts.values()].map(host => host.next).join("_");
   asked.searchParams.set("since", since);
   return asked;
 }

@@ -133,9 +133,9 @@ impl Live {
         self.news.add(kind, function, text, self.now());
     }
 
-    /// What a reader has seen, by what it says: the last `next` of each host that it has met, with commas between them.
+    /// What a reader has seen, by what it says: the last `next` of each host that it has met, with `_` between them, which no URL escapes.
     pub fn cursor(&self, said: &str) -> Cursor {
-        let own = said.split(',').find_map(|one| one.strip_prefix(&*self.token)?.strip_prefix('-')?.split_once('-'));
+        let own = said.split('_').find_map(|one| one.strip_prefix(&*self.token)?.strip_prefix('-')?.split_once('-'));
         let read = |(seconds, ended): (&str, &str)| {
             Some(Cursor { seconds: seconds.parse().ok()?, ended: ended.parse().ok()? })
         };

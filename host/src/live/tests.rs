@@ -53,7 +53,7 @@ async fn a_report_has_what_is_new_and_no_more() {
     assert!(!first.text.contains("secret") && !first.text.contains("key"), "{}", first.text);
 
     let next = said["next"].as_str().expect("a cursor");
-    assert_eq!(live.cursor(&format!("other.1-7-7,{next}")), first.cursor);
+    assert_eq!(live.cursor(&format!("other.1-7-7_{next}")), first.cursor);
     assert_eq!(live.cursor("other.1-7-7"), Cursor::default());
     let second = read(&live.report(first.cursor));
     assert_eq!((&second["ended"], second.get("about")), (&json!([]), None));

@@ -280,13 +280,15 @@ fn the_view_adds_up_the_machines_that_answer() {
     let machines = "[...document.querySelectorAll('main > svg > text')].map(text => text.textContent.split(',')[0])";
     let named = format!("{machines}.filter(name => ['one', 'two'].includes(name)).join()");
     assert_eq!(browser.value(&named), "one,two");
+    let asked =
+        |browser: &mut Browser| browser.value("performance.getEntriesByType('resource').length").as_u64().unwrap();
+    let before = asked(&mut browser);
+    eventually("both are asked again", || asked(&mut browser) >= before + 3);
+    assert!(browser.count("svg .bar") <= 2, "each request is told once");
     browser.picture("view");
     browser.is_content(&origin);
 
     // Who is not looked at asks nothing.
-    browser.call("Emulation.setFocusEmulationEnabled", json!({ "enabled": false }));
-    let asked =
-        |browser: &mut Browser| browser.value("performance.getEntriesByType('resource').length").as_u64().unwrap();
     browser.value(
         "Object.defineProperty(document, 'hidden', { value: true }); document.dispatchEvent(new Event('visibilitychange'))",
     );
