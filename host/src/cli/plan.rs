@@ -1,9 +1,11 @@
 //! `flexwasm plan`.
 
 use super::output::{Ended, print};
-use crate::plan::{self, Load, log};
+use crate::plan::{self, Load};
+use crate::timeline::log;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,7 +14,7 @@ const MOST: f64 = 1e9;
 
 const AFTER_HELP: &str = "\
 Rate and latency are averages. Requests are taken to arrive independently of each other; where yours come in bursts, let a log tell: \
---from-log reads what a host wrote that runs alone, or one with log.requests \"all\" and log.timestamps true. \
+--from-log takes what `flexwasm timeline` takes. \
 docs/cost.md has the formulas, the prices and their date.
 
 Examples:
@@ -50,18 +52,16 @@ impl Plan {
     pub fn run(self) -> Result<ExitCode, Ended> {
         let arrivals = match &self.from_log {
             Some(file) => {
-                let failed = |why: String| format!("{} {why}", file.display());
-                let text = fs::read(file).map_err(|error| {
-                    failed(format!("cannot be read ({error}): name the file that a host's log is in"))
-                })?;
-                log::read(&String::from_utf8_lossy(&text)).map_err(failed)?
+                let log = File::open(file)
+                    .map_err(|error| format!("{} cannot be read ({error}): name the file of a log", file.display()))?;
+                plan::arrivals(&log::read(BufReader::new(log))?)
             }
             None => Vec::new(),
         };
-        let (rate, latency) = match (self.rps, self.latency) {
-            (Some(rate), Some(latency)) => (rate, latency),
-            _ => log::averages(&arrivals)?,
-        };
+        let averages = self.rps.zip(self.latency).or_else(|| plan::averages(&arrivals));
+        let (rate, latency) = averages.ok_or_else(|| {
+            "no request of this log ran for any time: give --rps and --latency in its place".to_owned()
+        })?;
         // What computes for all of its time takes no longer than that.
         let load = Load { rate, latency, cpu: self.cpu.min(latency), memory: self.memory << 20 };
         let plans = plan::plans(&load, &arrivals);

@@ -1,14 +1,14 @@
 //! How many instances of the Flex Consumption plan a load needs, how many requests each of them takes at the same time, and what they cost.
 //!
-//! The formulas and prices are in docs/cost.md. [`replay`] plays requests against instances, one by one: those of a log ([`log`]), whose
+//! The formulas and prices are in docs/cost.md. [`replay`] plays requests against instances, one by one: those of a log, whose
 //! bursts no formula knows, and in the tests random ones, which the formulas are held to.
 
-pub mod log;
 mod replay;
 #[cfg(test)]
 mod tests;
 
 use crate::config::for_guests;
+use crate::timeline::{Request, Timeline};
 use replay::{Replay, in_flight, replay};
 
 /// The sizes of instances: MB, and cores (docs/flex-deploy.md §1.3).
@@ -68,6 +68,24 @@ pub struct Plan {
     pub billed: f64,
     /// US dollars a month.
     pub dollars: f64,
+}
+
+/// The requests of a log that ran, in the order in which they arrived, without their wait for a slot.
+pub fn arrivals(log: &Timeline) -> Vec<Arrival> {
+    let arrival = |request: &Request| {
+        let receipt = request.receipt.as_ref().ok()?;
+        Some(Arrival { at: request.sent / 1e3, took: (receipt.end - receipt.start).max(0.0) / 1e3 })
+    };
+    log.requests.iter().filter_map(arrival).collect()
+}
+
+/// Requests a second, and seconds that one takes, on average. `None` for requests that took no time.
+pub fn averages(arrivals: &[Arrival]) -> Option<(f64, f64)> {
+    let count = arrivals.len() as f64;
+    let begin = arrivals.first()?.at;
+    let end = arrivals.iter().map(|one| one.at + one.took).fold(begin, f64::max);
+    let latency = arrivals.iter().map(|one| one.took).sum::<f64>() / count;
+    (latency > 0.0).then(|| (count / (end - begin), latency))
 }
 
 /// Plans for every size of instance; for one that does not do, why. `arrivals` are of a log, in the order in which they came, and may be none.
