@@ -55,7 +55,8 @@ impl Sender {
         let sent = now();
         let exchange = async {
             let response = self.client.get(url).timeout(patience).send().await?;
-            Ok((response.status(), response.bytes().await?))
+            let (status, headers) = (response.status(), response.headers().clone());
+            Ok((status, headers, response.bytes().await?))
         };
         let exchanged: reqwest::Result<_> = exchange.await;
         let answered = now();
@@ -63,10 +64,10 @@ impl Sender {
             // reqwest's own words would repeat the URL, which may hold a key.
             Err(error) if error.is_timeout() => Err(format!("had no answer within {} s", patience.as_secs())),
             Err(error) => Err(format!("had no answer ({})", root_cause(&error.without_url()))),
-            Ok((status, body)) if !status.is_success() => Err(refusal(status.as_u16(), &body)),
-            Ok((_, body)) => {
-                Receipt::read(&body).ok_or_else(|| "got no receipt: name the URL of http_trigger".to_owned())
-            }
+            Ok((status, _, body)) if !status.is_success() => Err(refusal(status.as_u16(), &body)),
+            Ok((_, headers, body)) => Receipt::read(&body)
+                .or_else(|| Receipt::of_headers(&headers, sent, answered))
+                .ok_or_else(|| "got no receipt: set headers to \"full\" (app setting flexwasm__headers), or name the URL of http_trigger".to_owned()),
         };
         Request { sent, answered, receipt, fault: None }
     }

@@ -16,6 +16,7 @@ Without a URL it looks at the app in FUNCTIONS_APP_ROOT_PATH, or in the working 
 configuration, package, deadlines, and whether the pool fits into an instance.
 
 With a URL it sends the deployed app four requests, and then twice as many at once as its pool has slots, of two seconds each. \
+Of the demonstration it tells more than of other functions, which take no delay and tell about themselves only with headers \"full\". \
 It reports the instance, the cold start, and whether the platform sends an instance as many requests as its pool has slots. A \
 function key is read from the variable FUNCTION_KEY.
 
@@ -25,7 +26,7 @@ The exit status is 1 if something has to change.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Doctor {
-    /// The demonstration's function where it is deployed, as deploy.sh printed it
+    /// A function where it is deployed, such as the demonstration's, as deploy.sh printed it
     url: Option<Url>,
     /// MB of one instance there, as deploy.sh was told
     #[arg(long, value_name = "MB", default_value = "2048", value_parser = ["512", "2048", "4096"], conflicts_with = "url")]

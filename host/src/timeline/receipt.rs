@@ -1,5 +1,6 @@
-//! What is told of the instance that ran a request, as the demonstration's answer tells it.
+//! What is told of the instance that ran a request, as the demonstration's answer tells it, or the headers of any other.
 
+use http::HeaderMap;
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
@@ -57,6 +58,33 @@ impl Receipt {
             on_azure: host["azure_instance"].is_string(),
             memory: answer["system"]["memory_total_gb"].as_f64().unwrap_or(0.0),
             processors: answer["system"]["cpu_count"].as_u64().unwrap_or(0),
+        })
+    }
+
+    /// Reads the headers of an answer (docs/promises.md); `None` where the setting `headers` is `off`. They tell no time of day, so the
+    /// times are the client's: the guest ran to the end, for as long as `full` tells, else from the begin.
+    pub fn of_headers(headers: &HeaderMap, sent: f64, answered: f64) -> Option<Self> {
+        let text = |name: &str| headers.get(name)?.to_str().ok();
+        let instance = text("x-flexwasm-instance")?;
+        let host = text("x-flexwasm-host").unwrap_or_default();
+        let ran = text("server-timing").and_then(|timing| timing.split("guest;dur=").nth(1)?.parse::<f64>().ok());
+        let number = |text: &str, name: &str| {
+            text.split("; ").find_map(|part| part.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+        };
+        Some(Self {
+            machine: host.split('"').nth(1).unwrap_or_default().to_owned(),
+            process: number(host, "pid").unwrap_or(0),
+            threads: None,
+            instance: instance.split("; ").next()?.parse().ok()?,
+            slot: number(instance, "slot")?,
+            pool: number(instance, "pool")?,
+            served: number(instance, "served")?,
+            generation: number(instance, "generation")?,
+            start: ran.map_or(sent, |ran| (answered - ran).max(sent)),
+            end: answered,
+            on_azure: false,
+            memory: 0.0,
+            processors: 0,
         })
     }
 

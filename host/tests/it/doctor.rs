@@ -107,7 +107,7 @@ fn a_deployed_app_is_asked_for_receipts() {
     for words in [
         " processors, 4 slots\n",
         "ok      cold start: none seen",
-        "ok      burst: 8 requests of 2 s at once: instances 1, ",
+        "ok      burst: 8 requests with delay=2 at once: instances 1, ",
         "change  concurrency: one instance was sent 8 requests and has 4 slots, so some waited",
         "perInstanceConcurrency=4\n",
     ] {
@@ -115,7 +115,7 @@ fn a_deployed_app_is_asked_for_receipts() {
     }
     for (url, words) in [
         (url("/api/nothing?code=secret"), "got HTTP 404"),
-        (url("/"), "got no receipt: name the URL of http_trigger"),
+        (url("/"), "got no receipt: set headers to \"full\""),
         ("http://127.0.0.1:1/api/http_trigger?code=secret".to_owned(), "had no answer (Connection refused"),
         ("http://app.example/api/http_trigger?code=secret".to_owned(), "is not encrypted: begin the URL with https://"),
     ] {
@@ -123,4 +123,21 @@ fn a_deployed_app_is_asked_for_receipts() {
         assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
         assert!(said.contains(words) && !said.contains("secret"), "{said}");
     }
+}
+
+#[test]
+fn any_app_is_judged_by_its_receipts() {
+    let app = App::new(r#"{"pool": {"size": 4}}"#).function("counter", guests::COUNTER);
+    for headers in ["full", "id"] {
+        let host = app.start_with(&[("WEBSITE_SKU", "FlexConsumption"), ("flexwasm__headers", headers)]);
+        let url = format!("http://127.0.0.1:{}/api/counter", host.port);
+        let (code, said) = doctor(&app, &[&url], &[]);
+        assert_eq!(code, Some(0), "{said}");
+        for words in ["ok      instance: 4 slots; ", "ok      burst: 8 requests ", "instances 1, ", "concurrency: "] {
+            assert!(said.contains(words), "{words} is not in {said}");
+        }
+    }
+    let host = app.start_with(&[("WEBSITE_SKU", "FlexConsumption"), ("flexwasm__headers", "off")]);
+    let (code, said) = doctor(&app, &[&format!("http://127.0.0.1:{}/api/counter", host.port)], &[]);
+    assert!(code == Some(1) && said.contains("app setting flexwasm__headers"), "{said}");
 }
