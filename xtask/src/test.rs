@@ -19,13 +19,15 @@ use std::time::{Duration, Instant};
 pub const SUBCOMMAND: &str = "step";
 
 /// Shell scripts of the project.
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 8] = [
     "test_concurrency.sh",
     "deploy.sh",
     "install.sh",
     ".ci/run",
     "xtask/src/kernel/init.sh",
-    "host/src/tool/templates/app/test.sh",
+    "host/src/tool/templates/http/test.sh",
+    "host/src/tool/templates/event/test.sh",
+    "host/src/tool/templates/mcp/test.sh",
 ];
 
 /// What GitHub runs: a pattern of the lint.
@@ -191,6 +193,7 @@ impl Step {
             }
             Self::Guests => {
                 setup::node(&root.join("host/tests/azurite"), &target.join("azurite"))?;
+                setup::node(&root.join("host/tests/mcp"), &target.join("mcp"))?;
                 Language::ALL.into_iter().try_for_each(|language| languages::build(language).map(drop))
             }
             Self::Lints => {

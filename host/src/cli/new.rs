@@ -1,28 +1,31 @@
 //! `flexwasm new`: an app to begin with.
 
 use super::output::{Ended, print};
-use crate::tool::scaffold::{self, NotMade};
+use crate::tool::scaffold::{self, NotMade, Trigger};
 use crate::tool::sources::Language;
 use std::path::Path;
 use std::process::ExitCode;
 
 /// Make an app with one function, whose guest is in a language of your choice
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  flexwasm new hello --language javascript")]
+#[command(after_help = "Examples:\n  flexwasm new hello --language javascript\n  flexwasm new tools --trigger mcp")]
 pub struct New {
-    /// The folder to make, which is also the name of the function and its route below /api/
+    /// The folder to make, which is also the name of the function, and of its route below /api/ if it has one
     #[arg(allow_hyphen_values = true)]
     name: String,
     /// What the guest is written in
     #[arg(long, value_enum, default_value_t = Language::Rust)]
     language: Language,
+    /// What calls it
+    #[arg(long, value_enum, default_value_t = Trigger::Http)]
+    trigger: Trigger,
 }
 
 impl New {
     pub fn run(self) -> Result<ExitCode, Ended> {
-        let Self { name, language } = self;
-        scaffold::create(Path::new("."), &name, language).map_err(|error| match error {
-            NotMade::Name(..) => Ended::Wrong(error.to_string()),
+        let Self { name, language, trigger } = self;
+        scaffold::create(Path::new("."), &name, language, trigger).map_err(|error| match error {
+            NotMade::Name(..) | NotMade::Language(_) => Ended::Wrong(error.to_string()),
             NotMade::Exists(_) | NotMade::Write(..) => Ended::Failed(error.to_string()),
         })?;
         // As it was called here, for it need not be on PATH.

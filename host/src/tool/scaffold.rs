@@ -2,7 +2,7 @@
 
 use super::sources::Language;
 use super::wit;
-use crate::config;
+use crate::config::{self, host_json};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::fs::{self, Permissions};
@@ -25,23 +25,88 @@ macro_rules! files {
     };
 }
 
-/// What every app begins with: the demonstration's own settings, and what names the function.
-const APP: &[File] = &[
-    ("host.json", include_str!("../../../host.json"), false),
+/// What an app begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Trigger {
+    /// Requests
+    Http,
+    /// A schedule: every five minutes
+    Timer,
+    /// The messages of a queue
+    Queue,
+    /// Requests of MCP clients (Model Context Protocol), which call tools
+    Mcp,
+}
+
+/// What every app begins with: the demonstration's own settings among it.
+const APP: [File; 4] = [
+    (host_json::FILE, include_str!("../../../host.json"), false),
     ("local.settings.json", include_str!("../../../local.settings.json"), false),
     (".funcignore", include_str!("templates/app/.funcignore"), false),
     (".gitignore", include_str!("templates/app/.gitignore"), false),
-    ("README.md", include_str!("templates/app/README.md"), false),
-    ("test.sh", include_str!("templates/app/test.sh"), true),
-    ("NAME/function.json", include_str!("templates/app/function.json"), false),
 ];
 
-/// The source of a guest in this language, by path in the function's folder.
-fn source(language: Language) -> &'static [(&'static str, &'static str)] {
+/// Stands first in `host.json`.
+const VERSION: &str = "\"version\": \"2.0\",";
+/// What it needs beside that for triggers that the Functions host does not have itself.
+const EXTENSIONS: &str = r#"
+  "extensionBundle": { "id": "Microsoft.Azure.Functions.ExtensionBundle", "version": "[4.*, 5.0.0)" },"#;
+
+/// The crates of guests in Rust, beside the one that makes the bindings: what an HTTP guest has, and what is in its place.
+const CRATE: &str = "form_urlencoded = \"1\"\n";
+
+impl Trigger {
+    /// What the app has for it.
+    fn files(self) -> [File; 3] {
+        macro_rules! files {
+            ($folder:literal $function:literal) => {
+                [
+                    ("README.md", include_str!(concat!("templates/", $folder, "/README.md")), false),
+                    ("test.sh", include_str!(concat!("templates/", $folder, "/test.sh")), true),
+                    ("NAME/function.json", include_str!(concat!("templates/", $function, "/function.json")), false),
+                ]
+            };
+        }
+        match self {
+            Self::Http => files!("http" "http"),
+            Self::Timer => files!("event" "timer"),
+            Self::Queue => files!("event" "queue"),
+            Self::Mcp => files!("mcp" "mcp"),
+        }
+    }
+
+    /// The script or the library that answers. None in a language that there is no template in.
+    fn handler(self, language: Language) -> Option<&'static str> {
+        Some(match (self, language) {
+            (Self::Http, Language::Rust) => include_str!("templates/http/lib.rs"),
+            (Self::Http, Language::Javascript) => include_str!("templates/http/app.js"),
+            (Self::Http, Language::Python) => include_str!("templates/http/app.py"),
+            (Self::Timer | Self::Queue, Language::Rust) => include_str!("templates/event/lib.rs"),
+            (Self::Timer | Self::Queue, Language::Javascript) => include_str!("templates/event/app.js"),
+            (Self::Timer | Self::Queue, Language::Python) => include_str!("templates/event/app.py"),
+            (Self::Mcp, Language::Rust) => include_str!("templates/mcp/lib.rs"),
+            (Self::Mcp, Language::Javascript) => include_str!("templates/mcp/app.js"),
+            (Self::Mcp, Language::Python) => return None,
+        })
+    }
+
+    /// What one of the files says in an app with this trigger.
+    fn adapted(self, text: &str) -> String {
+        match self {
+            Self::Http => text.to_owned(),
+            Self::Timer => text.replace(CRATE, ""),
+            Self::Queue => text.replace(CRATE, "").replace(VERSION, &[VERSION, EXTENSIONS].concat()),
+            Self::Mcp => text.replace(CRATE, "serde_json = \"1\"\n"),
+        }
+    }
+}
+
+/// Where the handler of a guest in this language is, and what is beside it, by path in the function's folder.
+fn source(language: Language) -> (&'static str, &'static [(&'static str, &'static str)]) {
     match language {
-        Language::Rust => files!("rust": "Cargo.toml" ".cargo/config.toml" "src/lib.rs"),
-        Language::Javascript => files!("javascript": "package.json" "package-lock.json" "app.js"),
-        Language::Python => files!("python": "requirements.txt" "app.py"),
+        Language::Rust => ("src/lib.rs", files!("rust": "Cargo.toml" ".cargo/config.toml")),
+        Language::Javascript => ("app.js", files!("javascript": "package.json" "package-lock.json")),
+        Language::Python => ("app.py", files!("python": "requirements.txt")),
     }
 }
 
@@ -51,6 +116,11 @@ pub enum NotMade {
     /// The name.
     #[error("{0:?} cannot be the name of an app: {1}; run `flexwasm new {2}`")]
     Name(String, &'static str, String),
+    /// There is no template.
+    #[error(
+        "there is no MCP server in Python to begin with; run `flexwasm new {0} --trigger mcp --language javascript`"
+    )]
+    Language(String),
     /// Somebody's file or folder.
     #[error("{0} is there already, and is left as it is: choose another name")]
     Exists(String),
@@ -65,17 +135,18 @@ pub enum NotMade {
 ///
 /// # Errors
 /// [`NotMade`].
-pub fn create(parent: &Path, name: &str, language: Language) -> Result<(), NotMade> {
+pub fn create(parent: &Path, name: &str, language: Language, trigger: Trigger) -> Result<(), NotMade> {
     if let Some(objection) = objection(name) {
         return Err(NotMade::Name(name.to_owned(), objection, proposal(name)));
     }
+    let handler = trigger.handler(language).ok_or_else(|| NotMade::Language(name.to_owned()))?;
     let unwritable = |error: std::io::Error| NotMade::Write(name.to_owned(), error);
     if fs::symlink_metadata(parent.join(name)).is_ok() {
         return Err(NotMade::Exists(name.to_owned()));
     }
     // Under another name until it is whole.
     let staged = tempfile::Builder::new().prefix(".flexwasm-new-").tempdir_in(parent).map_err(unwritable)?;
-    fill(staged.path(), name, language).map_err(unwritable)?;
+    fill(staged.path(), name, language, trigger, handler).map_err(unwritable)?;
     match renameat_with(CWD, staged.path(), CWD, parent.join(name), RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         Err(Errno::EXIST) => Err(NotMade::Exists(name.to_owned())),
@@ -83,19 +154,21 @@ pub fn create(parent: &Path, name: &str, language: Language) -> Result<(), NotMa
     }
 }
 
-fn fill(folder: &Path, name: &str, language: Language) -> std::io::Result<()> {
+fn fill(folder: &Path, name: &str, language: Language, trigger: Trigger, handler: &str) -> std::io::Result<()> {
     // Temporary folders are for their owner only.
     fs::set_permissions(folder, Permissions::from_mode(0o755))?;
-    for (path, text, is_program) in APP {
+    let named = |text: &str| trigger.adapted(text).replace(PLACEHOLDER, name);
+    for (path, text, is_program) in APP.into_iter().chain(trigger.files()) {
         let path = folder.join(path.replace(PLACEHOLDER, name));
-        write(&path, &text.replace(PLACEHOLDER, name))?;
-        if *is_program {
+        write(&path, &named(text))?;
+        if is_program {
             fs::set_permissions(path, Permissions::from_mode(0o755))?;
         }
     }
     let function = folder.join(name);
-    for (path, text) in source(language) {
-        write(&function.join(path), text)?;
+    let (path, others) = source(language);
+    for (path, text) in [(path, handler)].iter().chain(others) {
+        write(&function.join(path), &named(text))?;
     }
     // The others are built with the interfaces of the flexwasm that builds them; rustc reads these from the crate.
     if language == Language::Rust {
@@ -143,7 +216,7 @@ fn proposal(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
+    use clap::ValueEnum as _;
 
     #[test]
     fn a_name_that_would_not_work_is_refused_with_one_that_does() {
@@ -166,7 +239,7 @@ mod tests {
             (&*long, &long[..PROPOSED]),
         ] {
             let folder = tempfile::tempdir().expect("a folder");
-            let refused = create(folder.path(), name, Language::Rust).expect_err(name).to_string();
+            let refused = create(folder.path(), name, Language::Rust, Trigger::Http).expect_err(name).to_string();
             assert!(refused.ends_with(&format!("; run `flexwasm new {proposed}`")), "{refused}");
             assert!(!refused.contains('\n') && objection(proposed).is_none(), "{refused}");
             assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0, "{name} left something behind");
@@ -180,7 +253,7 @@ mod tests {
         fs::write(folder.path().join("file"), "mine").expect("written");
         std::os::unix::fs::symlink("nowhere", folder.path().join("link")).expect("made");
         for name in ["empty", "file", "link"] {
-            let refused = create(folder.path(), name, Language::Python).expect_err(name).to_string();
+            let refused = create(folder.path(), name, Language::Python, Trigger::Http).expect_err(name).to_string();
             assert_eq!(refused, format!("{name} is there already, and is left as it is: choose another name"));
         }
         assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 3);
@@ -188,43 +261,60 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path().join("empty")).expect("there").count(), 0);
     }
 
-    /// Below `templates`, by path.
-    fn found(folder: &str) -> Vec<String> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tool/templates").join(folder);
-        let (mut folders, mut found) = (vec![root.clone()], Vec::<PathBuf>::new());
+    #[test]
+    fn every_file_of_the_templates_is_used() {
+        let mut used: Vec<&str> = APP.iter().map(|(_, text, _)| *text).collect();
+        for trigger in Trigger::value_variants() {
+            used.extend(trigger.files().map(|(_, text, _)| text));
+            for language in Language::value_variants() {
+                used.extend(trigger.handler(*language));
+                used.extend(source(*language).1.iter().map(|(_, text)| *text));
+            }
+        }
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tool/templates")];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).expect("a folder") {
                 let path = entry.expect("an entry").path();
-                if path.is_dir() { folders.push(path) } else { found.push(path) }
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let text = fs::read_to_string(&path).expect("a text");
+                    assert!(used.contains(&&*text), "{} is not used", path.display());
+                }
             }
         }
-        let mut names: Vec<_> =
-            found.iter().map(|path| path.strip_prefix(&root).expect("below").display().to_string()).collect();
-        names.sort();
-        names
     }
 
     #[test]
-    fn every_file_of_the_templates_is_used() {
-        for (folder, language) in
-            [("rust", Language::Rust), ("javascript", Language::Javascript), ("python", Language::Python)]
-        {
-            let mut used: Vec<_> = source(language).iter().map(|(path, _)| (*path).to_owned()).collect();
-            used.sort();
-            assert_eq!(used, found(folder));
+    fn a_template_has_what_its_trigger_needs() {
+        let made = |trigger, language, file: &str| {
+            let folder = tempfile::tempdir().expect("a folder");
+            create(folder.path(), "app", language, trigger).unwrap_or_else(|error| panic!("{error}"));
+            fs::read_to_string(folder.path().join("app").join(file)).expect("there")
+        };
+        for (trigger, bundle, crates) in [
+            (Trigger::Http, false, "form_urlencoded"),
+            (Trigger::Timer, false, "wit-bindgen"),
+            (Trigger::Queue, true, "wit-bindgen"),
+            (Trigger::Mcp, false, "serde_json"),
+        ] {
+            assert_eq!(made(trigger, Language::Rust, "host.json").contains("extensionBundle"), bundle);
+            let manifest = made(trigger, Language::Rust, "app/Cargo.toml");
+            let first = manifest.split("[dependencies]\n").nth(1).expect("dependencies");
+            assert!(first.starts_with(crates), "{manifest}");
         }
-        let used = APP.iter().map(|(path, ..)| path.trim_start_matches("NAME/").to_owned());
-        let mut used: Vec<_> =
-            used.filter(|path| !["host.json", "local.settings.json"].contains(&path.as_str())).collect();
-        used.sort();
-        assert_eq!(used, found("app"));
+        assert!(made(Trigger::Mcp, Language::Javascript, "app/app.js").contains("name: 'app'"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let refused = create(folder.path(), "app", Language::Python, Trigger::Mcp).expect_err("no template");
+        assert!(refused.to_string().ends_with("run `flexwasm new app --trigger mcp --language javascript`"));
+        assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0);
     }
 
     #[test]
     fn every_name_that_is_accepted_stands_where_it_should() {
         for name in ["my-app", "match", "test", "core", "guest", "std", "a", "A_1"] {
             let folder = tempfile::tempdir().expect("a folder");
-            create(folder.path(), name, Language::Rust).unwrap_or_else(|error| panic!("{error}"));
+            create(folder.path(), name, Language::Rust, Trigger::Http).unwrap_or_else(|error| panic!("{error}"));
             let app = folder.path().join(name);
             let function = fs::read_to_string(app.join(name).join("function.json")).expect("there");
             assert!(function.contains(&format!("\"route\": \"{name}\"")), "{function}");

@@ -28,6 +28,7 @@ mod keyvalue;
 mod languages;
 mod limits;
 mod logs;
+mod mcp;
 mod operate;
 mod outgoing;
 mod overload;

@@ -14,12 +14,12 @@ use std::process::Command;
 const LANGUAGES: [&str; 3] = ["rust", "javascript", "python"];
 
 /// A folder for apps, and one with programs that stand in for others.
-struct Place {
+pub struct Place {
     folder: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let place = Self { folder: tempfile::tempdir().unwrap() };
         fs::create_dir(place.programs()).unwrap();
         place
@@ -38,15 +38,20 @@ impl Place {
 
     /// An app, as `flexwasm new` makes it.
     fn app(&self, name: &str, language: &str) -> PathBuf {
+        self.app_with(name, &["--language", language])
+    }
+
+    /// The same with these arguments.
+    pub fn app_with(&self, name: &str, arguments: &[&str]) -> PathBuf {
         let mut new = flexwasm();
-        new.current_dir(self.folder.path()).args(["new", name, "--language", language]);
+        new.current_dir(self.folder.path()).args(["new", name]).args(arguments);
         let (status, _, stderr) = output(new);
         assert!(status.success(), "{stderr}");
         self.folder.path().join(name)
     }
 
     /// The command in the app's folder, with nothing to find but the programs that stand in, and the shell's.
-    fn flexwasm(&self, app: &Path, arguments: &[&str]) -> Command {
+    pub fn flexwasm(&self, app: &Path, arguments: &[&str]) -> Command {
         let mut command = flexwasm();
         command.current_dir(app).args(arguments).env("PATH", format!("{}:/bin", self.programs().display()));
         command
@@ -101,6 +106,11 @@ fn a_new_app_is_told_what_to_do_next_and_never_replaces_another() {
         (&["new", "a b"], 2, &["\"a b\" cannot be the name", "flexwasm new a-b"]),
         (&["new", "../x"], 2, &["flexwasm new x"]),
         (&["new", "-x"], 2, &["flexwasm new x"]),
+        (
+            &["new", "x", "--language", "python", "--trigger", "mcp"],
+            2,
+            &["flexwasm new x --trigger mcp --language javascript"],
+        ),
     ] {
         let mut command = flexwasm();
         command.current_dir(here).args(arguments);
@@ -329,7 +339,7 @@ fn every_shell_gets_the_commands() {
 }
 
 /// The command with the tools of this machine. What cargo has built for one of these apps serves the next.
-fn with_tools(command: &mut Command) -> &mut Command {
+pub fn with_tools(command: &mut Command) -> &mut Command {
     for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
@@ -342,18 +352,20 @@ fn with_tools(command: &mut Command) -> &mut Command {
 #[ignore = "needs node, npm, python3 and a network: cargo xtask test"]
 fn every_template_is_built_and_passes_its_own_test() {
     let place = Place::new();
-    for language in LANGUAGES {
-        let app = place.app(&format!("my-{language}"), language);
+    let all =
+        ["http", "timer", "queue", "mcp"].into_iter().flat_map(|trigger| LANGUAGES.map(|language| (trigger, language)));
+    for (trigger, language) in all.filter(|template| *template != ("mcp", "python")) {
+        let app = place.app_with(&format!("{trigger}-{language}"), &["--language", language, "--trigger", trigger]);
         let mut command = flexwasm();
         let mut test = Command::new(app.join("test.sh"));
         test.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         with_tools(&mut test).env("FLEXWASM", command.get_program());
         let (status, stdout, stderr) = output(test);
-        assert!(status.success() && stdout.ends_with("passed\n"), "{language}: {stdout}{stderr}");
+        assert!(status.success() && stdout.ends_with("passed\n"), "{trigger} {language}: {stdout}{stderr}");
         // Nothing is built again, or granted, or wrong.
         with_tools(command.current_dir(&app).arg("check"));
         let (status, stdout, stderr) = output(command);
-        assert!(status.success(), "{language}: {stdout}{stderr}");
+        assert!(status.success(), "{trigger} {language}: {stdout}{stderr}");
     }
 }
 

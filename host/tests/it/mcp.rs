@@ -1,0 +1,43 @@
+//! The templates of an MCP server, used by the official client.
+
+use crate::support::{Host, eventually, output, repository};
+use crate::tool::{Place, with_tools};
+use std::fs;
+use std::process::Command;
+
+#[test]
+#[ignore = "needs node, npm, target/mcp and a network: cargo xtask test"]
+fn an_mcp_server_serves_the_official_client_and_survives_a_trap() {
+    // With a call in each that never ends by itself.
+    for (language, file, loop_begins, endless) in [
+        ("rust", "src/lib.rs", "for step in", "while seconds == 13.0 {\n std::hint::black_box(());\n }\n for step in"),
+        ("javascript", "app.js", "for (let step", "while (seconds === 13);\nfor (let step"),
+    ] {
+        let place = Place::new();
+        let app = place.app_with("mcp", &["--language", language, "--trigger", "mcp"]);
+        let source = app.join("mcp").join(file);
+        let text = fs::read_to_string(&source).unwrap();
+        assert!(text.contains(loop_begins), "{text}");
+        fs::write(&source, text.replace(loop_begins, endless)).unwrap();
+        let host_json = fs::read_to_string(app.join("host.json")).unwrap();
+        let settings = r#""flexwasm": {"pool": {"size": 64}, "limits": {"cpu": "3s"}}"#;
+        fs::write(app.join("host.json"), host_json.replace(r#""flexwasm": {}"#, settings)).unwrap();
+
+        let mut run = place.flexwasm(&app, &["run", "--listen", "127.0.0.1:0"]);
+        with_tools(&mut run);
+        let host = Host::announced(run);
+        eventually("the guest is loaded", || host.get("/api/mcp").status == 405);
+        let mut client = Command::new("node");
+        client.args(["--input-type=module", "-"]).arg(format!("http://127.0.0.1:{}/api/mcp", host.port));
+        client.current_dir(repository().join("target/mcp"));
+        client.stdin(fs::File::open(repository().join("host/tests/mcp/client.mjs")).unwrap());
+        let (status, stdout, stderr) = output(client);
+        assert!(status.success() && stdout == "passed\n", "{language}: {stdout}{stderr}");
+        // The call whose client has gone, and the one that would not end.
+        host.closing_line("client-gone");
+        let faulted = host.closing_line("faulted");
+        assert!(faulted.contains("limits.cpu"), "{faulted}");
+        let faults = host.log().iter().filter(|line| line.contains("outcome=\"faulted\"")).count();
+        assert_eq!(faults, 1);
+    }
+}
