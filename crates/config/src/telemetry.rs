@@ -28,8 +28,6 @@ pub struct Telemetry {
     pub traces: Option<Collector>,
     /// The numbers that `/metrics` shows.
     pub metrics: Option<Collector>,
-    /// The lines of the log.
-    pub logs: Option<Collector>,
     /// Application Insights, which gets spans.
     pub insights: Option<Insights>,
     /// Which traces are exported.
@@ -38,8 +36,6 @@ pub struct Telemetry {
     pub resource: Vec<(String, String)>,
     /// How spans are gathered.
     pub spans: Batches,
-    /// How log lines are gathered.
-    pub lines: Batches,
     /// How often metrics are sent.
     pub metrics_interval: Duration,
 }
@@ -49,12 +45,10 @@ impl Default for Telemetry {
         Self {
             traces: None,
             metrics: None,
-            logs: None,
             insights: None,
             sampler: Sampler::default(),
             resource: Vec::new(),
             spans: Batches { delay: Duration::from_secs(5), ..Batches::default() },
-            lines: Batches::default(),
             metrics_interval: Duration::from_secs(60),
         }
     }
@@ -183,15 +177,12 @@ pub fn read(settings: &AppSettings, surroundings: Surroundings, objections: &mut
     let sampler = variables.sampler();
     let default = Telemetry::default();
     Telemetry {
-        traces: variables.collector("TRACES", "v1/traces", true),
-        metrics: variables.collector("METRICS", "v1/metrics", true),
-        // Under the Functions host each line is exported by that already, if anybody wants it.
-        logs: variables.collector("LOGS", "v1/logs", !under_host),
+        traces: variables.collector("TRACES", "v1/traces"),
+        metrics: variables.collector("METRICS", "v1/metrics"),
         insights: variables.insights(insights),
         sampler: Sampler { follows_parent: sampler.follows_parent && !flag_says_nothing, ..sampler },
         resource: variables.resource(),
-        spans: variables.batches("BSP", default.spans),
-        lines: variables.batches("BLRP", default.lines),
+        spans: variables.batches(default.spans),
         metrics_interval: variables.millis("OTEL_METRIC_EXPORT_INTERVAL", default.metrics_interval),
     }
 }
@@ -251,21 +242,20 @@ impl<'a> Variables<'a> {
         self.number(name, default, |count| (1..=1_000_000).contains(count), &words)
     }
 
-    fn batches(&mut self, prefix: &str, default: Batches) -> Batches {
-        let queue = self.count(&format!("OTEL_{prefix}_MAX_QUEUE_SIZE"), default.queue);
+    fn batches(&mut self, default: Batches) -> Batches {
+        let queue = self.count("OTEL_BSP_MAX_QUEUE_SIZE", default.queue);
         Batches {
-            delay: self.millis(&format!("OTEL_{prefix}_SCHEDULE_DELAY"), default.delay),
+            delay: self.millis("OTEL_BSP_SCHEDULE_DELAY", default.delay),
             queue,
-            size: self.count(&format!("OTEL_{prefix}_MAX_EXPORT_BATCH_SIZE"), default.size.min(queue)).min(queue),
+            size: self.count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", default.size.min(queue)).min(queue),
         }
     }
 
-    /// Where one signal goes; `default` says whether it goes there unasked.
-    fn collector(&mut self, signal: &str, path: &str, default: bool) -> Option<Collector> {
+    /// Where one signal goes.
+    fn collector(&mut self, signal: &str, path: &str) -> Option<Collector> {
         let exporter = format!("OTEL_{signal}_EXPORTER");
         let wanted = match self.get(&exporter) {
-            None => default,
-            Some("otlp") => true,
+            None | Some("otlp") => true,
             Some("none") => false,
             Some(other) => {
                 self.wrong(&exporter, Some(other), "must be \"otlp\" or \"none\"; nothing is sent");
@@ -517,16 +507,14 @@ mod tests {
     }
 
     #[test]
-    fn under_the_functions_host_flags_may_say_nothing_and_lines_leave_by_another_way() {
+    fn under_the_functions_host_flags_may_say_nothing() {
         let key = (INSIGHTS, "InstrumentationKey=0");
         let (telemetry, _) = read_as(Role::CustomHandler, &[ENDPOINT, key]);
-        assert!(!telemetry.sampler.follows_parent && telemetry.logs.is_none());
+        assert!(!telemetry.sampler.follows_parent);
         let (telemetry, _) = read_as(Role::CustomHandler, &[ENDPOINT]);
         assert!(telemetry.sampler.follows_parent);
-        let (telemetry, _) = read_as(Role::CustomHandler, &[ENDPOINT, ("OTEL_LOGS_EXPORTER", "otlp")]);
-        assert!(telemetry.logs.is_some());
         let (telemetry, _) = read_alone(&[ENDPOINT, key]);
-        assert!(telemetry.sampler.follows_parent && telemetry.logs.is_some());
+        assert!(telemetry.sampler.follows_parent);
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Trigger {
         macro_rules! files {
             ($folder:literal $function:literal) => {
                 [
-                    ("README.md", include_str!(concat!("templates/", $folder, "/README.md")), false),
+                    ("README.md", include_str!(concat!("templates/", $folder, "/", "README.md")), false),
                     ("test.sh", include_str!(concat!("templates/", $folder, "/test.sh")), true),
                     ("NAME/function.json", include_str!(concat!("templates/", $function, "/function.json")), false),
                 ]

@@ -1,7 +1,8 @@
 //! What a trace goes through, and what is counted.
 
-use crate::support::{App, Host, ID, flexwasm, get, guests, output};
+use crate::support::{App, Host, ID, flexwasm, get, guests, output, repository};
 use crate::swap::socket;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -162,6 +163,49 @@ fn what_happens_is_counted_by_function() {
         assert_eq!(sample(&text, &format!("flexwasm_swaps_total{{faas_name=\"counter\",outcome=\"{outcome}\"}}")), 1.0);
     }
     drop(host);
+}
+
+/// The names of metrics in an expression of Prometheus.
+fn metrics_in(expression: &str) -> Vec<&str> {
+    let is_name = |it: char| it.is_ascii_alphanumeric() || it == '_';
+    let words = expression.split(|it| !is_name(it));
+    let prefixes = ["flexwasm_", "http_", "faas_"];
+    words.filter(|word| *word != "faas_name" && prefixes.iter().any(|it| word.starts_with(it))).collect()
+}
+
+#[test]
+fn the_dashboard_asks_for_what_is_counted() {
+    let (app, _host) = counted();
+    let text = metrics(&app, "*/*").1;
+    let file = repository().join("examples/grafana/flexwasm.json");
+    let board: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let panels = board["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let expressions: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+    assert!(expressions.len() >= panels.len() && panels.len() > 5);
+    for expression in expressions {
+        let names = metrics_in(expression);
+        assert!(!names.is_empty(), "{expression}");
+        for name in names {
+            // What only grows and what has several samples has its ending in the text of a sample only.
+            let family = ["_total", "_bucket", "_sum"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            assert!(text.contains(&format!("# TYPE {family} ")), "{name} of {expression} is not counted");
+        }
+    }
+}
+
+#[test]
+fn the_questions_to_a_log_ask_for_what_its_lines_have() {
+    let (_app, host) = counted();
+    let page = std::fs::read_to_string(repository().join("docs/observe.md")).unwrap();
+    let asked: BTreeSet<&str> =
+        page.split("field(message, \"").skip(1).map(|it| it.split('"').next().unwrap()).collect();
+    assert!(asked.contains("slot") && asked.len() > 7, "{asked:?}");
+    let line = host.line(&["function=counter", "outcome=\"answered\""]);
+    for field in asked {
+        assert!(line.contains(&format!(" {field}=")), "{field}: {line}");
+    }
+    host.line(&["function=traps", "outcome=\"faulted\"", "reason=\""]);
 }
 
 #[test]
