@@ -359,7 +359,10 @@ fn check_answers_programs_in_json() {
         ("/functions/0/pool/share", json!("40%")),
         ("/functions/0/limits/memory", json!(32 << 20)),
         ("/functions/0/limits/timeout", json!(220_000)),
-        ("/functions/0/grants", json!({ "env": ["AzureWebJobsStorage"], "dirs": [], "hosts": [] })),
+        (
+            "/functions/0/grants",
+            json!({ "env": ["AzureWebJobsStorage"], "dirs": [], "hosts": [], "config": [], "keyvalue": [] }),
+        ),
         ("/functions/0/guest/source", Value::Null),
         ("/residency/slots", json!(6)),
         ("/package", Value::Null),
