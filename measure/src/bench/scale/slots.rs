@@ -14,6 +14,9 @@ use std::thread;
 use std::time::Duration;
 use testkit::App;
 
+/// Requests each second, and page faults for each request.
+type Figures = (f64, f64);
+
 /// So many that every slot has had an instance.
 const EVERY_SLOT: u32 = 32;
 /// `pool.idleTimeout` by default, and a little.
@@ -84,7 +87,7 @@ pub fn swapped(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table>
     let host = Running::start(command, address, "/", processors)?;
     let socket = control::socket(&folder.path().join("flexwasm"))?;
     let length = if smoke { Duration::from_millis(150) } else { Duration::from_millis(1500) };
-    let figures = || -> Result<Vec<(f64, f64)>> {
+    let figures = || -> Result<Vec<Figures>> {
         bytes
             .iter()
             .map(|guest| {
@@ -112,7 +115,7 @@ pub fn swapped(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table>
         swapping.join().expect("swapping does not panic")
     })?;
     let after = figures()?;
-    let row = |((guest, before), after): ((&&Guest, (f64, f64)), (f64, f64))| {
+    let row = |((guest, before), after): ((&&Guest, Figures), Figures)| {
         let rates = [before.0, after.0].map(|rate| format!("{rate:.0}"));
         let others = [after.0 / before.0, before.1, after.1].map(|figure| format!("{figure:.2}"));
         [guest.name.to_owned()].into_iter().chain(rates).chain(others).collect()
