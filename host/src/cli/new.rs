@@ -1,7 +1,7 @@
 //! `flexwasm new`: an app to begin with.
 
 use super::output::{Ended, print};
-use crate::tool::scaffold::{self, NotMade, Trigger};
+use crate::tool::scaffold::{self, NotMade, Style, Trigger};
 use crate::tool::sources::Language;
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,13 +19,16 @@ pub struct New {
     /// What calls it
     #[arg(long, value_enum, default_value_t = Trigger::Http)]
     trigger: Trigger,
+    /// What a guest in Rust is written with
+    #[arg(long, value_enum, default_value_t = Style::Bindings)]
+    style: Style,
 }
 
 impl New {
     pub fn run(self) -> Result<ExitCode, Ended> {
-        let Self { name, language, trigger } = self;
-        scaffold::create(Path::new("."), &name, language, trigger).map_err(|error| match error {
-            NotMade::Name(..) | NotMade::Language(_) => Ended::Wrong(error.to_string()),
+        let Self { name, language, trigger, style } = self;
+        scaffold::create(Path::new("."), &name, language, trigger, style).map_err(|error| match error {
+            NotMade::Name(..) | NotMade::Language(_) | NotMade::Style(_) => Ended::Wrong(error.to_string()),
             NotMade::Exists(_) | NotMade::Write(..) => Ended::Failed(error.to_string()),
         })?;
         // As it was called here, for it need not be on PATH.

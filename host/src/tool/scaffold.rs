@@ -38,6 +38,15 @@ pub enum Trigger {
     Mcp,
 }
 
+/// What a guest in Rust is written with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Style {
+    /// The interfaces of WASI, by wit-bindgen
+    Bindings,
+    /// The routes and handlers of axum, by wstd: for HTTP functions
+    Axum,
+}
+
 /// What every app begins with: the demonstration's own settings among it.
 const APP: [File; 4] = [
     (host_json::FILE, include_str!("../../../host.json"), false),
@@ -54,6 +63,15 @@ const EXTENSIONS: &str = r#"
 
 /// The crates of guests in Rust, beside the one that makes the bindings: what an HTTP guest has, and what is in its place.
 const CRATE: &str = "form_urlencoded = \"1\"\n";
+/// What makes the bindings.
+const BINDINGS: &str =
+    "wit-bindgen = { version = \"0.63\", default-features = false, features = [\"macros\", \"realloc\"] }\n";
+/// What is in the place of both for axum.
+const AXUM: &str = r#"axum = { version = "0.8", default-features = false, features = ["query"] }
+serde = { version = "1", features = ["derive"] }
+wstd = "0.6"
+wstd-axum = "0.6"
+"#;
 
 impl Trigger {
     /// What the app has for it.
@@ -75,9 +93,11 @@ impl Trigger {
         }
     }
 
-    /// The script or the library that answers. None in a language that there is no template in.
-    fn handler(self, language: Language) -> Option<&'static str> {
+    /// The script or the library that answers. None in a language or style that there is no template in.
+    fn handler(self, language: Language, style: Style) -> Option<&'static str> {
         Some(match (self, language) {
+            (Self::Http, Language::Rust) if style == Style::Axum => include_str!("templates/http/axum.rs"),
+            _ if style == Style::Axum => return None,
             (Self::Http, Language::Rust) => include_str!("templates/http/lib.rs"),
             (Self::Http, Language::Javascript) => include_str!("templates/http/app.js"),
             (Self::Http, Language::Python) => include_str!("templates/http/app.py"),
@@ -91,8 +111,9 @@ impl Trigger {
     }
 
     /// What one of the files says in an app with this trigger.
-    fn adapted(self, text: &str) -> String {
+    fn adapted(self, style: Style, text: &str) -> String {
         match self {
+            Self::Http if style == Style::Axum => text.replace(BINDINGS, "").replace(CRATE, AXUM),
             Self::Http => text.to_owned(),
             Self::Timer => text.replace(CRATE, ""),
             Self::Queue => text.replace(CRATE, "").replace(VERSION, &[VERSION, EXTENSIONS].concat()),
@@ -121,6 +142,9 @@ pub enum NotMade {
         "there is no MCP server in Python to begin with; run `flexwasm new {0} --trigger mcp --language javascript`"
     )]
     Language(String),
+    /// There is no template.
+    #[error("axum is for HTTP functions in Rust; run `flexwasm new {0} --style axum`")]
+    Style(String),
     /// Somebody's file or folder.
     #[error("{0} is there already, and is left as it is: choose another name")]
     Exists(String),
@@ -135,18 +159,21 @@ pub enum NotMade {
 ///
 /// # Errors
 /// [`NotMade`].
-pub fn create(parent: &Path, name: &str, language: Language, trigger: Trigger) -> Result<(), NotMade> {
+pub fn create(parent: &Path, name: &str, language: Language, trigger: Trigger, style: Style) -> Result<(), NotMade> {
     if let Some(objection) = objection(name) {
         return Err(NotMade::Name(name.to_owned(), objection, proposal(name)));
     }
-    let handler = trigger.handler(language).ok_or_else(|| NotMade::Language(name.to_owned()))?;
+    let handler = trigger.handler(language, style).ok_or_else(|| match style {
+        Style::Bindings => NotMade::Language(name.to_owned()),
+        Style::Axum => NotMade::Style(name.to_owned()),
+    })?;
     let unwritable = |error: std::io::Error| NotMade::Write(name.to_owned(), error);
     if fs::symlink_metadata(parent.join(name)).is_ok() {
         return Err(NotMade::Exists(name.to_owned()));
     }
     // Under another name until it is whole.
     let staged = tempfile::Builder::new().prefix(".flexwasm-new-").tempdir_in(parent).map_err(unwritable)?;
-    fill(staged.path(), name, language, trigger, handler).map_err(unwritable)?;
+    fill(staged.path(), name, (language, trigger, style), handler).map_err(unwritable)?;
     match renameat_with(CWD, staged.path(), CWD, parent.join(name), RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         Err(Errno::EXIST) => Err(NotMade::Exists(name.to_owned())),
@@ -154,10 +181,15 @@ pub fn create(parent: &Path, name: &str, language: Language, trigger: Trigger) -
     }
 }
 
-fn fill(folder: &Path, name: &str, language: Language, trigger: Trigger, handler: &str) -> std::io::Result<()> {
+fn fill(
+    folder: &Path,
+    name: &str,
+    (language, trigger, style): (Language, Trigger, Style),
+    handler: &str,
+) -> std::io::Result<()> {
     // Temporary folders are for their owner only.
     fs::set_permissions(folder, Permissions::from_mode(0o755))?;
-    let named = |text: &str| trigger.adapted(text).replace(PLACEHOLDER, name);
+    let named = |text: &str| trigger.adapted(style, text).replace(PLACEHOLDER, name);
     for (path, text, is_program) in APP.into_iter().chain(trigger.files()) {
         let path = folder.join(path.replace(PLACEHOLDER, name));
         write(&path, &named(text))?;
@@ -171,7 +203,7 @@ fn fill(folder: &Path, name: &str, language: Language, trigger: Trigger, handler
         write(&function.join(path), &named(text))?;
     }
     // The others are built with the interfaces of the flexwasm that builds them; rustc reads these from the crate.
-    if language == Language::Rust {
+    if language == Language::Rust && style == Style::Bindings {
         wit::write(&function.join("wit"))?;
     }
     Ok(())
@@ -239,7 +271,9 @@ mod tests {
             (&*long, &long[..PROPOSED]),
         ] {
             let folder = tempfile::tempdir().expect("a folder");
-            let refused = create(folder.path(), name, Language::Rust, Trigger::Http).expect_err(name).to_string();
+            let refused = create(folder.path(), name, Language::Rust, Trigger::Http, Style::Bindings)
+                .expect_err(name)
+                .to_string();
             assert!(refused.ends_with(&format!("; run `flexwasm new {proposed}`")), "{refused}");
             assert!(!refused.contains('\n') && objection(proposed).is_none(), "{refused}");
             assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0, "{name} left something behind");
@@ -253,7 +287,9 @@ mod tests {
         fs::write(folder.path().join("file"), "mine").expect("written");
         std::os::unix::fs::symlink("nowhere", folder.path().join("link")).expect("made");
         for name in ["empty", "file", "link"] {
-            let refused = create(folder.path(), name, Language::Python, Trigger::Http).expect_err(name).to_string();
+            let refused = create(folder.path(), name, Language::Python, Trigger::Http, Style::Bindings)
+                .expect_err(name)
+                .to_string();
             assert_eq!(refused, format!("{name} is there already, and is left as it is: choose another name"));
         }
         assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 3);
@@ -267,7 +303,7 @@ mod tests {
         for trigger in Trigger::value_variants() {
             used.extend(trigger.files().map(|(_, text, _)| text));
             for language in Language::value_variants() {
-                used.extend(trigger.handler(*language));
+                used.extend(Style::value_variants().iter().filter_map(|style| trigger.handler(*language, *style)));
                 used.extend(source(*language).1.iter().map(|(_, text)| *text));
             }
         }
@@ -289,7 +325,7 @@ mod tests {
     fn a_template_has_what_its_trigger_needs() {
         let made = |trigger, language, file: &str| {
             let folder = tempfile::tempdir().expect("a folder");
-            create(folder.path(), "app", language, trigger).unwrap_or_else(|error| panic!("{error}"));
+            create(folder.path(), "app", language, trigger, Style::Bindings).unwrap_or_else(|error| panic!("{error}"));
             fs::read_to_string(folder.path().join("app").join(file)).expect("there")
         };
         for (trigger, bundle, crates) in [
@@ -305,16 +341,35 @@ mod tests {
         }
         assert!(made(Trigger::Mcp, Language::Javascript, "app/app.js").contains("name: 'app'"));
         let folder = tempfile::tempdir().expect("a folder");
-        let refused = create(folder.path(), "app", Language::Python, Trigger::Mcp).expect_err("no template");
+        let refused =
+            create(folder.path(), "app", Language::Python, Trigger::Mcp, Style::Bindings).expect_err("no template");
         assert!(refused.to_string().ends_with("run `flexwasm new app --trigger mcp --language javascript`"));
         assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0);
+    }
+
+    #[test]
+    fn an_app_of_axum_has_no_bindings_and_is_for_http_in_rust() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = |name, language, trigger| create(folder.path(), name, language, trigger, Style::Axum);
+        made("app", Language::Rust, Trigger::Http).unwrap_or_else(|error| panic!("{error}"));
+        let function = folder.path().join("app/app");
+        let manifest = fs::read_to_string(function.join("Cargo.toml")).expect("there");
+        let (_, crates) = manifest.split_once("[dependencies]\n").expect("dependencies");
+        assert!(crates.starts_with(&format!("{AXUM}\n")) && !function.join("wit").exists(), "{manifest}");
+        assert!(fs::read_to_string(function.join("src/lib.rs")).expect("there").contains("\"/api/app\""));
+        for (language, trigger) in [(Language::Rust, Trigger::Queue), (Language::Javascript, Trigger::Http)] {
+            let refused = made("other", language, trigger).expect_err("no template").to_string();
+            assert!(refused.ends_with("run `flexwasm new other --style axum`"), "{refused}");
+        }
+        assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 1);
     }
 
     #[test]
     fn every_name_that_is_accepted_stands_where_it_should() {
         for name in ["my-app", "match", "test", "core", "guest", "std", "a", "A_1"] {
             let folder = tempfile::tempdir().expect("a folder");
-            create(folder.path(), name, Language::Rust, Trigger::Http).unwrap_or_else(|error| panic!("{error}"));
+            create(folder.path(), name, Language::Rust, Trigger::Http, Style::Bindings)
+                .unwrap_or_else(|error| panic!("{error}"));
             let app = folder.path().join(name);
             let function = fs::read_to_string(app.join(name).join("function.json")).expect("there");
             assert!(function.contains(&format!("\"route\": \"{name}\"")), "{function}");

@@ -111,6 +111,7 @@ fn a_new_app_is_told_what_to_do_next_and_never_replaces_another() {
             2,
             &["flexwasm new x --trigger mcp --language javascript"],
         ),
+        (&["new", "x", "--language", "python", "--style", "axum"], 2, &["flexwasm new x --style axum"]),
     ] {
         let mut command = flexwasm();
         command.current_dir(here).args(arguments);
@@ -354,8 +355,10 @@ fn every_template_is_built_and_passes_its_own_test() {
     let place = Place::new();
     let all =
         ["http", "timer", "queue", "mcp"].into_iter().flat_map(|trigger| LANGUAGES.map(|language| (trigger, language)));
-    for (trigger, language) in all.filter(|template| *template != ("mcp", "python")) {
-        let app = place.app_with(&format!("{trigger}-{language}"), &["--language", language, "--trigger", trigger]);
+    let all = all.filter(|template| *template != ("mcp", "python")).map(|template| (template, "bindings"));
+    for ((trigger, language), style) in all.chain([(("http", "rust"), "axum")]) {
+        let arguments = ["--language", language, "--trigger", trigger, "--style", style];
+        let app = place.app_with(&format!("{trigger}-{language}-{style}"), &arguments);
         let mut command = flexwasm();
         let mut test = Command::new(app.join("test.sh"));
         test.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
