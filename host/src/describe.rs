@@ -1,20 +1,24 @@
 //! What is configured, and what a guest asks for and gets, in words for a person. Names of granted variables, never values.
 
-use crate::capabilities;
+use crate::capabilities::{self, parts};
 use crate::config::digest::Digest;
 use crate::config::event::{EVENT_KEYS, Event, Mode};
 use crate::config::function_json::{AuthLevel, Trigger};
+use crate::config::middleware::Middleware;
 use crate::config::settings::{Granted, HostSettings, Instances, Limits, Reuse};
 use crate::config::source::{Ask, GuestSettings};
 use crate::config::units::{spell_duration, spell_size};
 use crate::config::{Config, Function};
 use crate::engine::{Size, Wasi};
-use crate::guest::artifact::{Artifact, NoArtifact};
+use crate::guest::LoadError;
+use crate::guest::artifact::Artifact;
+use crate::guest::composition::{self, Part as Composed};
 use crate::guest::footprint::{Footprint, Part};
 use crate::guest::interfaces::Interfaces;
 use crate::observe::machine::Scan;
 use http::StatusCode;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// Memory and stack above these sizes cost a fresh instance more than its request does, where all of them is copied back. Measured with
 /// the demonstration: a stack of 64 KiB in place of 1 MiB, as rustc links it, makes 2.4 times the answers.
@@ -145,29 +149,51 @@ pub struct Asks {
     pub gets: Vec<(String, String)>,
     /// What an instance begins with.
     pub footprint: Footprint,
+    /// What it was composed of here, if it has middleware.
+    pub parts: Arc<[Composed]>,
 }
 
 /// What the guest of a function asks for. It is not run.
 ///
 /// # Errors
-/// [`NoArtifact`], if its file is no component.
-pub fn asks(function: &Function) -> Result<Asks, NoArtifact> {
-    let artifact = Artifact::read(&function.script_file, function.guest.max_size)?;
-    let Artifact { origin, wasm, digest, interfaces: Interfaces { mut imports, wasi }, footprint, .. } = artifact;
+/// [`LoadError`], if a file is no component, or does not fit what stands in front of it.
+pub fn asks(function: &Function) -> Result<Asks, LoadError> {
+    let artifact = composition::read(function)?;
+    let Artifact { origin, wasm, digest, interfaces: Interfaces { mut imports, wasi }, footprint, parts, .. } =
+        artifact;
     imports.sort();
-    let gets = imports.into_iter().map(|import| (import.clone(), capabilities::describe(function, &import)));
-    Ok(Asks { origin, bytes: wasm.len(), digest, wasi, gets: gets.collect(), footprint })
+    let gets = imports.iter().map(|import| gets(function, import)).collect();
+    Ok(Asks { origin, bytes: wasm.len(), digest, wasi, gets, footprint, parts })
+}
+
+/// What is imported, by which component if it stands in front of the guest, and what that gets of it.
+fn gets(function: &Function, import: &str) -> (String, String) {
+    let of_part =
+        parts::of_name(import).and_then(|(part, interface)| Some((function.middleware.get(part)?, interface)));
+    match of_part {
+        Some((Middleware { file, grants, .. }, interface)) => {
+            let function = Function { grants: grants.clone(), ..function.clone() };
+            (format!("{interface} of {file}"), capabilities::describe(&function, interface))
+        }
+        None => (import.to_owned(), capabilities::describe(function, import)),
+    }
 }
 
 /// What the guest of a function asks for, what it gets, and what its limits are. It is not run.
 ///
 /// # Errors
 /// As [`asks`].
-pub fn guest(function: &Function) -> Result<String, NoArtifact> {
-    let Asks { origin, bytes, digest, wasi, gets, footprint: begins } = asks(function)?;
+pub fn guest(function: &Function) -> Result<String, LoadError> {
+    let Asks { origin, bytes, digest, wasi, gets, footprint: begins, parts } = asks(function)?;
     let mut text = format!("function {}: a guest of {wasi}\n", function.name);
     let file = format!("{origin} ({:.1} MB)", bytes as f64 / 1e6);
     text += &table(&[("  guest", file), ("  sha256", digest.to_string())]);
+    if !parts.is_empty() {
+        text += "\n  is composed of, what sees a request first\n";
+        text += &table(
+            &parts.iter().map(|part| (format!("    {}", part.name), part.digest.to_string())).collect::<Vec<_>>(),
+        );
+    }
     text += "\n  asks for, and gets\n";
     text += &table(&gets.into_iter().map(|(import, gets)| (format!("    {import}"), gets)).collect::<Vec<_>>());
     text += "\n  begins with\n";
@@ -184,14 +210,14 @@ pub fn not_granted(function: &Function, old: &[String], new: &[String]) -> Vec<S
     let known: Vec<String> = old.iter().map(|import| interface(import)).collect();
     let asked = new.iter().filter(|import| !known.contains(&interface(import)));
     let note = |import: &String| {
-        let gets = capabilities::describe(function, import);
+        let (import, gets) = gets(function, import);
         gets.starts_with("nothing: grants.").then(|| format!("asks for {import} and gets {gets}"))
     };
     asked.filter_map(note).collect()
 }
 
 /// Where the guest comes from, without what may be secret.
-fn source(function: &Function) -> [(&'static str, String); 10] {
+fn source(function: &Function) -> [(&'static str, String); 11] {
     let GuestSettings { source, sha256, max_size, compile_timeout, poll, smoke } = &function.guest;
     let none = || "none".to_owned();
     let (path, event) = match smoke.as_ref().map(|smoke| &smoke.ask) {
@@ -204,6 +230,7 @@ fn source(function: &Function) -> [(&'static str, String); 10] {
         (None, Ask::Path(_)) => "200".to_owned(),
         (None, Ask::Event(_)) => "any of success".to_owned(),
     };
+    let middleware: Vec<&str> = function.middleware.iter().map(|middleware| &*middleware.file).collect();
     let credentials = source.as_ref().and_then(|remote| remote.credentials.as_ref());
     let secret = credentials.map_or_else(none, |_| "set, not shown".to_owned());
     [
@@ -211,6 +238,7 @@ fn source(function: &Function) -> [(&'static str, String); 10] {
         ("guest.username", secret.clone()),
         ("guest.password", secret),
         ("guest.sha256", sha256.as_ref().map_or_else(none, ToString::to_string)),
+        ("guest.middleware", if function.middleware.is_empty() { none() } else { middleware.join(", ") }),
         ("guest.maxSize", spell_size(*max_size)),
         ("guest.compileTimeout", spell_duration(*compile_timeout)),
         ("guest.poll", spell_duration(*poll)),

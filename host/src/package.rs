@@ -7,8 +7,7 @@ use crate::config::section::{Problem, Problems};
 use crate::config::units::spell_size;
 use crate::config::{self, AppSettings, Circumstances, Config, Function, host_json};
 use crate::engine::code::{Processors, compiler};
-use crate::guest::artifact::Artifact;
-use crate::guest::compiled;
+use crate::guest::{compiled, composition};
 use object::elf::{self, FileHeader64};
 use object::endian::LittleEndian;
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
@@ -100,10 +99,15 @@ impl Package {
             problems.add(host_json::FILE, "extensions.http.maxConcurrentRequests", None, remedy);
         }
         for function in config.functions.iter_mut().filter(|function| function.builtin.is_none()) {
-            if let Err(why) = portable(function) {
-                let shown = compiled::beside(&function.script_file);
+            if let Err((shown, why)) = portable(function) {
                 let shown = shown.strip_prefix(root).unwrap_or(&shown).display().to_string();
-                problems.add(&shown, "", None, format!("{why}: run `flexwasm compile --portable` before packing"));
+                // What is composed has no single file to compile.
+                let remedy = if function.middleware.is_empty() {
+                    "run `flexwasm compile --portable` before packing"
+                } else {
+                    REMEDY
+                };
+                problems.add(&shown, "", None, format!("{why}: {remedy}"));
             }
             function.guest.source = None;
         }
@@ -238,15 +242,18 @@ pub fn static_executable(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the file beside the guest saves its compilation on every processor.
-fn portable(function: &Function) -> Result<(), String> {
-    let artifact = Artifact::read(&function.script_file, function.guest.max_size).map_err(|error| error.to_string())?;
+/// Whether the file beside the guest saves its compilation on every processor; if not, which file and why.
+fn portable(function: &Function) -> Result<(), (PathBuf, String)> {
+    let at = |why: String| (compiled::beside(&function.script_file), why);
+    let artifact = composition::read(function).map_err(|error| at(error.to_string()))?;
     let wasi = artifact.interfaces.wasi;
-    let engine = compiler(wasi, Processors::ThisKind).map_err(|error| error.to_string())?;
-    match compiled::verify_beside(&function.script_file, &artifact.digest, &engine, wasi) {
-        Ok(Some(Processors::EveryKind)) => Ok(()),
-        Ok(Some(Processors::ThisKind)) => Err("is for processors like the one that compiled it".to_owned()),
-        Ok(None) => Err("is missing, so each instance would compile the guest anew".to_owned()),
-        Err(why) => Err(why.to_string()),
-    }
+    let engine = compiler(wasi, Processors::ThisKind).map_err(|error| at(error.to_string()))?;
+    let path = artifact.compiled.unwrap_or_default();
+    let why = match compiled::verify_at(&path, &artifact.digest, &engine, wasi) {
+        Ok(Some(Processors::EveryKind)) => return Ok(()),
+        Ok(Some(Processors::ThisKind)) => "is for processors like the one that compiled it".to_owned(),
+        Ok(None) => "is missing, so each instance would compile the guest anew".to_owned(),
+        Err(why) => why.to_string(),
+    };
+    Err((path, why))
 }

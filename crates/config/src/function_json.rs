@@ -3,6 +3,7 @@
 use super::bindings::{is_output, says};
 use super::builtin::{BUILTIN_KEYS, Builtin};
 use super::event::{self, EVENT_KEYS, Event};
+use super::middleware::{self, Written};
 use super::route::Template;
 use super::section::{Problem, Problems, Section};
 use super::settings::{FUNCTION_KEYS, FunctionPatch, HOST_KEYS};
@@ -28,6 +29,8 @@ pub struct FunctionFile {
     pub patch: FunctionPatch,
     /// Where the guest comes from.
     pub guest: GuestSettings,
+    /// What stands in front of it, the outermost first.
+    pub middleware: Vec<Written>,
 }
 
 /// How the Functions host calls a function.
@@ -80,6 +83,7 @@ impl FunctionFile {
         let builtin = Builtin::take(&mut section);
         let patch = FunctionPatch::take(&mut section);
         let guest = GuestSettings::read(&mut section, settings);
+        let middleware = middleware::take(&mut section);
         let of_event = event::Settings::take(&mut section);
         let elsewhere = "applies to the whole host: move it to the flexwasm section of host.json";
         let known = [&FUNCTION_KEYS[..], &GUEST_KEYS[..], &EVENT_KEYS[..], &BUILTIN_KEYS].concat();
@@ -122,6 +126,7 @@ impl FunctionFile {
                 None => {}
             }
         }
+        let middleware = middleware::read(file, middleware, problems);
         let event = Event::read(file, document, of_event, problems);
         let (trigger, objection) = trigger?;
         if let (Trigger::Http { .. }, Some(Smoke { ask: Ask::Event(file_of_event), .. })) = (&trigger, &guest.smoke) {
@@ -129,7 +134,7 @@ impl FunctionFile {
             let remedy = "a function that is called by HTTP alone gets no events: use guest.smoke.path";
             problems.add(file, "flexwasm.guest.smoke.event", Some(&value), remedy);
         }
-        Some(Self { trigger, objection, builtin, script_file: script_file?, event, patch, guest })
+        Some(Self { trigger, objection, builtin, script_file: script_file?, event, patch, guest, middleware })
     }
 }
 

@@ -17,6 +17,7 @@ pub mod hosts;
 pub mod keyvalue;
 pub mod kind;
 pub mod local_settings;
+pub mod middleware;
 pub mod narrow;
 #[cfg(test)]
 mod properties;
@@ -39,6 +40,7 @@ use hosts::{Grant, Server};
 use http::Method;
 use jsonc_parser::{CollectOptions, ParseOptions};
 use local_settings::{Cors, LocalSettings};
+use middleware::{Middleware, Written};
 use section::{APP_SETTINGS, Problem, Problems, Section};
 use serde_json::Value;
 use settings::{
@@ -191,6 +193,8 @@ pub struct Function {
     pub script_file: PathBuf,
     /// Where else guests come from, and what it takes to be published.
     pub guest: GuestSettings,
+    /// What stands in front of its guest, the outermost first.
+    pub middleware: Vec<Middleware>,
     /// What one invocation may use.
     pub limits: Limits,
     /// The most slots that it may hold.
@@ -323,7 +327,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         found = true;
         let file = format!("{name}/function.json");
         let Some(document) = read_json(root, Path::new(&file), &mut problems) else { continue };
-        let Some(FunctionFile { trigger, objection, builtin, script_file, event, patch, mut guest }) =
+        let Some(FunctionFile { trigger, objection, builtin, script_file, event, patch, mut guest, middleware }) =
             FunctionFile::read(&name, &file, &document, &settings, &azure.route_prefix, &mut problems)
         else {
             continue;
@@ -337,36 +341,14 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         let patch = overrides.function.over(&patch.over(&of_file.function));
         let limits = limits(&patch, timeout.default, total_memory);
         let instances = Instances::from(&patch);
-        let Granted { env, config, dirs, hosts, keyvalue } = Granted::from(&patch);
-        let [env, config] = [("grants.env", env), ("grants.config", config)].map(|(key, names)| {
-            let value = |name: String| {
-                let value = settings.get(&name).cloned();
-                if value.is_none() {
-                    let remedy = "there is no app setting of this name: set it, or remove the grant";
-                    problems.add(&file, key, Some(&name.as_str().into()), remedy);
-                }
-                Some((name, value?))
-            };
-            names.into_iter().filter_map(value).collect()
-        });
-        let server = |grant: Grant| {
-            let shown = grant.to_string();
-            let server = Server::new(grant, &settings);
-            server.map_err(|remedy| problems.add(&file, "grants.hosts", Some(&shown.into()), remedy)).ok()
+        let mut resolve = |granted| grants(granted, &name, root, &settings, &file, &mut problems);
+        let own_grants = resolve(Granted::from(&patch));
+        let stand_in_front = |Written { file, granted }: Written| Middleware {
+            path: root.join(&name).join(&file),
+            file: file.into(),
+            grants: resolve(granted),
         };
-        let hosts = hosts.into_iter().filter_map(server).collect();
-        let store = |written: keyvalue::Written| {
-            let shown = written.name().to_owned();
-            let found = written.find(&name, root, &settings);
-            found.map_err(|remedy| problems.add(&file, "grants.keyvalue", Some(&shown.into()), remedy)).ok()
-        };
-        let keyvalue = keyvalue.into_iter().filter_map(store).collect();
-        let dirs = dirs::find(root, &dirs).unwrap_or_else(|refused| {
-            for (entry, remedy) in refused {
-                problems.add(&file, "grants.dirs", Some(&entry.into()), remedy);
-            }
-            Vec::new()
-        });
+        let middleware = middleware.into_iter().map(stand_in_front).collect();
         let refused = objection.as_ref().map(|objection| objection.to_string().into());
         objections.extend(objection);
         if let Some(Smoke { ask: Ask::Event(payload), .. }) = &mut guest.smoke {
@@ -382,6 +364,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             builtin,
             script_file: root.join(&name).join(script_file),
             guest,
+            middleware,
             name: name.as_str().into(),
             trigger,
             bindings: bindings::of(&document).into(),
@@ -389,7 +372,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
             limits,
             share: instances.share,
             reuse: Reuse::from(&instances),
-            grants: Grants { env, config, dirs, hosts, keyvalue },
+            grants: own_grants,
             refused,
         });
         declared.push((name, document));
@@ -441,6 +424,48 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
     }
     problems.0.extend(objections);
     Err(problems.0)
+}
+
+/// What is granted in `file`, that of a function, as it is used. What cannot be granted is noted.
+fn grants(
+    granted: Granted,
+    function: &str,
+    root: &Path,
+    settings: &AppSettings,
+    file: &str,
+    problems: &mut Problems,
+) -> Grants {
+    let Granted { env, config, dirs, hosts, keyvalue } = granted;
+    let [env, config] = [("grants.env", env), ("grants.config", config)].map(|(key, names)| {
+        let value = |name: String| {
+            let value = settings.get(&name).cloned();
+            if value.is_none() {
+                let remedy = "there is no app setting of this name: set it, or remove the grant";
+                problems.add(file, key, Some(&name.as_str().into()), remedy);
+            }
+            Some((name, value?))
+        };
+        names.into_iter().filter_map(value).collect()
+    });
+    let server = |grant: Grant| {
+        let shown = grant.to_string();
+        let server = Server::new(grant, settings);
+        server.map_err(|remedy| problems.add(file, "grants.hosts", Some(&shown.into()), remedy)).ok()
+    };
+    let hosts = hosts.into_iter().filter_map(server).collect();
+    let store = |written: keyvalue::Written| {
+        let shown = written.name().to_owned();
+        let found = written.find(function, root, settings);
+        found.map_err(|remedy| problems.add(file, "grants.keyvalue", Some(&shown.into()), remedy)).ok()
+    };
+    let keyvalue = keyvalue.into_iter().filter_map(store).collect();
+    let dirs = dirs::find(root, &dirs).unwrap_or_else(|refused| {
+        for (entry, remedy) in refused {
+            problems.add(file, "grants.dirs", Some(&entry.into()), remedy);
+        }
+        Vec::new()
+    });
+    Grants { env, config, dirs, hosts, keyvalue }
 }
 
 /// When the Functions host kills the process, and what is allowed by default because of it.
@@ -545,6 +570,7 @@ pub fn serve(
         builtin: None,
         script_file,
         guest,
+        middleware: Vec::new(),
         limits,
         share,
         reuse,

@@ -135,6 +135,7 @@ fn fitting(key: &str) -> BoxedStrategy<Value> {
         "guest.smoke.status" => (200..600_u32).prop_map(Value::from).boxed(),
         "grants.keyvalue" => "[a-z]{1,4}".prop_map(|name| json!({ name: "memory" })).boxed(),
         "grants.env" | "grants.config" => vec("[A-Z]{1,4}", 0..3).prop_map(Value::from).boxed(),
+        "guest.middleware" => vec("[a-z]{1,4}", 0..2).prop_map(Value::from).boxed(),
         key if ["imeout", "cpu", "slow"].iter().any(|end| key.ends_with(end)) => {
             (1..10_000_u32, prop_oneof![Just("ms"), Just("s"), Just("m")])
                 .prop_map(|(n, unit)| json!(format!("{n}{unit}")))

@@ -16,11 +16,12 @@ use std::time::Duration;
 use url::{Host, Url};
 
 /// Keys that only a `function.json` may have.
-pub const GUEST_KEYS: [&str; 10] = [
+pub const GUEST_KEYS: [&str; 11] = [
     "guest.source",
     "guest.username",
     "guest.password",
     "guest.sha256",
+    "guest.middleware",
     "guest.maxSize",
     "guest.compileTimeout",
     "guest.poll",
@@ -178,6 +179,7 @@ impl GuestSettings {
             row("guest.username", vec![], "none"),
             row("guest.password", vec![], "none"),
             row("guest.sha256", vec![], "none"),
+            row("guest.middleware", vec![], "`[]`"),
             row("guest.maxSize", MAX_SIZE.range(), &MAX_SIZE.spell(&max_size)),
             row("guest.compileTimeout", COMPILE_TIMEOUT.range(), &COMPILE_TIMEOUT.spell(&compile_timeout)),
             row("guest.poll", POLL.range(), &POLL.spell(&poll)),

@@ -5,7 +5,6 @@ use super::ready::Loading;
 use crate::config::Config;
 use crate::engine::Kind;
 use crate::engine::code::Processors;
-use crate::guest;
 use crate::observe::machine::Machine;
 use std::sync::Arc;
 
@@ -37,8 +36,8 @@ pub async fn run(config: Config, machine: Arc<Machine>) -> Result<Checked, Strin
     broken.extend(loading.undelivered());
     for (function, guest) in config.functions.iter().zip(parts.guests.iter()) {
         let Some(guest) = guest.guest().filter(|_| function.guest.source.is_none()) else { continue };
-        let file = guest::compiled::beside(&function.script_file).display().to_string();
-        match guest.compiled_beside(&function.script_file) {
+        let file = guest.compiled.as_deref().unwrap_or(&function.script_file).display().to_string();
+        match guest.code_beside() {
             Ok(None) => compiled.push(format!("{file} absent: compiled at the first start, then in the cache folder")),
             Ok(Some(Processors::ThisKind)) => compiled.push(format!("{file} compiled for processors like this one")),
             Ok(Some(Processors::EveryKind)) => {

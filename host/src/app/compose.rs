@@ -1,5 +1,6 @@
 //! Who is made of what: the parts that live as long as the process, and that know of each other.
 
+use crate::config::middleware::Middleware;
 use crate::config::{Config, Function};
 use crate::describe;
 use crate::engine::{Kind, Size, Wasi, residency, room};
@@ -17,7 +18,7 @@ use crate::observe::startup;
 use crate::outgoing::{Client, Tokens};
 use crate::pool::Capacity;
 use crate::run::Pool;
-use crate::sandbox::Policy;
+use crate::sandbox::{PartPolicy, Policy};
 use crate::swap::Swap;
 use crate::tls::Trust;
 use std::num::NonZero;
@@ -118,6 +119,12 @@ struct Shared {
     stores: Stores,
 }
 
+fn part(entry: &Middleware, shared: &Shared) -> PartPolicy {
+    let Middleware { file, grants, .. } = entry;
+    let client = Client::for_grants(&grants.hosts, &shared.trust, &shared.tokens);
+    PartPolicy { name: Arc::clone(file), grants: grants.clone(), client }
+}
+
 fn policy(function: &Function, machine: &Arc<Machine>, shared: &Shared, metrics: &Metrics) -> Policy {
     Policy {
         function: Arc::clone(&function.name),
@@ -129,6 +136,7 @@ fn policy(function: &Function, machine: &Arc<Machine>, shared: &Shared, metrics:
         client: Client::for_grants(&function.grants.hosts, &shared.trust, &shared.tokens),
         buckets: shared.stores.of(&function.grants.keyvalue),
         grants: function.grants.clone(),
+        parts: function.middleware.iter().map(|entry| part(entry, shared)).collect(),
         machine: Arc::clone(machine),
         made: Instant::now(),
     }

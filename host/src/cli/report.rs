@@ -5,11 +5,13 @@
 use crate::config::builtin::Builtin;
 use crate::config::connections::Connections;
 use crate::config::function_json::{AuthLevel, Trigger};
+use crate::config::middleware::Middleware;
 use crate::config::source::{Ask, Smoke};
-use crate::config::{Config, Function};
+use crate::config::{Config, Function, Grants};
 use crate::describe::{self, Asks};
 use crate::engine::Size;
-use crate::guest::artifact::NoArtifact;
+use crate::guest::LoadError;
+use crate::guest::composition::Part as Composed;
 use crate::guest::footprint::{Footprint, Part};
 use crate::observe::machine::Machine;
 use crate::package::Package;
@@ -102,7 +104,8 @@ fn settings(config: &Config) -> Value {
 }
 
 fn function(config: &Config, function: &Function) -> Value {
-    let Function { name, builtin, script_file, guest, limits, share, reuse, grants, refused, .. } = function;
+    let Function { name, builtin, script_file, guest, middleware, limits, share, reuse, grants, refused, .. } =
+        function;
     let smoke = |Smoke { ask, status }: &Smoke| {
         let status = status.map(|status| status.as_u16());
         match ask {
@@ -110,6 +113,7 @@ fn function(config: &Config, function: &Function) -> Value {
             Ask::Event(file) => json!({ "event": file.display().to_string(), "status": status }),
         }
     };
+    let part = |Middleware { file, grants, .. }: &Middleware| json!({ "file": &**file, "grants": granted(grants) });
     json!({
         "name": &**name,
         "trigger": trigger(config, &function.trigger),
@@ -122,17 +126,12 @@ fn function(config: &Config, function: &Function) -> Value {
             "compileTimeout": millis(guest.compile_timeout),
             "poll": millis(guest.poll),
             "smoke": guest.smoke.as_ref().map(smoke),
+            "middleware": middleware.iter().map(part).collect::<Vec<_>>(),
         },
         "pool": {
             "share": share.to_string(), "reuse": reuse.requests, "idleTimeout": millis(reuse.idle_timeout),
         },
-        "grants": {
-            "env": grants.variables(),
-            "config": grants.configured(),
-            "dirs": grants.folders(),
-            "hosts": grants.servers(),
-            "keyvalue": grants.stores(),
-        },
+        "grants": granted(grants),
         "limits": {
             "timeout": millis(limits.timeout),
             "cpu": millis(limits.cpu),
@@ -153,13 +152,24 @@ fn function(config: &Config, function: &Function) -> Value {
     })
 }
 
+fn granted(grants: &Grants) -> Value {
+    json!({
+        "env": grants.variables(),
+        "config": grants.configured(),
+        "dirs": grants.folders(),
+        "hosts": grants.servers(),
+        "keyvalue": grants.stores(),
+    })
+}
+
 /// What `flexwasm explain --json` prints about a function: what its guest asks for, and everything that is set.
-pub fn explained(config: &Config, named: &Function) -> Result<Value, NoArtifact> {
+pub fn explained(config: &Config, named: &Function) -> Result<Value, LoadError> {
     if named.builtin.is_some() {
         return Ok(function(config, named));
     }
-    let Asks { bytes, digest, wasi, gets, footprint: Footprint { needs, stack, modules, parts }, .. } =
+    let Asks { bytes, digest, wasi, gets, footprint: Footprint { needs, stack, modules, parts }, parts: files, .. } =
         describe::asks(named)?;
+    let file = |file: &Composed| json!({ "file": &*file.name, "sha256": file.digest.to_string() });
     let import = |(import, gets): (String, String)| json!({ "interface": import, "gets": gets });
     let part = |Part { name, needs }: Part| {
         json!({
@@ -175,6 +185,7 @@ pub fn explained(config: &Config, named: &Function) -> Result<Value, NoArtifact>
         "beginsWith": {
             "memory": needs.memory, "memories": needs.memories, "tables": needs.tables, "stack": stack, "coreModules": modules,
         },
+        "composedOf": files.iter().map(file).collect::<Vec<_>>(),
         "parts": parts.into_iter().map(part).collect::<Vec<_>>(),
     });
     Ok(document)

@@ -5,6 +5,7 @@ use crate::config::settings;
 use crate::config::{Config, Function};
 use crate::guest::Keep;
 use crate::guest::artifact::{Artifact, NoArtifact};
+use crate::guest::composition::Part;
 use crate::live::Live;
 use crate::observe::log;
 use crate::observe::metrics::Metrics;
@@ -16,6 +17,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -111,7 +113,10 @@ impl Plane {
             ("functions", "", &Method::GET) => Ok(self.functions()),
             ("log-level", "", &Method::GET) => Ok(level()),
             ("log-level", "", &Method::PUT) => set_level(&collect(body, MAX_SETTING).await?),
-            ("swap", name, &Method::POST) => self.swap(self.find(name)?, body).await,
+            ("swap", name, &Method::POST) => {
+                let swap = self.find(name)?;
+                self.swap(swap, part(swap, head.uri.query())?, body).await
+            }
             ("rollback", name, &Method::POST) => {
                 let why = |why: &str| Refused::new(StatusCode::CONFLICT, format!("function {name} {why}"));
                 self.find(name)?.rollback().map(described).map_err(why)
@@ -159,7 +164,7 @@ impl Plane {
         json!({ "address": self.local.to_string(), "functions": running.chain(idle).collect::<Vec<_>>() })
     }
 
-    async fn swap(&self, swap: &Swap, body: &mut Incoming) -> Result<Value, Refused> {
+    async fn swap(&self, swap: &Swap, part: Option<usize>, body: &mut Incoming) -> Result<Value, Refused> {
         let most = usize::try_from(swap.function.guest.max_size).expect("1 GiB at the most");
         let wasm = collect(body, most).await.map_err(|refused| match refused.status {
             StatusCode::PAYLOAD_TOO_LARGE => Refused { why: NoArtifact::TooLarge(most as u64).to_string(), ..refused },
@@ -169,7 +174,7 @@ impl Plane {
         let artifact = tokio::task::spawn_blocking(move || Artifact::new(origin.to_owned(), wasm.into()));
         let artifact = artifact.await.expect("a digest is taken without panic").map_err(Into::into);
         let published = match artifact {
-            Ok(artifact) => swap.publish(artifact, Keep::Always).await,
+            Ok(artifact) => swap.publish_part(part, artifact, Keep::Always).await,
             Err(why) => Err(why),
         };
         published.map(described).map_err(|why| {
@@ -177,6 +182,24 @@ impl Plane {
             Refused::new(StatusCode::UNPROCESSABLE_ENTITY, why.to_string())
         })
     }
+}
+
+/// The component of `guest.middleware` that a query such as `part=auth.wasm` names; none without a query.
+fn part(swap: &Swap, query: Option<&str>) -> Result<Option<usize>, Refused> {
+    let Some(query) = query else { return Ok(None) };
+    let named = query.strip_prefix("part=").map(|name| percent_decode_str(name).decode_utf8_lossy());
+    let middleware = &swap.function.middleware;
+    let found = named.as_ref().and_then(|named| middleware.iter().position(|part| *part.file == **named));
+    found.map(Some).ok_or_else(|| {
+        let names: Vec<&str> = middleware.iter().map(|part| &*part.file).collect();
+        let (function, names) = (&swap.function.name, names.join(", "));
+        let why = match (named, middleware.is_empty()) {
+            (_, true) => format!("function {function} has no guest.middleware: leave out the part"),
+            (Some(named), false) => format!("function {function} has no part {named}: name one of {names}"),
+            (None, false) => format!("the query must be part= and one of {names}"),
+        };
+        Refused::new(StatusCode::NOT_FOUND, why)
+    })
 }
 
 /// The whole body.
@@ -237,7 +260,14 @@ fn set_level(body: &[u8]) -> Result<Value, Refused> {
 }
 
 fn described(outcome: Outcome) -> Value {
-    let version = |version: Version| json!({ "generation": version.generation, "digest": version.digest.to_string() });
+    let version = |Version { generation, digest, parts }: Version| {
+        let mut version = json!({ "generation": generation, "digest": digest.to_string() });
+        if !parts.is_empty() {
+            let part = |part: &Part| json!({ "file": &*part.name, "digest": part.digest.to_string() });
+            version["parts"] = parts.iter().map(part).collect();
+        }
+        version
+    };
     match outcome {
         Outcome::Swapped { old, new, took, notes } => json!({
             "old": old.map(version),

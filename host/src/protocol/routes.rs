@@ -134,6 +134,7 @@ mod tests {
                 event: Arc::default(),
                 builtin: None,
                 script_file: "x.wasm".into(),
+                middleware: Vec::new(),
                 guest: GuestSettings::default(),
                 limits: Limits::default(),
                 share: Share::default(),

@@ -16,12 +16,14 @@ use crate::config::digest::Digest;
 use crate::describe;
 use crate::guest::artifact::Artifact;
 use crate::guest::compiler::Terms;
+use crate::guest::composition::{self, Part};
 use crate::guest::published::Published;
 use crate::guest::{Guest, Keep, LoadError, Loader};
 use crate::live::{Kind, Live};
 use crate::observe::startup;
 use crate::run::Pool;
 use crate::sandbox::Policy;
+use futures_util::future::join_all;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -55,23 +57,30 @@ struct History {
 }
 
 /// Names one guest of a function.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Version {
     /// Counts the guests of the function, from 1.
     pub generation: u64,
     /// Of the component.
     pub digest: Digest,
+    /// The components that it was composed of, if it was.
+    pub parts: Arc<[Part]>,
 }
 
 impl Version {
     fn of(guest: &Guest) -> Self {
-        Self { generation: guest.generation, digest: guest.digest }
+        Self { generation: guest.generation, digest: guest.digest, parts: Arc::clone(&guest.parts) }
     }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "generation {} ({})", self.generation, self.digest.short())
+        let Self { generation, digest, parts } = self;
+        write!(f, "generation {generation} ({}", digest.short())?;
+        for (number, part) in parts.iter().enumerate() {
+            write!(f, "{} {} {}", if number == 0 { " of" } else { "," }, part.name, part.digest.short())?;
+        }
+        f.write_str(")")
     }
 }
 
@@ -125,10 +134,14 @@ impl Swap {
     /// Loads the first guest, and then every other guest that its source has, for as long as the future is polled. Drops `loaded` when
     /// the first guest serves, or is known not to.
     pub async fn follow(&self, loaded: impl Send) {
-        match &self.function.guest.source {
-            Some(remote) => remote::follow(self, remote, loaded).await,
-            None => watch::follow(self, &self.function.script_file, loaded).await,
-        }
+        let middleware = (0..self.function.middleware.len()).map(|part| watch::follow_part(self, part));
+        let guest = async {
+            match &self.function.guest.source {
+                Some(remote) => remote::follow(self, remote, loaded).await,
+                None => watch::follow(self, &self.function.script_file, loaded).await,
+            }
+        };
+        futures_util::future::join(guest, join_all(middleware)).await;
     }
 
     /// Checks `artifact`, and publishes it: it serves requests from now on. Dropping the future leaves everything as it was.
@@ -136,11 +149,29 @@ impl Swap {
     /// # Errors
     /// [`LoadError`]; the old guest goes on serving.
     pub async fn publish(&self, artifact: Artifact, keep: Keep) -> Result<Outcome, LoadError> {
+        self.publish_part(None, artifact, keep).await
+    }
+
+    /// As [`Swap::publish`], but with `artifact` in the place of the component with this number in `guest.middleware`; none is the
+    /// guest itself. The other parts stay what they are.
+    ///
+    /// # Errors
+    /// As [`Swap::publish`].
+    pub async fn publish_part(
+        &self,
+        part: Option<usize>,
+        artifact: Artifact,
+        keep: Keep,
+    ) -> Result<Outcome, LoadError> {
         let _turn = self.turn.lock().await;
         let begun = Instant::now();
-        if let Some(wanted) = self.function.guest.sha256.filter(|wanted| *wanted != artifact.digest) {
+        if let Some(wanted) = self.function.guest.sha256.filter(|wanted| part.is_none() && *wanted != artifact.digest) {
             return Err(LoadError::Digest(artifact.digest, wanted));
         }
+        let artifact = match self.function.middleware.len() {
+            0 => artifact,
+            _ => self.compose(part, artifact).await?,
+        };
         let (old, generation) = {
             let history = self.history();
             (self.place.guest(), history.generations + 1)
@@ -161,6 +192,31 @@ impl Swap {
             return Err(LoadError::Superseded);
         }
         Ok(self.replace(&mut history, guest, begun, notes, "swapped"))
+    }
+
+    /// The guest with all its parts, of which one is new.
+    async fn compose(&self, part: Option<usize>, artifact: Artifact) -> Result<Artifact, LoadError> {
+        let (function, serving) = (self.function.clone(), self.place.guest());
+        let composing = tokio::task::spawn_blocking(move || {
+            let mut parts = match serving {
+                Some(guest) => guest.parts.to_vec(),
+                // The guest itself is read only where it is not what is new: it may come from elsewhere.
+                None => composition::parts(&function, part.is_some())?,
+            };
+            let place = part.unwrap_or(function.middleware.len());
+            let name = match function.middleware.get(place) {
+                Some(middleware) => Arc::clone(&middleware.file),
+                None => composition::guest_name(&function),
+            };
+            let new = Part::new(name, artifact);
+            match parts.get_mut(place) {
+                Some(old) => *old = new,
+                None => parts.push(new),
+            }
+            composition::compose(&function, &parts)
+        });
+        // A component may bring down the library that reads it.
+        composing.await.unwrap_or_else(|error| Err(LoadError::Composition(error.to_string())))
     }
 
     /// Publishes the guest that served before the present one again, as another generation. It is not checked again, and a guest

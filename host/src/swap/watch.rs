@@ -6,6 +6,7 @@
 //! A file that is being written is left alone until its writer closes it: what is published was never read half-written.
 
 use super::Swap;
+use crate::config::middleware::Middleware;
 use crate::guest::Keep;
 use futures_util::{FutureExt as _, StreamExt as _};
 use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask};
@@ -39,6 +40,22 @@ pub async fn follow(swap: &Swap, path: &Path, loaded: impl Send) {
             return;
         }
     };
+    republish(swap, &mut watch, path, None).await;
+}
+
+/// Publishes each component that takes the place of the one with this number in `guest.middleware`. The first is published with the
+/// guest.
+pub async fn follow_part(swap: &Swap, part: usize) {
+    let Middleware { file, path, .. } = &swap.function.middleware[part];
+    match Watch::new(path) {
+        Ok(mut watch) => republish(swap, &mut watch, path, Some(part)).await,
+        Err(error) => tracing::warn!("{file} is not watched ({error}): replace it with `flexwasm swap --part`"),
+    }
+}
+
+/// Publishes what takes the place of the component in the file `path`, which is that of `part`.
+async fn republish(swap: &Swap, watch: &mut Watch, path: &Path, part: Option<usize>) {
+    let origin = path.display().to_string();
     loop {
         watch.changed().await;
         let found = swap.read(path).await;
@@ -46,7 +63,7 @@ pub async fn follow(swap: &Swap, path: &Path, loaded: impl Send) {
             continue;
         }
         let published = match found {
-            Ok(artifact) => swap.publish(artifact, Keep::Always).await.map(drop),
+            Ok(artifact) => swap.publish_part(part, artifact, Keep::Always).await.map(drop),
             Err(error) => Err(error),
         };
         if let Err(why) = published {

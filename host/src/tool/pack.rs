@@ -1,10 +1,9 @@
 //! The package for the plan, written: what the app's configuration names, compiled guests, and an executable.
 
-use crate::config::source::{Ask, MAX_GUEST, Smoke};
+use crate::config::source::{Ask, Smoke};
 use crate::config::{Config, Function, host_json};
 use crate::engine::code::{self, Processors};
-use crate::guest::artifact::Artifact;
-use crate::guest::{self, compiled};
+use crate::guest::{self, compiled, composition};
 use crate::package;
 use std::collections::BTreeMap;
 use std::fs;
@@ -51,32 +50,34 @@ pub fn write(
         if function.builtin.is_some() {
             continue;
         }
-        let guest = inside(root, &function.script_file)?;
-        let compiled = compiled::beside(Path::new(&guest)).display().to_string();
-        if !files.contains_key(&guest) {
-            let (wasm, code) = compile(function)?;
-            files.insert(guest, wasm);
-            files.insert(compiled, code);
+        for part in std::iter::once(&function.script_file).chain(function.middleware.iter().map(|part| &part.path)) {
+            files.insert(inside(root, part)?, read(part)?);
         }
+        compile(root, function, &mut files)?;
         if let Some(Smoke { ask: Ask::Event(payload), .. }) = &function.guest.smoke {
             files.insert(inside(root, payload)?, read(payload)?);
         }
-        for folder in &function.grants.dirs {
+        let grants = std::iter::once(&function.grants).chain(function.middleware.iter().map(|part| &part.grants));
+        for folder in grants.flat_map(|grants| &grants.dirs) {
             add(&folder.path, folder.guest_path.trim_start_matches('/'), &mut files)?;
         }
     }
     zip(&files, name, into).map_err(|error| format!("the package cannot be written ({error})"))
 }
 
-/// A guest, and its code for every processor of the plan.
-fn compile(function: &Function) -> Result<(Vec<u8>, Vec<u8>), String> {
+/// Adds the code of a guest for every processor of the plan.
+fn compile(root: &Path, function: &Function, files: &mut Files) -> Result<(), String> {
     let shown = function.script_file.display();
-    let artifact = Artifact::read(&function.script_file, MAX_GUEST).map_err(|error| format!("{shown} {error}"))?;
-    let Artifact { wasm, interfaces, .. } = artifact;
-    let engine = code::compiler(interfaces.wasi, Processors::EveryKind);
-    let code = engine.and_then(|engine| compiled::compile(&engine, &wasm));
+    let artifact = composition::read(function).map_err(|error| format!("{shown} {error}"))?;
+    let name = inside(root, &artifact.compiled.unwrap_or_default())?;
+    if files.contains_key(&name) {
+        return Ok(());
+    }
+    let engine = code::compiler(artifact.interfaces.wasi, Processors::EveryKind);
+    let code = engine.and_then(|engine| compiled::compile(&engine, &artifact.wasm));
     let code = code.map_err(|error| format!("{shown} cannot be compiled: {}", guest::chain(&error)))?;
-    Ok((wasm, code))
+    files.insert(name, code);
+    Ok(())
 }
 
 /// The files of a folder that a guest may read, below `name`.

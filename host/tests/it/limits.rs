@@ -97,6 +97,7 @@ async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
         grants: Grants::default(),
         client: None,
         buckets: Buckets::default(),
+        parts: Vec::new(),
         machine: Arc::new(Machine::read(None)),
         made: std::time::Instant::now(),
     };

@@ -29,6 +29,7 @@ mod languages;
 mod limits;
 mod logs;
 mod mcp;
+mod middleware;
 mod operate;
 mod outgoing;
 mod overload;

@@ -1,8 +1,8 @@
 //! `grants.dirs`: folders of the app that the guest may read, and no other files.
 
 use super::{Capability, Equipment, granted};
-use crate::config::Function;
 use crate::config::dirs::Folder;
+use crate::config::{Function, Grants};
 use crate::engine::Wasi;
 use crate::observe::trace::Tag;
 use crate::sandbox::leftovers::Entry;
@@ -11,18 +11,23 @@ use std::sync::Arc;
 use wasmtime::component::Linker;
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p2::ReaddirIterator;
-use wasmtime_wasi::{FsPerms, p2, p3};
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder, p2, p3};
 
 pub struct Dirs;
 
+/// Opens the granted folders.
+pub fn grant(function: &str, grants: &Grants, wasi: &mut WasiCtxBuilder) {
+    for Folder { path, guest_path } in &grants.dirs {
+        // It was there when the configuration was read. Links in it that lead out of it are refused when they are opened.
+        if let Err(error) = wasi.preopened_dir(path, guest_path, FsPerms::ReadOnly) {
+            tracing::warn!(%function, folder = guest_path, %error, "a granted folder cannot be opened");
+        }
+    }
+}
+
 impl Capability for Dirs {
     fn equip(&self, policy: &Arc<Policy>, _: &Tag, system: &mut Equipment) {
-        for Folder { path, guest_path } in &policy.grants.dirs {
-            // It was there when the configuration was read. Links in it that lead out of it are refused when they are opened.
-            if let Err(error) = system.wasi.preopened_dir(path, guest_path, FsPerms::ReadOnly) {
-                tracing::warn!(function = %policy.function, folder = guest_path, %error, "a granted folder cannot be opened");
-            }
-        }
+        grant(&policy.function, &policy.grants, &mut system.wasi);
     }
 
     fn link(&self, linker: &mut Linker<Sandbox>, wasi: Wasi) -> wasmtime::Result<()> {

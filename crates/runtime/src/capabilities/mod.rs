@@ -19,6 +19,7 @@ mod io;
 mod keyvalue;
 mod outgoing;
 mod output;
+pub mod parts;
 mod random;
 mod sockets;
 

@@ -6,8 +6,10 @@ use crate::config::Function;
 use crate::engine::Wasi;
 use crate::sandbox::Sandbox;
 use http::uri::PathAndQuery;
+use std::future::poll_fn;
+use std::pin::pin;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Accessor, Linker, Resource};
+use wasmtime::component::{Accessor, Linker, LinkerInstance, Resource};
 use wasmtime_wasi_http::p2::bindings::http::{outgoing_handler, types};
 use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
 use wasmtime_wasi_http::p3::bindings::http::client::{self, HostWithStore as _};
@@ -49,6 +51,36 @@ impl Capability for Outgoing {
     fn describe(&self, function: &Function, interface: &str) -> Option<String> {
         INTERFACES.contains(&interface).then(|| granted("grants.hosts", &function.grants.servers()))
     }
+}
+
+/// Links what the part with this number sends requests with, by its own grants.
+pub fn link_part_p2(linker: &mut LinkerInstance<'_, Sandbox>, part: usize) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        "handle",
+        move |mut store: StoreContextMut<'_, Sandbox>, (request, options): (Resource<HostOutgoingRequest>, Options)| {
+            store.data_mut().sends(Some(part));
+            let sent = send(store.data_mut(), request, options);
+            store.data_mut().sends(None);
+            Ok((sent?,))
+        },
+    )
+}
+
+/// The same for a part of WASI 0.3.
+pub fn link_part_p3(linker: &mut LinkerInstance<'_, Sandbox>, part: usize) -> wasmtime::Result<()> {
+    linker.func_wrap_concurrent("send", move |accessor, (request,): (Resource<Request>,)| {
+        Box::pin(async move {
+            let mut sending = pin!(send_p3(accessor, request));
+            // Others may send between two polls.
+            let sent = poll_fn(|cx| {
+                accessor.with(|mut access| access.get().sends(Some(part)));
+                let polled = sending.as_mut().poll(cx);
+                accessor.with(|mut access| access.get().sends(None));
+                polled
+            });
+            Ok((sent.await?,))
+        })
+    })
 }
 
 type Options = Option<Resource<types::RequestOptions>>;

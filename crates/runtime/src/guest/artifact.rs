@@ -2,12 +2,14 @@
 //! digest, code and guest belong together.
 
 use super::compiled;
+use super::composition::Part;
 use super::footprint::Footprint;
 use super::interfaces::Interfaces;
 use crate::config::digest::Digest;
 use crate::config::units::spell_size;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The component model's first bytes: magic number, version and layer.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -26,6 +28,8 @@ pub struct Artifact {
     pub interfaces: Interfaces,
     /// What its instances are made of.
     pub footprint: Footprint,
+    /// The components that it was composed of, the outermost first and the guest itself last. Empty if it stands alone.
+    pub parts: Arc<[Part]>,
     /// Where its compiled file may lie, if it came from a file of the app.
     pub compiled: Option<PathBuf>,
 }
@@ -75,6 +79,6 @@ impl Artifact {
             _ => return Err(NoArtifact::NotComponent),
         }
         let (digest, interfaces, footprint) = (Digest::of(&wasm), Interfaces::of(&wasm), Footprint::of(&wasm));
-        Ok(Self { origin, wasm, digest, interfaces, footprint, compiled: None })
+        Ok(Self { origin, wasm, digest, interfaces, footprint, parts: Arc::default(), compiled: None })
     }
 }

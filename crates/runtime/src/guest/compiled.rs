@@ -167,17 +167,17 @@ pub fn verify(file: &File, guest: &Digest, engine: &Engine, wasi: Wasi) -> std::
     Ok(processors)
 }
 
-/// For which processors the compiled file beside the guest at `path` is, where the guest has this digest. None if there is no file.
+/// For which processors the compiled file at `path` is, if it is that of the guest with this digest. None if there is no file.
 ///
 /// # Errors
 /// Why it would not be used.
-pub fn verify_beside(
+pub fn verify_at(
     path: &Path,
     guest: &Digest,
     engine: &Engine,
     wasi: Wasi,
 ) -> std::result::Result<Option<Processors>, Unusable> {
-    let Some(file) = open(&beside(path))? else { return Ok(None) };
+    let Some(file) = open(path)? else { return Ok(None) };
     verify(&file, guest, engine, wasi).map(Some)
 }
 

@@ -3,6 +3,7 @@
 use super::artifact::NoArtifact;
 use super::compiler::NoCode;
 use crate::config::digest::Digest;
+use std::sync::Arc;
 
 /// Why a guest cannot serve, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,12 @@ pub enum LoadError {
     /// Not what `guest.sha256` names.
     #[error("has the SHA-256 {0}, but guest.sha256 allows only {1}: deliver that very guest, or change the setting")]
     Digest(Digest, Digest),
+    /// Something in front of it cannot be had.
+    #[error("cannot be composed with its guest.middleware: {0} {1}")]
+    Middleware(Arc<str>, NoArtifact),
+    /// It does not fit what stands in front of it.
+    #[error("cannot be composed with its guest.middleware: {0}")]
+    Composition(String),
     /// There is no engine for it.
     #[error("{0}")]
     Engine(String),

@@ -8,6 +8,7 @@ use super::footprint::Needs;
 use super::pre::Pre;
 use super::worlds::{World, Worlds};
 use super::{Guest, chain};
+use crate::capabilities::parts;
 use crate::config::units::spell_size;
 use crate::engine::{Kind, MOST_MEMORIES, Shape, Wasi, room};
 use crate::observe::startup;
@@ -56,18 +57,41 @@ impl Loader {
         let begun = Instant::now();
         let component = self.compiler.component(engine, &policy.function, artifact, terms).await?;
         let begun = startup::phase(format_args!("code of {}", policy.function), begun);
-        let pre = linker.instantiate_pre(&component).and_then(|pre| match wasi {
+        let parts = Arc::clone(&artifact.parts);
+        let linked = match parts.len() {
+            0 => linker.instantiate_pre(&component),
+            // Those in front of the guest have interfaces of their own.
+            parts => {
+                let mut linker = linker.clone();
+                parts::link(&mut linker, wasi, parts - 1).and_then(|()| linker.instantiate_pre(&component))
+            }
+        };
+        let pre = linked.and_then(|pre| match wasi {
             Wasi::P2 => ProxyPre::new(pre).map(Pre::P2),
             Wasi::P3 => ServicePre::new(pre).map(Pre::P3),
         });
         let pre = pre.map_err(|error| LoadError::World(chain(&error)))?;
         startup::phase(format_args!("linking of {}", policy.function), begun);
         let initial_memory = needs.memory;
+        let compiled = artifact.compiled.clone();
         let (digest, engine) = (artifact.digest, engine.clone());
         let imports = artifact.interfaces.imports.clone().into();
         let (image, outdated) = (engine.image(initial_memory), AtomicBool::new(false));
         let experience = Experience::default();
-        Ok(Guest { policy, pre, digest, imports, generation, initial_memory, engine, image, experience, outdated })
+        Ok(Guest {
+            policy,
+            pre,
+            digest,
+            imports,
+            parts,
+            compiled,
+            generation,
+            initial_memory,
+            engine,
+            image,
+            experience,
+            outdated,
+        })
     }
 
     /// What a component with these needs fits.

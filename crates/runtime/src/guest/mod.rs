@@ -1,6 +1,6 @@
 //! A guest: a compiled component, checked so thoroughly that a request only has to instantiate it.
 //!
-//! Its way, a file for each step: [`artifact`] reads the component, [`interfaces`] and [`footprint`] say what is in it, [`worlds`] has
+//! Its way, a file for each step: [`artifact`] reads the component, [`composition`] makes one of several, [`interfaces`] and [`footprint`] say what is in it, [`worlds`] has
 //! the engine that it runs in, [`compiler`] finds or makes its code ([`compiled`] is the file, [`cache`] a place for it), [`loader`] links
 //! it and holds it to its limits, and in [`published`] requests find it. [`experience`] is what has been seen of it since.
 
@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod cache;
 pub mod compiled;
 pub mod compiler;
+pub mod composition;
 mod error;
 pub mod experience;
 pub mod footprint;
@@ -28,8 +29,9 @@ use crate::engine::{Engine, FIRST_YIELD, Image};
 use crate::invocation::bindings::INTERFACE;
 use crate::sandbox::{Policy, Sandbox};
 use compiled::Unusable;
+use composition::Part;
 use experience::Experience;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use wasmtime::{Store, UpdateDeadline};
@@ -44,6 +46,10 @@ pub struct Guest {
     pub digest: Digest,
     /// What it asks for, such as `wasi:cli/environment@0.2.12`.
     pub imports: Arc<[String]>,
+    /// The components that it was composed of; see [`artifact::Artifact::parts`].
+    pub parts: Arc<[Part]>,
+    /// Where its compiled file may lie; see [`artifact::Artifact::compiled`].
+    pub compiled: Option<PathBuf>,
     /// Counts the guests of the function, from 1.
     pub generation: u64,
     /// Bytes of memory that an instance has from the start.
@@ -66,6 +72,8 @@ impl Guest {
             pre: self.pre.clone(),
             digest: self.digest,
             imports: Arc::clone(&self.imports),
+            parts: Arc::clone(&self.parts),
+            compiled: self.compiled.clone(),
             generation,
             initial_memory: self.initial_memory,
             engine: self.engine.clone(),
@@ -110,12 +118,13 @@ impl Guest {
         store
     }
 
-    /// For which processors the compiled file beside `path` is, where this guest came from. None if there is none.
+    /// For which processors the compiled file beside it is, where it came from files. None if there is none.
     ///
     /// # Errors
     /// Why it would not be used.
-    pub fn compiled_beside(&self, path: &Path) -> Result<Option<Processors>, Unusable> {
-        compiled::verify_beside(path, &Digest::of(&std::fs::read(path)?), &self.engine.wasm, self.engine.wasi)
+    pub fn code_beside(&self) -> Result<Option<Processors>, Unusable> {
+        let Some(path) = &self.compiled else { return Ok(None) };
+        compiled::verify_at(path, &self.digest, &self.engine.wasm, self.engine.wasi)
     }
 }
 

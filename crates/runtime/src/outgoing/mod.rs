@@ -69,6 +69,8 @@ pub struct Sender {
     function: Arc<str>,
     /// None where nothing may be sent.
     client: Option<Arc<Client>>,
+    /// The part of the guest that sends at this moment, with its client, where it is not the guest itself.
+    pub part: Option<(Arc<str>, Option<Arc<Client>>)>,
     limits: Limits,
     /// Which invocation it sends them for.
     pub tag: Tag,
@@ -131,7 +133,12 @@ impl Sender {
     /// Sends for an instance of `function`, which begins with the invocation of this tag.
     pub fn new(function: Arc<str>, client: Option<Arc<Client>>, limits: Limits, tag: Tag) -> Self {
         let cut = client.is_some().then(Arc::default);
-        Self { function, client, limits, tag, tally: None, cut }
+        Self { function, client, part: None, limits, tag, tally: None, cut }
+    }
+
+    /// A part of the guest may send requests, whether the guest itself may or not.
+    pub fn may_send(&mut self) {
+        self.cut.get_or_insert_default();
     }
 
     /// What has to be dropped before the instance's store.
@@ -188,15 +195,18 @@ impl WasiHttpHooks for Sender {
         };
         let tally = Arc::clone(self.tally.get_or_insert_default());
         let tell = self.teller(&tally);
-        let Some((client, cut)) = self.client.clone().filter(|client| client.allows(&target)).zip(self.cut.clone())
-        else {
-            tell(About::Grants, format_args!("was not sent: grants.hosts does not name {target}"));
+        let (client, whose) = match &self.part {
+            Some((name, client)) => (client, format!("grants.hosts of {name}")),
+            None => (&self.client, "grants.hosts".to_owned()),
+        };
+        let Some((client, cut)) = client.clone().filter(|client| client.allows(&target)).zip(self.cut.clone()) else {
+            tell(About::Grants, format_args!("was not sent: {whose} does not name {target}"));
             return failed(Error::HttpRequestDenied);
         };
         let Some(granted) = client.grant_of(&target, request.method(), request.uri().path()) else {
             tell(
                 About::Grants,
-                format_args!("was not sent: grants.hosts names {target}, but neither this method nor this path"),
+                format_args!("was not sent: {whose} names {target}, but neither this method nor this path"),
             );
             return failed(Error::HttpRequestDenied);
         };

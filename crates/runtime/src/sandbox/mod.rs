@@ -51,10 +51,23 @@ pub struct Policy {
     pub client: Option<Arc<Client>>,
     /// The stores that it may open.
     pub buckets: Buckets,
+    /// What stands in front of the guest may use, the outermost first.
+    pub parts: Vec<PartPolicy>,
     /// Facts for the guest.
     pub machine: Arc<Machine>,
     /// When this was made: what the clocks of its instances count from.
     pub made: Instant,
+}
+
+/// What one component in front of a guest may use.
+#[derive(Debug)]
+pub struct PartPolicy {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// What it may use.
+    pub grants: Grants,
+    /// Sends its requests, if it may send any.
+    pub client: Option<Arc<Client>>,
 }
 
 impl Policy {
@@ -152,7 +165,10 @@ impl Sandbox {
         table.set_max_capacity(policy.handles());
         let limiter = Limiter::new(&policy.limits, reservation);
         let cpu = Meter::new(policy.limits.cpu, policy.made);
-        let sender = Sender::new(Arc::clone(&policy.function), policy.client.clone(), policy.outgoing(), tag);
+        let mut sender = Sender::new(Arc::clone(&policy.function), policy.client.clone(), policy.outgoing(), tag);
+        if policy.parts.iter().any(|part| part.client.is_some()) {
+            sender.may_send();
+        }
         Self {
             policy,
             system: None,
@@ -212,6 +228,12 @@ impl Sandbox {
 
     fn scoped(&self) -> impl Iterator<Item = &Arc<dyn Scoped>> {
         self.system.iter().flat_map(|system| &system.scoped)
+    }
+
+    /// From here on it is this part of the guest that sends requests; none for the guest itself.
+    pub(crate) fn sends(&mut self, part: Option<usize>) {
+        let part = part.map(|part| &self.policy.parts[part]);
+        self.sender.part = part.map(|part| (Arc::clone(&part.name), part.client.clone()));
     }
 
     /// What has to be dropped before the store.

@@ -4,7 +4,14 @@
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../../wit",
-        world: "event-guest",
+        inline: "
+            package flexwasm:generated;
+            world test-guest {
+                include flexwasm:host/event-guest@0.1.0;
+                import wasi:http/incoming-handler@0.2.12;
+            }
+        ",
+        world: "flexwasm:generated/test-guest",
         generate_all,
         pub_export_macro: true,
         default_bindings_module: "test_guests::bindings",
@@ -13,6 +20,7 @@ pub mod bindings {
 
 pub use bindings::exports::wasi::http::incoming_handler::Guest;
 pub use bindings::flexwasm::host::bindings as function;
+pub use bindings::wasi::http::incoming_handler as next;
 pub use bindings::wasi::http::types::{
     Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };

@@ -9,6 +9,7 @@ pub mod bindings {
             world p3-test-guest {
                 include flexwasm:p3/plain-guest@0.1.0;
                 import flexwasm:host/diagnostics@0.1.0;
+                import wasi:http/handler@0.3.0;
             }
         ",
         world: "flexwasm:generated/p3-test-guest",
@@ -25,6 +26,7 @@ pub use bindings::exports::wasi::http0_3_0::handler::Guest;
 pub use bindings::flexwasm::host::diagnostics;
 pub use bindings::wasi::clocks0_3_0::monotonic_clock::wait_for;
 pub use bindings::wasi::http0_3_0::client;
+pub use bindings::wasi::http0_3_0::handler as next;
 pub use bindings::wasi::http0_3_0::types::{ErrorCode, Fields, Request, Response, Trailers};
 pub use bindings::wit_future;
 pub use wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamWriter, spawn_local};

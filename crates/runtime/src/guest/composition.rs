@@ -1,0 +1,213 @@
+//! A guest with middleware in front: several components made one, which goes the same way as any other guest.
+//!
+//! The handler that one component exports is what the one before it imports, and the outermost one's is that of the whole. Whatever
+//! else they import stays an import of the whole, once for all of them, so that a request that one passes on is a request for the
+//! next. The exception is what a grant decides about ([`OWN`]): each component in front imports that by a name of its own, under
+//! which [`capabilities::parts`](crate::capabilities) links what that component is granted.
+
+use super::artifact::Artifact;
+use super::error::LoadError;
+use crate::capabilities::parts::{OWN, is_shared, name, of_name};
+use crate::config::Function;
+use crate::config::digest::Digest;
+use crate::config::middleware::Middleware;
+use crate::engine::Wasi;
+use std::fmt;
+use std::sync::Arc;
+use wac_graph::types::{Interface, ItemKind, Package};
+use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
+
+/// One of the components that a guest was composed of.
+#[derive(Clone)]
+pub struct Part {
+    /// Its file as the configuration names it.
+    pub name: Arc<str>,
+    /// Of the component.
+    pub digest: Digest,
+    /// All of it.
+    pub wasm: Arc<[u8]>,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.digest.short())
+    }
+}
+
+impl Part {
+    /// A component whose bytes are here.
+    pub fn new(name: Arc<str>, artifact: Artifact) -> Self {
+        Self { name, digest: artifact.digest, wasm: artifact.wasm.into() }
+    }
+
+    fn read(middleware: &Middleware, max_size: u64) -> Result<Self, LoadError> {
+        match Artifact::read(&middleware.path, max_size) {
+            Ok(artifact) => Ok(Self::new(Arc::clone(&middleware.file), artifact)),
+            Err(why) => Err(LoadError::Middleware(Arc::clone(&middleware.file), why)),
+        }
+    }
+}
+
+/// Reads the guest of a function from its file, with its middleware in front.
+///
+/// # Errors
+/// [`LoadError`]: a file cannot be read, is no component, or does not fit the next one.
+pub fn read(function: &Function) -> Result<Artifact, LoadError> {
+    if function.middleware.is_empty() {
+        return Ok(Artifact::read(&function.script_file, function.guest.max_size)?);
+    }
+    compose(function, &parts(function, true)?)
+}
+
+/// Reads what stands in front of the guest of a function, and the guest itself if asked to.
+///
+/// # Errors
+/// [`LoadError`]: a file cannot be read, or is no component.
+pub fn parts(function: &Function, with_guest: bool) -> Result<Vec<Part>, LoadError> {
+    let most = function.guest.max_size;
+    let mut parts = function.middleware.iter().map(|entry| Part::read(entry, most)).collect::<Result<Vec<_>, _>>()?;
+    if with_guest {
+        parts.push(Part::new(guest_name(function), Artifact::read(&function.script_file, most)?));
+    }
+    Ok(parts)
+}
+
+/// What the guest itself is called among the parts.
+pub fn guest_name(function: &Function) -> Arc<str> {
+    let name = function.script_file.file_name().unwrap_or_default();
+    name.to_string_lossy().into()
+}
+
+/// Composes the guest of a function of its parts: the outermost first, the guest itself last. Takes milliseconds for each megabyte.
+///
+/// # Errors
+/// [`LoadError::Composition`], [`LoadError::Artifact`].
+pub fn compose(function: &Function, parts: &[Part]) -> Result<Artifact, LoadError> {
+    let wasm = join(parts).map_err(LoadError::Composition)?;
+    let artifact = Artifact::new(function.script_file.display().to_string(), wasm)?;
+    // One guest's file may stand in several compositions, each with code of its own.
+    let compiled = function.script_file.with_extension(format!("{}.cwasm", artifact.digest.short()));
+    Ok(Artifact { parts: parts.into(), compiled: Some(compiled), ..artifact })
+}
+
+/// The handler of each version, without the last number of it.
+fn handler(wasi: Wasi) -> &'static str {
+    match wasi {
+        Wasi::P2 => "wasi:http/incoming-handler@0.2.",
+        Wasi::P3 => "wasi:http/handler@0.3.",
+    }
+}
+
+/// The bytes of the whole, or why there is none.
+fn join(parts: &[Part]) -> Result<Vec<u8>, String> {
+    let mut graph = CompositionGraph::new();
+    let mut inner: Option<(NodeId, String, &Part)> = None;
+    let mut wasi = Wasi::P3;
+    for (number, part) in parts.iter().enumerate().rev() {
+        let package = register(&mut graph, number, part)?;
+        let instance = graph.instantiate(package);
+        graph.set_node_name(instance, &*part.name);
+        if let Some((next, _, next_part)) = inner.take() {
+            let fits = import_of(&graph, package, wasi);
+            // One guest may export the handlers of both versions: what stands in front of it decides.
+            let Some(import) = fits else {
+                let (wanted, next) = (handler(wasi), &next_part.name);
+                return Err(format!(
+                    "{} does not import {wanted}x, by which it would pass requests on to {next}: name a component that does, or remove it \
+                     from guest.middleware",
+                    part.name
+                ));
+            };
+            let set = graph.set_instantiation_argument(instance, &import, next);
+            set.map_err(|error| format!("{} does not fit {}: {}", part.name, next_part.name, chain(&error)))?;
+            keep_apart(&mut graph, instance, package, number, part)?;
+        } else {
+            // What it asks for by one of their names would be theirs.
+            let taken = graph.types()[graph[package].ty()].imports.keys().find(|import| of_name(import).is_some());
+            if let Some(taken) = taken {
+                return Err(format!(
+                    "{} imports {taken}, which is for what stands in front of it: rename it",
+                    part.name
+                ));
+            }
+            // The guest itself.
+            let exports = |wasi| export_of(&graph, package, wasi).is_some();
+            let wanted = [Wasi::P3, Wasi::P2].into_iter().find(|wasi| exports(*wasi));
+            wasi = wanted.unwrap_or(Wasi::P2);
+        }
+        let Some(export) = export_of(&graph, package, wasi) else {
+            return Err(format!(
+                "{} does not export {}x, which answers requests: name another component",
+                part.name,
+                handler(wasi)
+            ));
+        };
+        let node = graph.alias_instance_export(instance, &export).map_err(|error| chain(&error))?;
+        inner = Some((node, export, part));
+    }
+    let (outermost, name, _) = inner.ok_or("there is no component to compose")?;
+    graph.export(outermost, name).map_err(|error| chain(&error))?;
+    graph.encode(EncodeOptions::default()).map_err(|error| chain(&error))
+}
+
+fn register(graph: &mut CompositionGraph, number: usize, part: &Part) -> Result<PackageId, String> {
+    let bytes: Vec<u8> = part.wasm.to_vec();
+    let package = Package::from_bytes(&format!("flexwasm:part{number}"), None, bytes, graph.types_mut());
+    let package = package.map_err(|error| format!("{} is not a valid component: {error:#}", part.name))?;
+    graph.register_package(package).map_err(|error| chain(&error))
+}
+
+fn import_of(graph: &CompositionGraph, package: PackageId, wasi: Wasi) -> Option<String> {
+    graph.types()[graph[package].ty()].imports.keys().find(|name| name.starts_with(handler(wasi))).cloned()
+}
+
+fn export_of(graph: &CompositionGraph, package: PackageId, wasi: Wasi) -> Option<String> {
+    graph.types()[graph[package].ty()].exports.keys().find(|name| name.starts_with(handler(wasi))).cloned()
+}
+
+/// Lets the part with this number import what grants decide about by names of its own.
+fn keep_apart(
+    graph: &mut CompositionGraph,
+    instance: NodeId,
+    package: PackageId,
+    number: usize,
+    part: &Part,
+) -> Result<(), String> {
+    let imports = &graph.types()[graph[package].ty()].imports;
+    let own: Vec<_> = imports.iter().map(|(import, kind)| (import.clone(), *kind)).collect();
+    for (import, kind) in own {
+        let Some(interface) = OWN.iter().find(|interface| interface.matches(&import)) else {
+            if is_shared(&import) {
+                continue;
+            }
+            return Err(format!(
+                "{} imports {import}, which middleware does not get: name a component without it",
+                part.name
+            ));
+        };
+        let kind = unnamed(graph, kind);
+        let node = graph.import(name(number, interface), kind);
+        let node = node.map_err(|error| format!("{} imports {import} twice: {}", part.name, chain(&error)))?;
+        graph.set_instantiation_argument(instance, &import, node).map_err(|error| chain(&error))?;
+    }
+    Ok(())
+}
+
+/// The same interface without its own name: under a plain name with it, it would be imported by a feature (`implements`) that the
+/// engine has not switched on.
+fn unnamed(graph: &mut CompositionGraph, kind: ItemKind) -> ItemKind {
+    let ItemKind::Instance(id) = kind else { return kind };
+    let interface = Interface { id: None, ..graph.types()[id].clone() };
+    ItemKind::Instance(graph.types_mut().add_interface(interface))
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut at = error.source();
+    while let Some(cause) = at {
+        words += &format!(": {cause}");
+        at = cause.source();
+    }
+    words
+}
