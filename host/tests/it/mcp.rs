@@ -1,6 +1,6 @@
 //! The templates of an MCP server, used by the official client.
 
-use crate::support::{Host, eventually, output, repository};
+use crate::support::{Host, output, repository};
 use crate::tool::{Place, with_tools};
 use std::fs;
 use std::process::Command;
@@ -23,10 +23,17 @@ fn an_mcp_server_serves_the_official_client_and_survives_a_trap() {
         let settings = r#""flexwasm": {"pool": {"size": 64}, "limits": {"cpu": "3s"}}"#;
         fs::write(app.join("host.json"), host_json.replace(r#""flexwasm": {}"#, settings)).unwrap();
 
-        let mut run = place.flexwasm(&app, &["run", "--listen", "127.0.0.1:0"]);
-        with_tools(&mut run);
-        let host = Host::announced(run);
-        eventually("the guest is loaded", || host.get("/api/mcp").status == 405);
+        // Built and compiled beforehand, because that takes its time.
+        let flexwasm = |arguments: &[&str]| {
+            let mut command = place.flexwasm(&app, arguments);
+            with_tools(&mut command);
+            command
+        };
+        for arguments in [&["build"][..], &["compile", "mcp/guest.wasm"]] {
+            let (status, _, stderr) = output(flexwasm(arguments));
+            assert!(status.success(), "{language}: {stderr}");
+        }
+        let host = Host::announced(flexwasm(&["--listen", "127.0.0.1:0"]));
         let mut client = Command::new("node");
         client.args(["--input-type=module", "-"]).arg(format!("http://127.0.0.1:{}/api/mcp", host.port));
         client.current_dir(repository().join("target/mcp"));
