@@ -35,11 +35,12 @@ fn an_mcp_server_serves_the_official_client_and_survives_a_trap() {
         }
         let host = Host::announced(flexwasm(&["--listen", "127.0.0.1:0"]));
         let mut client = Command::new("node");
-        client.args(["--input-type=module", "-"]).arg(format!("http://127.0.0.1:{}/api/mcp", host.port));
-        client.current_dir(repository().join("target/mcp"));
-        client.stdin(fs::File::open(repository().join("host/tests/mcp/client.mjs")).unwrap());
+        // As an argument, so that Node looks for packages in the working directory.
+        let script = fs::read_to_string(repository().join("host/tests/mcp/client.mjs")).unwrap();
+        client.args(["--input-type=module", "--eval", &script]);
+        client.arg(format!("http://127.0.0.1:{}/api/mcp", host.port)).current_dir(repository().join("target/mcp"));
         let (status, stdout, stderr) = output(client);
-        assert!(status.success() && stdout == "passed\n", "{language}: {stdout}{stderr}");
+        assert!(status.success() && stdout == "passed\n", "{language}: {status} {stdout}{stderr}");
         // The call whose client has gone, and the one that would not end.
         host.closing_line("client-gone");
         let faulted = host.closing_line("faulted");
