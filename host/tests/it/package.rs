@@ -68,7 +68,7 @@ fn x1_x2_the_package_is_in_order() {
     let (status, json, _) = output(command);
     // A line for each key is what deploy.sh reads.
     assert!(status.success() && json.lines().any(|line| line == r#"    "perInstanceConcurrency": 32,"#), "{json}");
-    assert!(json.lines().any(|line| line == r#"    "requestBodySizeLimit": 104857600"#), "{json}");
+    assert!(json.lines().any(|line| line == r#"    "requestBodySizeLimit": 104857600,"#), "{json}");
     let names: Vec<_> = entries().into_iter().map(|entry| entry.name).collect();
     let wanted =
         ["flexwasm", "host.json", "http_trigger/function.json", "http_trigger/guest.cwasm", "http_trigger/guest.wasm"];
