@@ -105,7 +105,7 @@ fn plan(load: &Load, arrivals: &[Arrival], size: u32, cores: f64) -> Result<Plan
     // By Little's law, as many at once as keep the cores as busy as they may be.
     // A little more makes up for what fractions lose.
     let by_cores = if load.cpu > 0.0 { BUSY * cores * latency / load.cpu + 1e-9 } else { MOST_AT_ONCE };
-    let at_once = by_memory.min(by_cores).min(MOST_AT_ONCE).max(1.0).floor();
+    let at_once = by_memory.min(by_cores).clamp(1.0, MOST_AT_ONCE).floor();
     let arrivals: Vec<_> = arrivals.iter().map(|one| Arrival { took: one.took + slowed, ..*one }).collect();
     let peak = if arrivals.is_empty() { poisson(load.rate * latency) } else { f64::from(in_flight(&arrivals)) };
     let computing = load.rate * load.cpu / (BUSY * cores);
