@@ -266,8 +266,8 @@ impl<'a> Variables<'a> {
         let protocol = self.of_signal(signal, "PROTOCOL");
         if let Some((name, protocol)) = protocol.as_ref().filter(|(_, protocol)| *protocol != "http/protobuf") {
             let remedy = format!(
-                "flexwasm speaks \"http/protobuf\" only, whose port is 4318: set OTEL_EXPORTER_OTLP_{signal}_PROTOCOL to that, or \
-                 OTEL_{signal}_EXPORTER to \"none\"; nothing is sent"
+                "flexwasm speaks \"http/protobuf\" only, whose port is 4318: set {name} to that, or OTEL_TRACES_EXPORTER and \
+                 OTEL_METRICS_EXPORTER to \"none\"; nothing is sent"
             );
             self.wrong(name, Some(protocol), remedy);
             return None;
