@@ -6,6 +6,7 @@
 //! which [`capabilities::parts`](crate::capabilities) links what that component is granted.
 
 use super::artifact::Artifact;
+use super::chain;
 use super::error::LoadError;
 use crate::capabilities::parts::{OWN, is_shared, name, of_name};
 use crate::config::Function;
@@ -119,7 +120,7 @@ fn join(parts: &[Part]) -> Result<Vec<u8>, String> {
                 ));
             };
             let set = graph.set_instantiation_argument(instance, &import, next);
-            set.map_err(|error| format!("{} does not fit {}: {}", part.name, next_part.name, chain(&error)))?;
+            set.map_err(|error| format!("{} does not fit {}: {}", part.name, next_part.name, chain(&error.into())))?;
             keep_apart(&mut graph, instance, package, number, part)?;
         } else {
             // What it asks for by one of their names would be theirs.
@@ -142,19 +143,19 @@ fn join(parts: &[Part]) -> Result<Vec<u8>, String> {
                 handler(wasi)
             ));
         };
-        let node = graph.alias_instance_export(instance, &export).map_err(|error| chain(&error))?;
+        let node = graph.alias_instance_export(instance, &export).map_err(|error| chain(&error.into()))?;
         inner = Some((node, export, part));
     }
     let (outermost, name, _) = inner.ok_or("there is no component to compose")?;
-    graph.export(outermost, name).map_err(|error| chain(&error))?;
-    graph.encode(EncodeOptions::default()).map_err(|error| chain(&error))
+    graph.export(outermost, name).map_err(|error| chain(&error.into()))?;
+    graph.encode(EncodeOptions::default()).map_err(|error| chain(&error.into()))
 }
 
 fn register(graph: &mut CompositionGraph, number: usize, part: &Part) -> Result<PackageId, String> {
     let bytes: Vec<u8> = part.wasm.to_vec();
     let package = Package::from_bytes(&format!("flexwasm:part{number}"), None, bytes, graph.types_mut());
     let package = package.map_err(|error| format!("{} is not a valid component: {error:#}", part.name))?;
-    graph.register_package(package).map_err(|error| chain(&error))
+    graph.register_package(package).map_err(|error| chain(&error.into()))
 }
 
 fn import_of(graph: &CompositionGraph, package: PackageId, wasi: Wasi) -> Option<String> {
@@ -187,8 +188,8 @@ fn keep_apart(
         };
         let kind = unnamed(graph, kind);
         let node = graph.import(name(number, interface), kind);
-        let node = node.map_err(|error| format!("{} imports {import} twice: {}", part.name, chain(&error)))?;
-        graph.set_instantiation_argument(instance, &import, node).map_err(|error| chain(&error))?;
+        let node = node.map_err(|error| format!("{} imports {import} twice: {}", part.name, chain(&error.into())))?;
+        graph.set_instantiation_argument(instance, &import, node).map_err(|error| chain(&error.into()))?;
     }
     Ok(())
 }
@@ -199,15 +200,4 @@ fn unnamed(graph: &mut CompositionGraph, kind: ItemKind) -> ItemKind {
     let ItemKind::Instance(id) = kind else { return kind };
     let interface = Interface { id: None, ..graph.types()[id].clone() };
     ItemKind::Instance(graph.types_mut().add_interface(interface))
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut at = error.source();
-    while let Some(cause) = at {
-        words += &format!(": {cause}");
-        at = cause.source();
-    }
-    words
 }

@@ -97,30 +97,23 @@ impl Loader {
     /// What a component with these needs fits.
     fn shape(&self, needs: &Needs) -> Result<Shape, LoadError> {
         let allowed = Shape::of(self.memories.into(), 0).expect("no more than there are");
-        let (need, limit) = if needs.memories > self.memories.into() {
+        let too_many = needs.memories > self.memories.into();
+        let remedy = match Shape::of(needs.memories, needs.tables) {
+            Some(shape) if !too_many && shape.memories() <= allowed.memories() => return Ok(shape),
+            Some(shape) => {
+                let cost = spell_size(room::ADDRESSES_PER_MEMORY * u64::from(shape.memories()));
+                format!("set it to {}, for which each slot reserves {cost} of addresses", shape.memories())
+            }
+            None => {
+                let tables = MOST_MEMORIES * allowed.tables() / allowed.memories();
+                format!("there can be {MOST_MEMORIES} memories and {tables} tables at the most")
+            }
+        };
+        let (need, limit) = if too_many {
             (format!("{} memories", needs.memories), self.memories)
         } else {
             (format!("{} tables", needs.tables), allowed.tables())
         };
-        let shape = Shape::of(needs.memories, needs.tables);
-        if let Some(shape) =
-            shape.filter(|shape| needs.memories <= self.memories.into() && shape.memories() <= allowed.memories())
-        {
-            return Ok(shape);
-        }
-        let remedy = shape.map_or_else(
-            || {
-                format!(
-                    "there can be {MOST_MEMORIES} memories and {} tables at the most",
-                    MOST_MEMORIES * allowed.tables() / allowed.memories()
-                )
-            },
-            |shape| {
-                let (memories, cost) =
-                    (shape.memories(), spell_size(room::ADDRESSES_PER_MEMORY * u64::from(shape.memories())));
-                format!("set it to {memories}, for which each slot reserves {cost} of addresses")
-            },
-        );
         Err(LoadError::Parts { need, memories: self.memories, limit, remedy })
     }
 }

@@ -14,10 +14,10 @@ const TOGETHER: usize = 256;
 /// Bytes of the file that are kept in memory.
 const CACHE: usize = 16 << 20;
 
+type Keys<'t> = Table<'t, &'static str, &'static [u8]>;
 /// What is done with the keys, or with why there are none.
 type Act = Box<dyn FnOnce(Outcome<&mut Keys<'_>>) -> Reply + Send>;
 
-type Keys<'t> = Table<'t, &'static str, &'static [u8]>;
 /// What a guest asks for.
 struct Work {
     writes: bool,
