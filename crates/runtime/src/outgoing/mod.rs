@@ -28,6 +28,7 @@ use http::uri::{PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -196,8 +197,8 @@ impl WasiHttpHooks for Sender {
         let tally = Arc::clone(self.tally.get_or_insert_default());
         let tell = self.teller(&tally);
         let (client, whose) = match &self.part {
-            Some((name, client)) => (client, format!("grants.hosts of {name}")),
-            None => (&self.client, "grants.hosts".to_owned()),
+            Some((name, client)) => (client, format!("grants.hosts of {name}").into()),
+            None => (&self.client, Cow::Borrowed("grants.hosts")),
         };
         let Some((client, cut)) = client.clone().filter(|client| client.allows(&target)).zip(self.cut.clone()) else {
             tell(About::Grants, format_args!("was not sent: {whose} does not name {target}"));
