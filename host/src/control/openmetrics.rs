@@ -4,9 +4,9 @@
 //! older readers ask for. Names are made of OpenTelemetry's as its specification says (Prometheus and OpenMetrics Compatibility):
 //! `_` for each dot, and the unit at the end.
 
+use crate::http::accepts;
 use crate::observe::metrics::{Attributes, Family, Points, Spread};
 use http::HeaderMap;
-use http::header::ACCEPT;
 use std::fmt::{Display, Write as _};
 
 /// A format of the text.
@@ -21,8 +21,7 @@ pub enum Format {
 impl Format {
     /// The format that a request asks for. Who does not mind gets OpenMetrics.
     pub fn asked(headers: &HeaderMap) -> Self {
-        let accepts = |kind| headers.get_all(ACCEPT).iter().any(|it| it.to_str().is_ok_and(|it| it.contains(kind)));
-        if accepts("text/plain") && !accepts("application/openmetrics-text") {
+        if accepts(headers, "text/plain") && !accepts(headers, "application/openmetrics-text") {
             Self::Prometheus
         } else {
             Self::OpenMetrics
@@ -119,6 +118,7 @@ fn sample(
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use http::header::ACCEPT;
 
     fn family(name: &'static str, unit: &'static str, points: Points) -> Family {
         Family { name, unit, help: "Some.", points }

@@ -10,13 +10,14 @@
 //! `since` in the query says what was seen already. Behind the Functions host, that asks for the function's key, and a request that lasts
 //! would keep the machine billed. Stand-alone it is for this machine alone, so only those get it who name this machine.
 
+use super::accepts;
 use super::admin::names_this_machine;
 use super::respond::HostResponse;
 use crate::config::function_json::Trigger;
 use crate::config::{Config, Function, Role};
 use crate::live::{self, Feed, Live, Row};
 use crate::protocol::routes;
-use http::header::{ACCEPT, ORIGIN};
+use http::header::ORIGIN;
 use http::request::Parts;
 use http::{Method, StatusCode};
 use std::net::SocketAddr;
@@ -41,24 +42,20 @@ pub fn answer(
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Err(HostResponse::wrong_method(&[Method::GET, Method::HEAD]));
     }
-    let accepts = |kind| head.headers.get_all(ACCEPT).iter().any(|it| it.to_str().is_ok_and(|it| it.contains(kind)));
     let since = live.cursor(since(head));
-    if is_own && accepts("text/event-stream") {
+    if is_own && accepts(&head.headers, "text/event-stream") {
         let stream = live.stream(since, stop.clone());
         return stream.map(HostResponse::stream).ok_or_else(|| {
             let why = "too many pages look on already: close some of them";
             HostResponse::not_shown(StatusCode::SERVICE_UNAVAILABLE, why)
         });
     }
-    if accepts("application/json") {
+    if accepts(&head.headers, "application/json") {
         return Ok(HostResponse::report(live.report(since).text));
     }
-    let row = |function: &Function| {
-        let url = urls(config, local).find(|(name, ..)| is_own && **name == *function.name);
-        (Arc::clone(&function.name), url.map(|(_, methods, url)| (methods, url)))
-    };
-    let rows: Vec<_> = config.functions.iter().filter(|function| function.builtin.is_none()).map(row).collect();
-    let rows = rows.iter().map(|(name, called)| Row { name, called: called.clone() });
+    let listed = config.functions.iter().filter(|function| function.builtin.is_none());
+    let called = |function| if is_own { called(config, local, function) } else { None };
+    let rows = listed.map(|function| Row { name: &function.name, called: called(function) });
     let feed = if is_own { Feed::Events } else { Feed::Questions };
     Ok(HostResponse::page(live::page(feed, rows)))
 }
@@ -88,11 +85,17 @@ fn since(head: &Parts) -> &str {
 /// Name, methods and URL of every plain HTTP function of a host that listens on `local`.
 pub fn urls(config: &Config, local: SocketAddr) -> impl Iterator<Item = (&str, String, String)> {
     config.functions.iter().filter_map(move |function| {
-        let Trigger::Http { route, methods, .. } = &function.trigger else { return None };
-        let methods = methods
-            .as_ref()
-            .map_or("any".to_owned(), |methods| methods.iter().map(Method::as_str).collect::<Vec<_>>().join(","));
-        let path = if config.role == Role::Serve { "/".to_owned() } else { routes::path(&config.route_prefix, route) };
-        Some((&*function.name, methods, format!("http://{local}{path}")))
+        let (methods, url) = called(config, local, function)?;
+        Some((&*function.name, methods, url))
     })
+}
+
+/// Methods and URL of a function, if it is a plain HTTP function.
+fn called(config: &Config, local: SocketAddr, function: &Function) -> Option<(String, String)> {
+    let Trigger::Http { route, methods, .. } = &function.trigger else { return None };
+    let methods = methods
+        .as_ref()
+        .map_or("any".to_owned(), |methods| methods.iter().map(Method::as_str).collect::<Vec<_>>().join(","));
+    let path = if config.role == Role::Serve { "/".to_owned() } else { routes::path(&config.route_prefix, route) };
+    Some((methods, format!("http://{local}{path}")))
 }

@@ -26,7 +26,13 @@ mod spool;
 mod tests;
 mod timer;
 
+use ::http::header::{ACCEPT, HeaderMap};
 use tokio_util::sync::CancellationToken;
+
+/// Whether a client names this kind of content among those that it accepts.
+pub fn accepts(headers: &HeaderMap, kind: &str) -> bool {
+    headers.get_all(ACCEPT).iter().any(|accepted| accepted.to_str().is_ok_and(|text| text.contains(kind)))
+}
 
 /// How everything that serves is told to stop.
 #[derive(Clone, Default)]
