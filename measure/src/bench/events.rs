@@ -101,13 +101,10 @@ fn start(guest: &str, settings: &Value, cores: Cores, smoke: bool) -> Result<(Ap
         "version": "2.0", "extensions": {"http": {"routePrefix": ""}}, "flexwasm": {"pool": {"size": SLOTS}},
         "customHandler": {"enableForwardingHttpRequest": true},
     });
-    let app =
-        app::add_function(App::with_host_json(&host.to_string()), "quick", "quick", &app::read(guest)?, &json!({}));
-    let file = json!({"scriptFile": "../quick/guest.wasm", "flexwasm": settings, "bindings": [
-        {"type": "queueTrigger", "direction": "in", "name": "message", "queueName": "in"},
-        {"type": "queue", "direction": "out", "name": "copy", "queueName": "out"},
-    ]});
-    let app = app::compiled(app.function_json("OnMessage", &file.to_string()), "quick", guest)?;
+    let bytes = app::read(guest)?;
+    let app = app::add_function(App::with_host_json(&host.to_string()), "quick", "quick", &bytes, &json!({}));
+    let app = app::add_queue(app, "OnMessage", &bytes, settings);
+    let app = app::compiled(app::compiled(app, "quick", guest)?, "OnMessage", guest)?;
     let address = server::free_address();
     let mut command = Program::Flexwasm.command(smoke);
     command.current_dir(app.path()).args(["--listen", &address.to_string()]);
@@ -130,6 +127,6 @@ fn event(payload: &str, answer: &[u8]) -> Exchange {
         "sys": {"MethodName": "OnMessage", "UtcNow": "2026-01-01T00:00:00.0000000Z", "RandGuid": "5a4fa53d-0c9b-4f0c-8a06-5f6d4ba0cf2d"},
     });
     let envelope = json!({"Data": {"message": Value::from(payload).to_string()}, "Metadata": metadata}).to_string();
-    let told = format!(r#"{{"Outputs":{{"copy":"{}"}},"Logs":[]}}"#, STANDARD.encode(answer));
+    let told = format!(r#"{{"Outputs":{{"reached":"{}"}},"Logs":[]}}"#, STANDARD.encode(answer));
     post("/OnMessage", "application/json; charset=utf-8", &envelope, told.into_bytes())
 }
