@@ -1,6 +1,6 @@
 //! How many instances of the Flex Consumption plan a load needs, how many requests each of them takes at the same time, and what they cost.
 //!
-//! The formulas and prices are in docs/cost.md. [`replay`] plays requests against instances, one by one: those of a log, whose
+//! The formulas and prices are in docs/cost.md. [`mod@replay`] plays requests against instances, one by one: those of a log, whose
 //! bursts no formula knows, and in the tests random ones, which the formulas are held to.
 
 mod replay;
