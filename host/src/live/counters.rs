@@ -53,8 +53,8 @@ impl Counters {
     /// Counts an invocation.
     pub fn add(&self, record: &Record) {
         let place = match record.outcome {
-            Outcome::Answered => 0,
-            Outcome::Refused(_) | Outcome::Rejected(_) => 1,
+            Outcome::Answered | Outcome::Rejected(_) => 0,
+            Outcome::Refused(_) => 1,
             Outcome::Faulted(_) | Outcome::Stalled(_) => 2,
             Outcome::Deadline(_) => 3,
             Outcome::ClientGone | Outcome::CutOff => 4,

@@ -230,6 +230,12 @@ impl Metrics {
                 "Requests that the host refused.",
                 self.words("reason", |it| &it.refused),
             ),
+            totals(
+                "flexwasm.events.rejected",
+                "{event}",
+                "Events that their guest rejected for good.",
+                self.totals(|it| &it.rejected),
+            ),
             totals("flexwasm.instances.created", "{instance}", "Instances made.", one(instances)),
             spreads(
                 "flexwasm.instance.instantiate.duration",
@@ -333,6 +339,7 @@ pub struct FunctionMetrics {
     faulted: AtomicU64,
     late: AtomicU64,
     cold: AtomicU64,
+    rejected: AtomicU64,
     invoke: Histogram,
     init: Histogram,
     cpu: Histogram,
@@ -355,6 +362,7 @@ impl FunctionMetrics {
             faulted: AtomicU64::new(0),
             late: AtomicU64::new(0),
             cold: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
             invoke: Histogram::seconds(REQUESTS),
             init: Histogram::seconds(REQUESTS),
             cpu: Histogram::seconds(TIMES),
@@ -390,13 +398,22 @@ impl FunctionMetrics {
 
         match &record.outcome {
             Outcome::Answered if record.ran.is_some() => count(&self.answered),
+            Outcome::Rejected(_) => {
+                count(&self.answered);
+                count(&self.rejected);
+            }
             Outcome::Faulted(_) => {
                 count(&self.faulted);
                 self.faults.add(record.kind.unwrap_or("other"), 1);
             }
+            Outcome::Stalled(_) => {
+                count(&self.faulted);
+                self.faults.add("stalled", 1);
+            }
             Outcome::Deadline(_) => count(&self.late),
             Outcome::Refused(_) => self.refused.add(record.kind.unwrap_or("other"), 1),
-            _ => {}
+            // A client that left and a drain say nothing of the guest.
+            Outcome::Answered | Outcome::ClientGone | Outcome::CutOff => {}
         }
         if record.ran.is_some() || !record.queued.is_zero() {
             self.wait.add(nanos(record.queued));
@@ -520,17 +537,28 @@ mod tests {
         take(Outcome::Faulted("it broke".to_owned()), Some("trap"), None);
         take(Outcome::Deadline("late".to_owned()), Some("deadline"), None);
         take(Outcome::Refused("full".to_owned()), Some("queue-full"), None);
-        let names = ["faas.invocations", "faas.errors", "faas.timeouts", "faas.coldstarts", "flexwasm.rejections"];
-        assert_eq!(names.map(|name| total(&metrics, name)), [2, 1, 1, 1, 1]);
+        take(Outcome::Rejected("no order".to_owned()), None, Some(ran(2)));
+        take(Outcome::Stalled("both wait".to_owned()), None, Some(ran(2)));
+        take(Outcome::ClientGone, None, Some(ran(2)));
+        let names = [
+            "faas.invocations",
+            "faas.errors",
+            "faas.timeouts",
+            "faas.coldstarts",
+            "flexwasm.rejections",
+            "flexwasm.events.rejected",
+        ];
+        assert_eq!(names.map(|name| total(&metrics, name)), [3, 2, 1, 1, 1, 1]);
         let spreads = [
             "http.server.request.duration",
             "faas.invoke_duration",
             "faas.init_duration",
             "flexwasm.queue.wait.duration",
         ];
-        assert_eq!(spreads.map(|name| total(&metrics, name)), [5, 2, 2, 2]);
+        assert_eq!(spreads.map(|name| total(&metrics, name)), [8, 5, 5, 5]);
         let Points::Totals(faults) = family(&metrics, "flexwasm.instance.faults") else { panic!("totals") };
-        assert_eq!(faults, [(vec![("faas.name", "one".into()), ("kind", "trap".into())], 1)]);
+        let kind = |word: &'static str| (vec![("faas.name", "one".into()), ("kind", word.into())], 1);
+        assert_eq!(faults, [kind("stalled"), kind("trap")]);
         let Points::Levels(slots) = family(&metrics, "flexwasm.pool.slots") else { panic!("levels") };
         assert_eq!(slots.iter().map(|(_, value)| *value).collect::<Vec<_>>(), [1, 2, 1]);
     }

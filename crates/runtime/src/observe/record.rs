@@ -1,4 +1,4 @@
-//! One finished invocation, as everybody who counts, traces or tells of invocations receives it.
+//! One finished invocation, as everything that counts, traces or tells of invocations receives it.
 
 use super::trace::TraceContext;
 use crate::config::digest::Digest;
