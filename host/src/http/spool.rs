@@ -52,13 +52,21 @@ impl Share {
 }
 
 impl Room {
-    /// Room for `limit` bytes, or for what the temporary folder can bear. Says so in the log where nothing can be kept there.
+    /// Room for `limit` bytes, or for what the temporary folder can bear. Says so in the log where less, or nothing, can be kept
+    /// there.
     pub fn new(limit: Option<u64>) -> Arc<Self> {
         let folder = std::env::temp_dir();
-        let limit = limit.unwrap_or_else(|| {
-            let free = rustix::fs::statvfs(&folder).map(|found| found.f_bavail.saturating_mul(found.f_frsize));
-            free.map_or(DEFAULT, |free| DEFAULT.min(free / PART_OF_FREE))
-        });
+        let free = rustix::fs::statvfs(&folder).map(|found| found.f_bavail.saturating_mul(found.f_frsize)).ok();
+        if let (Some(limit), Some(free)) = (limit, free)
+            && limit > free
+        {
+            tracing::warn!(
+                folder = %folder.display(), free = spell_size(free),
+                "limits.spool of {} is more than the temporary folder has free: lower it, or set TMPDIR to a folder with more room",
+                spell_size(limit)
+            );
+        }
+        let limit = limit.unwrap_or_else(|| default_limit(free));
         if limit > 0
             && let Err(error) = tempfile::tempfile()
         {
@@ -75,6 +83,12 @@ impl Room {
     pub fn is_open(&self) -> bool {
         self.all.limit > 0
     }
+}
+
+/// What `limits.spool` is where nobody says it, by the free space of the temporary folder. It is never so little that a request
+/// would not get to the folder, whose own error says more.
+fn default_limit(free: Option<u64>) -> u64 {
+    free.map_or(DEFAULT, |free| DEFAULT.min(free / PART_OF_FREE)).max(2 * IN_MEMORY)
 }
 
 /// Why bytes could not be kept, for an operator.
@@ -275,6 +289,12 @@ mod tests {
     async fn push(spool: &mut Spool, bytes: Vec<u8>) -> Result<(), Full> {
         poll_fn(|cx| spool.poll_ready(cx)).await?;
         spool.push(&bytes.into())
+    }
+
+    #[test]
+    fn by_default_half_of_what_is_free_may_be_used() {
+        let free = [None, Some(1 << 40), Some(1 << 30), Some(100 << 20), Some(0)];
+        assert_eq!(free.map(default_limit), [DEFAULT, DEFAULT, DEFAULT, 50 << 20, 2 * IN_MEMORY]);
     }
 
     #[tokio::test]

@@ -57,10 +57,10 @@ fn what_is_sent_before_anything_is_read_comes_back_whole() {
 
 #[test]
 fn what_is_read_ahead_lies_in_files_without_a_name_and_takes_little_memory() {
-    let (app, folder) = (app(r#"{"limits": {"spool": "256MiB"}}"#), tempfile::tempdir().unwrap());
-    let host = app.start_with(&[("TMPDIR", folder.path().to_str().unwrap())]);
+    let (app, folder) = (app(r#"{"limits": {"spool": "512MiB"}}"#), tempfile::tempdir().unwrap());
+    let mut host = app.start_with(&[("TMPDIR", folder.path().to_str().unwrap())]);
     let idle = host.resident();
-    let (count, body) = (4, bytes(LARGE));
+    let (count, body) = (16, bytes(LARGE));
     let mut clients: Vec<Client> = (0..count).map(|_| host.connect()).collect();
     for client in &mut clients {
         client.write(head("/api/echo", body.len()));
@@ -75,45 +75,68 @@ fn what_is_read_ahead_lies_in_files_without_a_name_and_takes_little_memory() {
         assert!(client.response(false).body == body, "the bytes are others");
     }
     eventually("the temporary files are gone", || temporary_files(&host) == 0);
+
+    // Nothing is left of a process that is killed.
+    let mut client = host.connect();
+    client.write(head("/api/echo", 2 * LARGE));
+    client.write(&body);
+    assert_eq!(temporary_files(&host), 1);
+    host.signal("KILL");
+    host.exit_code();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-/// Sends to a guest that answers while it reads, and never reads: whether the host took everything.
-fn pours(port: u16, length: usize) -> bool {
+/// Sends to a guest that answers while it reads, and reads nothing: the host breaks off, and what it answered does not look whole.
+fn pours_in_vain(port: u16, path: &str, length: usize) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(head("/api/echo", length).as_bytes()).unwrap();
-    match stream.write_all(&bytes(length)) {
-        Ok(()) => true,
-        Err(error) => {
-            assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
-            false
-        }
-    }
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(head(path, length).as_bytes()).unwrap();
+    let error = stream.write_all(&bytes(length)).expect_err("the host does not take everything");
+    assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+    let mut answer = Vec::new();
+    // Its error may come before what had arrived.
+    let _ = stream.read_to_end(&mut answer);
+    assert!(!answer.ends_with(b"\r\n0\r\n\r\n"), "{} bytes", answer.len());
 }
 
 #[test]
 fn what_cannot_be_read_ahead_is_ended_with_its_reason() {
     let app = app(r#"{"limits": {"spool": "2MiB", "timeout": "200s"}}"#);
     let host = app.start();
-    assert!(!pours(host.port, LARGE));
-    let line = host.closing_line("stalled");
-    assert!(line.contains("reads nothing before it has sent everything"), "{line}");
-    assert!(
-        line.contains("limits.spool of 2MiB, shared by all requests, reached: raise it, or let the guest"),
-        "{line}"
-    );
-    // Room and slot are free again.
+    for name in ["echo", "p3"] {
+        let path = format!("/api/{name}");
+        pours_in_vain(host.port, &path, LARGE);
+        let line = host.line(&[" invocation: ", &format!("function={name} "), "outcome=\"stalled\""]);
+        assert!(line.contains("reads nothing before it has sent everything"), "{line}");
+        assert!(
+            line.contains("limits.spool of 2MiB, shared by all requests, reached: raise it, or let the guest"),
+            "{line}"
+        );
+        // Room and slot are free again.
+        echoed(&mut host.connect(), &path, &bytes(1 << 20));
+    }
+}
+
+#[test]
+fn more_room_than_the_temporary_folder_has_is_told_at_the_start() {
+    let app = app(r#"{"limits": {"spool": "1024GiB"}}"#);
+    let host = app.start();
+    host.line(&["WARN", "limits.spool of 1024GiB is more than the temporary folder has free", "set TMPDIR"]);
     echoed(&mut host.connect(), "/api/echo", &bytes(1 << 20));
 }
 
 #[test]
 fn a_temporary_folder_that_takes_nothing_is_told_at_the_start_and_for_each_request() {
-    let app = app(r#"{"limits": {"timeout": "200s"}}"#);
-    let host = app.start_with(&[("TMPDIR", "/nowhere/at/all")]);
-    host.line(&["WARN", "the temporary folder takes no file", "set TMPDIR"]);
-    assert!(!pours(host.port, LARGE));
-    let line = host.closing_line("stalled");
-    assert!(line.contains("the temporary folder takes no file (") && line.contains("set TMPDIR to"), "{line}");
+    // One that is missing, and one that nobody can write to.
+    for folder in ["/nowhere/at/all", "/proc"] {
+        let app = app(r#"{"limits": {"timeout": "200s"}}"#);
+        let host = app.start_with(&[("TMPDIR", folder)]);
+        host.line(&["WARN", "the temporary folder takes no file", "set TMPDIR"]);
+        pours_in_vain(host.port, "/api/echo", LARGE);
+        let line = host.closing_line("stalled");
+        assert!(line.contains("takes no file (") && line.contains("set TMPDIR to"), "{folder}: {line}");
+    }
 }
 
 #[test]
@@ -130,7 +153,7 @@ fn a_full_disk_ends_the_request_and_not_the_host() {
     command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     let host = Host::spawn(command, port);
     host.probe();
-    assert!(!pours(port, LARGE));
+    pours_in_vain(port, "/api/echo", LARGE);
     let line = host.closing_line("stalled");
     assert!(line.contains("the temporary folder took no more (") && line.contains("with more room"), "{line}");
     echoed(&mut host.connect(), "/api/echo", &bytes(1 << 20));
@@ -204,19 +227,21 @@ fn a_guest_that_waits_for_more_of_a_request_that_was_read_ahead_gets_it() {
 
 #[test]
 fn the_deadline_holds_while_a_request_is_read_ahead() {
-    let app = app(r#"{"limits": {"timeout": "2s"}}"#);
-    let host = app.start();
-    let mut client = host.connect();
-    client.write(head("/api/echo", 2 * LARGE));
-    client.write(bytes(LARGE));
-    host.closing_line("deadline");
-    eventually("the temporary files are gone", || temporary_files(&host) == 0);
+    for path in ["/api/echo", "/api/p3"] {
+        let app = app(r#"{"limits": {"timeout": "2s"}}"#);
+        let host = app.start();
+        let mut client = host.connect();
+        client.write(head(path, 2 * LARGE));
+        client.write(bytes(LARGE));
+        host.closing_line("deadline");
+        eventually("the temporary files are gone", || temporary_files(&host) == 0);
+    }
 }
 
 #[test]
 fn switched_off_both_wait_until_the_deadline() {
     let app = app(r#"{"limits": {"timeout": "2s", "spool": "0"}}"#);
     let host = app.start();
-    assert!(!pours(host.port, LARGE));
+    pours_in_vain(host.port, "/api/echo", LARGE);
     host.closing_line("deadline");
 }
