@@ -33,7 +33,8 @@ pub fn settle() -> Result<()> {
         println!("Rust {oldest} or newer is needed, and there is {active}: installing {pinned} beside it, once");
         let mut install = Command::new("rustup");
         install.args(["toolchain", "install", pinned, "--profile", "minimal", "--component", "clippy"]);
-        install.args(["--component", "rustfmt", "--target", crate::setup::TARGET]);
+        // Whatever becomes of an update of rustup itself has nothing to do with it.
+        install.args(["--component", "rustfmt", "--target", crate::setup::TARGET, "--no-self-update"]);
         execute(&mut install).with_context(|| by_hand.clone())?;
     }
     // Whether the rustc on PATH is one that rustup chooses.
