@@ -271,3 +271,22 @@ fn table(rows: &[(impl AsRef<str>, String)]) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::footprint::Needs;
+
+    #[test]
+    fn the_owner_of_a_guest_with_a_large_stack_is_told_how_to_link_a_smaller_one() {
+        let needs = Needs { memory: 17 << 16, memories: 1, ..Needs::default() };
+        let told = |stack: u64| {
+            let rows = footprint(&Footprint { needs, stack, modules: 1, parts: Vec::new() });
+            rows.into_iter().find(|(key, _)| key.trim() == "stack").expect("a row").1
+        };
+        assert_eq!(told(64 << 10), "64KiB");
+        let large = told(1 << 20);
+        assert!(large.starts_with("1MiB: kernels without PAGEMAP_SCAN"), "{large}");
+        assert!(large.contains("`rustc -C link-arg=-zstack-size=65536`"), "{large}");
+    }
+}

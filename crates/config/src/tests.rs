@@ -301,6 +301,11 @@ fn no_default_contradicts_the_files() {
         assert_eq!((timeout.as_millis(), told), (expected, said), "{host_json}");
     }
 
+    // A drain has a time of its own, whatever an invocation may take.
+    for host_json in [SMALLEST.to_owned(), with("00:00:01.5"), with("-1")] {
+        assert_eq!(read(&host_json).drain_timeout.as_secs(), 30, "{host_json}");
+    }
+
     // What somebody has written is refused, once where every function inherits it.
     let whole = r#"{"version":"2.0","functionTimeout":"00:00:10","flexwasm":{"limits":{"timeout":"10s"}}}"#;
     let said = App::new(whole).function("one", "").function("two", "").read(load_as_deployed).expect_err("too long");

@@ -1,6 +1,7 @@
 //! `flexwasm:host/bindings`: what a guest reads and sets beside its request and its answer.
 
-use crate::support::{App, Host, ID, guests};
+use crate::functions_host::deliver;
+use crate::support::{App, Host, guests};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -25,13 +26,7 @@ fn orders(settings: &str) -> Host {
 
 /// Sends an envelope, and returns what Azure is told and the lines of the guest.
 fn send(host: &Host, name: &str, envelope: &Value) -> (Value, Vec<String>) {
-    let envelope = envelope.to_string();
-    let head = format!(
-        "POST /{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Azure-Functions-InvocationId: {ID}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        envelope.len()
-    );
-    let answer = host.connect().ask(head + &envelope);
+    let answer = deliver(host, name, &envelope.to_string());
     assert_eq!(answer.status, 200, "{}", answer.text());
     let mut told: Value = serde_json::from_slice(&answer.body).unwrap();
     let lines = serde_json::from_value(told["Logs"].take()).unwrap();

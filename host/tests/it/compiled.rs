@@ -1,6 +1,7 @@
 //! Compiled guests: which file is mapped, which is not, and that neither ever keeps a function from serving.
 
 use crate::support::{App, Host, flexwasm, free_port, guests, output};
+use crate::swap::tell;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -115,6 +116,22 @@ fn a_guest_that_several_functions_have_is_compiled_once() {
     }
     let compiled = host.stdout().into_iter().filter(|line| line.contains("compiled function=")).count();
     assert_eq!(compiled, 1);
+}
+
+#[test]
+fn what_check_has_compiled_serves_and_takes_the_place_of_another_without_being_compiled_again() {
+    let (app, cache) = (app(), tempfile::tempdir().unwrap());
+    let folder = cache.path().to_str().unwrap();
+    let mut command = flexwasm();
+    command.arg("check").current_dir(app.path()).env("XDG_CACHE_HOME", folder);
+    assert!(output(command).0.success());
+    let host = start(&app, cache.path());
+    for guest in [guests::ECHO, guests::COUNTER, guests::ECHO] {
+        let (status, said, stderr) = tell(app.path(), &["swap", "counter", guest]);
+        assert!(status.success(), "{said}{stderr}");
+    }
+    let compiled = host.stdout().into_iter().filter(|line| line.contains("compiled function=")).count();
+    assert_eq!(compiled, 1, "the echo alone: {:?}", host.stdout());
 }
 
 #[test]

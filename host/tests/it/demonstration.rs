@@ -281,10 +281,7 @@ fn x1_x2_the_files_are_what_the_functions_host_wants() {
     );
     assert_eq!(handler["initializationTimeout"], "00:00:30");
     assert_eq!(read("http_trigger/function.json")["scriptFile"], "guest.wasm");
-    // func holds the start of each path to each pattern.
-    let ignored = fs::read_to_string(repository().join(".funcignore")).unwrap();
-    let ignored: Vec<_> = ignored.lines().filter(|line| !line.starts_with('#')).collect();
-    let leaves_out = |path: &str| ignored.iter().any(|pattern| path.starts_with(pattern));
+    let leaves_out = func_ignores(&repository());
     for published in
         ["host.json", "flexwasm", "http_trigger/function.json", "http_trigger/guest.wasm", "http_trigger/guest.cwasm"]
     {
@@ -297,5 +294,42 @@ fn x1_x2_the_files_are_what_the_functions_host_wants() {
         let published = ["host.json", "http_trigger/", "flexwasm"].contains(&name.as_str());
         // In a worktree .git is a file.
         assert_eq!(leaves_out(&name) || name == ".git", !published, "{name} in .funcignore");
+    }
+}
+
+/// Which paths `func azure functionapp publish` leaves out of an app: it holds the start of each path to each pattern.
+fn func_ignores(app: &Path) -> impl Fn(&str) -> bool + use<> {
+    let text = fs::read_to_string(app.join(".funcignore")).unwrap();
+    let patterns: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    move |path| patterns.iter().any(|pattern| path.starts_with(pattern))
+}
+
+#[test]
+fn func_publishes_of_a_new_app_what_the_host_needs() {
+    for language in ["rust", "javascript", "python"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = flexwasm();
+        command.current_dir(folder.path()).args(["new", "hello", "--language", language, "--trigger", "queue"]);
+        assert!(output(command).0.success());
+        let app = folder.path().join("hello");
+        let leaves_out = func_ignores(&app);
+        let needed = ["host.json", "hello/function.json", "hello/guest.wasm", "hello/guest.cwasm", "flexwasm"];
+        let built =
+            ["dist/hello.zip", "hello/target/x", "hello/node_modules/x", "hello/.venv/x", "hello/package-lock.json"];
+        let mut folders = vec![app.clone()];
+        let mut paths: Vec<_> = needed.into_iter().chain(built).map(str::to_owned).collect();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    paths.push(path.strip_prefix(&app).unwrap().to_str().unwrap().to_owned());
+                }
+            }
+        }
+        for path in paths {
+            assert_eq!(leaves_out(&path), !needed.contains(&&*path), "{language}: {path}");
+        }
     }
 }

@@ -30,6 +30,8 @@ fn an_app_that_fits_the_plan_is_well() {
     ] {
         assert!(said.lines().any(|told| told == line), "{line} is not in {said}");
     }
+    let kernel = said.lines().find(|line| line.starts_with("note    memory of slots: kernel ")).unwrap();
+    assert!(kernel.ends_with("; `headers: full` shows kernel and scan of the plan's instances"), "{kernel}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Events by the thousand, as the listener of a queue sends them.
 
 use crate::functions_host::queue::Processed;
-use crate::functions_host::{FunctionsHost, Mode};
+use crate::functions_host::{FunctionsHost, Mode, deliver};
 use crate::support::{App, flexwasm, guests, output, repository};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -105,14 +105,8 @@ fn large_envelopes_that_come_at_once_wait_for_each_other_in_bounded_memory() {
     let app = app.function_json("OnBlob", &file.to_string());
     let host = app.file("OnBlob/guest.wasm", &fs::read(guests::SINK).unwrap()).start();
     let envelope = json!({"Data": {"blob": STANDARD.encode(vec![7; BLOB])}, "Metadata": {}}).to_string();
-    // Chunked, as in production: nobody knows its length before.
-    let request = format!(
-        "POST /OnBlob HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
-         {:x}\r\n{envelope}\r\n0\r\n\r\n",
-        envelope.len()
-    );
     thread::scope(|scope| {
-        let asked: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| host.connect().ask(&request))).collect();
+        let asked: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| deliver(&host, "OnBlob", &envelope))).collect();
         for answer in asked {
             let told: Value = serde_json::from_slice(&answer.join().unwrap().body).unwrap();
             assert_eq!(told["Outputs"]["copy"], json!(STANDARD.encode(BLOB.to_string())));

@@ -1,8 +1,9 @@
 //! Functions that are called with JSON envelopes: J1 to J11, with what the real Functions host was seen to send.
 
 use crate::functions_host::answer::called;
-use crate::functions_host::{FunctionsHost, Mode, Request, envelope};
-use crate::support::{App, Host, ID, Response, flexwasm, guests, output as output_of, repository};
+use crate::functions_host::{FunctionsHost, Mode, Request, deliver as send, dispatch, envelope};
+use crate::support::{App, Host, Response, eventually, flexwasm, get, guests, output as output_of, repository};
+use crate::swap::tell;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flexwasm::send::envelope::Function;
@@ -25,20 +26,15 @@ fn queue(app: App, name: &str, guest: &str, settings: Value) -> App {
     function(app, name, guest, &json!([trigger, copy]), settings)
 }
 
-/// Sends an envelope as Core Tools do, with its length.
-fn send(host: &Host, name: &str, envelope: &str) -> Response {
-    let head = format!(
-        "POST /{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Azure-Functions-InvocationId: {ID}\r\n\
-         Content-Type: application/json; charset=utf-8\r\nContent-Length: {}\r\n\r\n",
-        envelope.len()
-    );
-    host.connect().ask(head + envelope)
+/// The envelope of a message of a queue.
+fn queued(name: &str, text: &str) -> String {
+    let metadata = json!({"Id": "\"m1\"", "DequeueCount": "1", "sys": {"MethodName": name}});
+    json!({"Data": {"m": json!(text).to_string()}, "Metadata": metadata}).to_string()
 }
 
 /// Sends a message of a queue.
 fn message(host: &Host, name: &str, text: &str) -> Response {
-    let metadata = json!({"Id": "\"m1\"", "DequeueCount": "1", "sys": {"MethodName": name}});
-    send(host, name, &json!({"Data": {"m": json!(text).to_string()}, "Metadata": metadata}).to_string())
+    send(host, name, &queued(name, text))
 }
 
 /// What Azure is told, in the form that it understands.
@@ -112,19 +108,33 @@ fn j1_the_answer_is_an_object_that_azure_understands() {
 #[test]
 fn j2_every_captured_payload_reaches_the_guest() {
     let host = captured(guests::ECHO);
-    let mut payloads = 0;
+    let (mut payloads, mut documents) = (0, 0);
     for (name, bindings, envelope, payload) in captures() {
         if is_http(&bindings) {
             continue;
         }
         let answer = send(&host, &name, &envelope);
-        let arrived = if answer.text().contains("\"copy\"") { output(&answer, "copy") } else { Vec::new() };
+        let outputs = &told(&answer)["Outputs"];
+        let arrived = if outputs["copy"].is_null() { Vec::new() } else { output(&answer, "copy") };
         if let Some(payload) = payload {
             assert_eq!(arrived, payload, "{envelope}");
             payloads += 1;
+        } else {
+            let trigger = bindings.iter().find(|binding| binding["type"].as_str().unwrap().ends_with("Trigger"));
+            let sent: Value = serde_json::from_str(&envelope).unwrap();
+            let sent = &sent["Data"][trigger.unwrap()["name"].as_str().unwrap()];
+            // An event that is a CloudEvent itself is unwrapped.
+            let data = if sent["specversion"].is_null() { sent } else { &sent["data"] };
+            match (data, &sent["data_base64"]) {
+                (Value::Null, Value::String(text)) => assert_eq!(STANDARD.encode(arrived), *text, "{envelope}"),
+                (Value::Null, _) => assert!(arrived.is_empty(), "{envelope}"),
+                (Value::String(text), _) => assert_eq!(String::from_utf8(arrived).unwrap(), *text, "{envelope}"),
+                (data, _) => assert_eq!(&serde_json::from_slice::<Value>(&arrived).unwrap(), data, "{envelope}"),
+            }
+            documents += 1;
         }
     }
-    assert_eq!(payloads, 72);
+    assert_eq!((payloads, documents), (72, 25));
 }
 
 #[test]
@@ -276,6 +286,86 @@ fn j8_the_guests_lines_are_the_logs() {
     assert_eq!(message(&host, "OnQueue", "500\nprint: it went wrong\n\n").status, 500);
     host.line(&[" guest: ", "it went wrong", "function=OnQueue"]);
     assert!(!host.stdout().iter().any(|line| line.contains("it went \\\"well")), "{:?}", host.stdout());
+
+    let host = queue(App::new(r#"{"limits": {"log": "1KiB"}}"#), "OnQueue", guests::ANSWER, json!({})).start();
+    let answer = told(&message(&host, "OnQueue", &format!("200\n{}\n", format!("print: {:040}\n", 7).repeat(100))));
+    let lines = answer["Logs"].as_array().unwrap();
+    // 40 bytes each, and the end of a line.
+    assert!((20..=26).contains(&lines.len()), "{answer}");
+}
+
+#[test]
+fn a_batch_of_cloud_events_says_what_it_is() {
+    let bindings = json!([
+        {"type": "eventHubTrigger", "direction": "in", "name": "events", "eventHubName": "h", "cardinality": "many"},
+        serde_json::from_str::<Value>(COPY).unwrap(),
+    ]);
+    let host = function(App::new("{}"), "OnBatch", guests::DESCRIBE, &bindings, json!({})).start();
+    let event = |id: &str| json!({"specversion": "1.0", "id": id, "source": "/s", "type": "t"});
+    for (items, kind) in [
+        (json!([event("1"), event("2")]), "application/cloudevents-batch+json"),
+        (json!([event("1"), {"id": "2"}]), "application/json"),
+        (json!([]), "application/json"),
+    ] {
+        let answer =
+            send(&host, "OnBatch", &json!({"Data": {"events": items.to_string()}, "Metadata": {}}).to_string());
+        let seen = String::from_utf8(output(&answer, "copy")).unwrap();
+        assert!(seen.contains(&format!("content-type={kind}")) && !seen.contains("ce-id"), "{seen}");
+    }
+}
+
+#[test]
+fn an_event_waits_for_a_slot_no_longer_than_a_request_does() {
+    let app = App::new(r#"{"pool": {"size": 2}, "queue": {"timeout": "300ms"}}"#).function("sleep", guests::SLEEP);
+    let slow = json!({"event": {"path": "/x?ms=3600000"}, "pool": {"share": 1}});
+    let host = queue(queue(app, "Shares", guests::SLEEP, slow), "OnQueue", guests::ECHO, json!({})).start();
+    // One that never ends holds all that its function may have.
+    let _held = dispatch(&host, "Shares", &queued("Shares", "x"));
+    let mut others = Vec::new();
+    eventually("the share is held", || {
+        others.push(dispatch(&host, "Shares", &queued("Shares", "x")));
+        host.log().iter().any(|line| {
+            let words = ["function=Shares", "outcome=\"refused\"", "pool.share"];
+            words.iter().all(|word| line.contains(word))
+        })
+    });
+    assert_eq!(output(&message(&host, "OnQueue", "x"), "copy"), b"x", "a neighbour has the rest of the pool");
+
+    let mut holder = host.connect();
+    holder.write(get("/api/sleep?ms=3600000"));
+    eventually("the pool is held", || message(&host, "OnQueue", "x").status == 503);
+    // Azure takes that for a failure, and tries again.
+    assert_eq!(message(&host, "OnQueue", "x").reason(), "waited-too-long");
+    host.line(&["function=OnQueue", "outcome=\"refused\""]);
+}
+
+#[test]
+fn a_guest_that_has_events_is_swapped_like_any_other() {
+    let app = queue(App::new("{}"), "OnQueue", guests::ECHO, json!({}));
+    let host = app.start();
+    assert_eq!(output(&message(&host, "OnQueue", "200\n\nnew"), "copy"), b"200\n\nnew");
+    let (status, said, stderr) = tell(app.path(), &["swap", "OnQueue", guests::ANSWER]);
+    assert!(status.success(), "{said}{stderr}");
+    assert_eq!(output(&message(&host, "OnQueue", "200\n\nnew"), "copy"), b"new");
+}
+
+#[test]
+fn check_says_what_the_bindings_lack() {
+    let hub = json!([{"type": "eventHubTrigger", "direction": "in", "name": "e", "eventHubName": "h"}]);
+    let app = App::new(r#"{"pool": {"size": 8}}"#);
+    let app = queue(function(app, "OnHub", guests::SINK, &hub, json!({})), "OnQueue", guests::ECHO, json!({}));
+    let mut command = flexwasm();
+    command.arg("check").arg(app.path());
+    let (status, stdout, stderr) = output_of(command);
+    let said = stdout + &stderr;
+    assert_eq!(status.code(), Some(1), "{said}");
+    for words in [
+        "host.json: extensionBundle: is missing",
+        "it is lost: set retry in OnHub/function.json",
+        "extensions.queues.batchSize",
+    ] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
 }
 
 #[test]
@@ -314,10 +404,13 @@ fn j10_http_functions_that_are_not_plain_get_envelopes() {
 #[test]
 fn j11_envelopes_arrive_chunked_or_with_a_length() {
     let host = queue(App::new("{}"), "OnQueue", guests::ECHO, json!({})).start();
-    let chunked = "POST /OnQueue HTTP/1.1\r\nHost: a\r\nContent-Type: application/json; charset=utf-8\r\n\
-                   Transfer-Encoding: chunked\r\n\r\n8\r\n{\"Data\":\r\nf\r\n{\"m\":\"\\\"hi\\\"\"}}\r\n0\r\n\r\n";
-    assert_eq!(output(&host.connect().ask(chunked), "copy"), b"hi");
-    assert_eq!(output(&message(&host, "OnQueue", "hi"), "copy"), b"hi");
+    let head = "POST /OnQueue HTTP/1.1\r\nHost: a\r\nContent-Type: application/json; charset=utf-8\r\n";
+    for framed in [
+        "Transfer-Encoding: chunked\r\n\r\n8\r\n{\"Data\":\r\nf\r\n{\"m\":\"\\\"hi\\\"\"}}\r\n0\r\n\r\n",
+        "Content-Length: 23\r\n\r\n{\"Data\":{\"m\":\"\\\"hi\\\"\"}}",
+    ] {
+        assert_eq!(output(&host.connect().ask(format!("{head}{framed}")), "copy"), b"hi", "{framed}");
+    }
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn an_instance_in_javascript_serves_as_many_requests_as_reuse_allows() {
 #[ignore = "needs target/examples: cargo xtask test"]
 fn a_guest_with_a_router_routes_and_streams() {
     // Its collector drops the handles of a body's pieces late.
-    let settings = r#"{"limits": {"handles": 10000}}"#;
+    let settings = r#"{"limits": {"handles": 100000}}"#;
     let app = App::new("{}").routed("only", guests::DEMONSTRATION, r#""route": "{*rest}""#, settings);
     let host = app.start();
     let (status, said, stderr) = tell(app.path(), &["swap", "only", built("js-router").to_str().unwrap()]);
@@ -126,11 +126,7 @@ fn a_guest_with_a_router_routes_and_streams() {
     assert_eq!((answer.status, answer.text().as_str()), (200, r#"{"id":"7","wanted":"now"}"#));
     assert_eq!(host.get("/api/nothing").status, 404);
     assert_eq!(host.connect().ask(post("/api/echo", "Ada")).text(), "Ada");
-    // From a client that reads nothing before it has sent everything, more than the sockets hold.
-    let (mut client, body) = (host.connect(), vec![b'x'; 12 << 20]);
-    client.write(format!("POST /api/echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
-    client.write(&body);
-    assert!(client.response(false).body == body, "the bytes are others");
+    echoes(&host, "/api/echo");
     // The second line is written after the first has been read.
     let mut client = host.connect();
     client.write(get("/api/count/2"));
@@ -147,9 +143,16 @@ fn a_guest_in_python_answers_while_it_reads() {
     let host = app.start();
     let (status, said, stderr) = tell(app.path(), &["swap", "only", built("python-echo").to_str().unwrap()]);
     assert!(status.success(), "{said}{stderr}");
-    // From a client that reads nothing before it has sent everything, more than the sockets hold.
-    let (mut client, body) = (host.connect(), (0..24 << 20).map(|at| (at / 7) as u8).collect::<Vec<_>>());
-    client.write(format!("POST /api/only HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
-    client.write(&body);
-    assert!(client.response(false).body == body, "the bytes are others");
+    echoes(&host, "/api/only");
+}
+
+/// Sends bodies from a client that reads nothing before it has sent everything, less and more than the sockets hold.
+fn echoes(host: &Host, path: &str) {
+    let mut client = host.connect();
+    for length in [1 << 20, 8 << 20, 12 << 20, 100 << 20] {
+        let body: Vec<u8> = (0..length).map(|at| (at / 7) as u8).collect();
+        client.write(format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"));
+        client.write(&body);
+        assert!(client.response(false).body == body, "the bytes of {length} are others");
+    }
 }

@@ -86,7 +86,7 @@ fn under_the_functions_host_a_problem_is_an_error_or_a_warning() {
 }
 
 #[test]
-fn who_wants_every_line_or_none_gets_it() {
+fn every_line_or_none_is_written_where_that_is_wanted() {
     for (settings, lines) in [("all", 3), ("problems", 2), ("none", 0)] {
         let app = app(&format!(r#"{{"log": {{"requests": "{settings}", "slow": "100ms", "timestamps": true}}}}"#));
         let host = app.function("sleep", guests::SLEEP).start();

@@ -248,7 +248,7 @@ fn a_port_reveals_nothing_without_its_token() {
             ["GET /pool", "GET /functions", "POST /rollback/serve", "PUT /log-level", "GET /nothing", "PUT /pool"]
         {
             let (head, said) = asked(request, headers);
-            let words = "this port answers only those who send its token, as Authorization: Bearer TOKEN";
+            let words = "this port answers only requests with its token, as Authorization: Bearer TOKEN";
             assert_eq!((status(&head), said), ("401", json!({ "error": words })), "{request} {headers}");
             assert!(head.contains("www-authenticate: Bearer") && !head.contains("allow: "), "{head}");
         }

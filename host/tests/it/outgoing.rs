@@ -396,7 +396,7 @@ fn an_encrypted_server_has_to_be_the_one_that_is_named() {
 }
 
 #[test]
-fn who_cannot_be_reached_is_named_to_the_guest_and_does_not_fill_the_log() {
+fn a_server_that_cannot_be_reached_is_named_to_the_guest_and_does_not_fill_the_log() {
     // Its backlog takes connections, and nobody ever says a word.
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let mute = mute.local_addr().unwrap();

@@ -73,6 +73,9 @@ fn x1_x2_the_package_is_in_order() {
     let wanted =
         ["flexwasm", "host.json", "http_trigger/function.json", "http_trigger/guest.cwasm", "http_trigger/guest.wasm"];
     assert_eq!(names, wanted);
+    let package = package();
+    let arguments = ["check", "--package", package.to_str().unwrap()];
+    crate::standalone::ends_though_nobody_takes_its_output(&arguments, &repository());
 }
 
 /// What is done to the files of the package, and the words of the one line that names it.
@@ -109,6 +112,20 @@ fn compiled_here(entries: &mut [Entry]) -> Vec<u8> {
 }
 
 const CASES: &[Case] = &[
+    (
+        "overlap",
+        |files| {
+            let route = r#"{"scriptFile": "guest.wasm", "bindings": [
+                {"type": "httpTrigger", "direction": "in", "name": "req", "authLevel": "function", "route": "{any}"},
+                {"type": "http", "direction": "out", "name": "res"}]}"#;
+            add(files, "wide/function.json", route.as_bytes());
+            for file in ["guest.wasm", "guest.cwasm"] {
+                let content = find(files, &format!("http_trigger/{file}")).content.clone();
+                add(files, &format!("wide/{file}"), &content);
+            }
+        },
+        &["http_trigger", "wide", "authLevel"],
+    ),
     ("mode", |files| find(files, "flexwasm").mode = 0o644, &["flexwasm: has mode 100644", "100755"]),
     ("owner", |files| find(files, "flexwasm").mode = 0o744, &["flexwasm: has mode 100744", "100755"]),
     ("unreadable", |files| find(files, "flexwasm").mode = 0o700, &["flexwasm: has mode 100700", "neither its owner"]),

@@ -3,6 +3,7 @@
 use crate::support::{App, Host, SECRET, flexwasm, guests, output};
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 fn stand_alone(app: &App, arguments: &[&str]) -> Host {
@@ -172,6 +173,18 @@ fn local_settings_disable_functions_and_choose_port_and_origins() {
     assert_eq!(ask("GET", "http://a.example", "").header("access-control-allow-origin"), None);
     // A question without a method is no preflight.
     assert_eq!(ask("OPTIONS", "http://localhost:3000", "").status, 200);
+}
+
+#[test]
+fn a_star_lets_every_origin_in() {
+    let settings = format!(r#"{{"Host": {{"LocalHttpPort": {}, "CORS": "*"}}}}"#, crate::support::free_port());
+    let app = App::new("{}").function("on", guests::COUNTER).file("local.settings.json", settings.as_bytes());
+    let mut command = flexwasm();
+    command.current_dir(app.path());
+    let host = Host::announced(command);
+    let answer = host.connect().ask("GET /api/on HTTP/1.1\r\nHost: a\r\nOrigin: http://a.example\r\n\r\n");
+    let [origin, credentials] = ["origin", "credentials"].map(|of| format!("access-control-allow-{of}"));
+    assert_eq!((answer.header(&origin), answer.header(&credentials)), (Some("*"), None));
 }
 
 #[test]
@@ -423,21 +436,26 @@ fn a_command_whose_output_nobody_takes_ends_without_a_panic() {
     for arguments in
         [&["check"][..], &["check", "--json"], &["explain"], &["doctor"], &["compile", "counter/guest.wasm"]]
     {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let mut command = flexwasm();
-        let ended = command.args(arguments).current_dir(app.path()).stdout(writer).output().unwrap();
-        assert_eq!(ended.status.code(), Some(141), "{arguments:?}");
-        assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{arguments:?}");
-
-        let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let mut command = flexwasm();
-        let ended = command.args(arguments).current_dir(app.path()).stdout(full).output().unwrap();
-        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert_eq!(ended.status.code(), Some(1), "{arguments:?}");
-        assert!(said.starts_with("flexwasm: cannot write to standard output: "), "{arguments:?}: {said}");
-        assert_eq!(said.lines().count(), 1, "{said}");
+        ends_though_nobody_takes_its_output(arguments, app.path());
     }
+}
+
+/// A command ends quietly where its output is closed, and with a sentence where it cannot be written.
+pub fn ends_though_nobody_takes_its_output(arguments: &[&str], folder: &Path) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = flexwasm();
+    let ended = command.args(arguments).current_dir(folder).stdout(writer).output().unwrap();
+    assert_eq!(ended.status.code(), Some(141), "{arguments:?}");
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{arguments:?}");
+
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = flexwasm();
+    let ended = command.args(arguments).current_dir(folder).stdout(full).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{arguments:?}");
+    assert!(said.starts_with("flexwasm: cannot write to standard output: "), "{arguments:?}: {said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
 }
 
 #[test]

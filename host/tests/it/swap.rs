@@ -303,7 +303,7 @@ fn a_pinned_guest_is_not_replaced_by_another() {
 }
 
 #[test]
-fn who_sends_too_much_is_answered_not_cut_off() {
+fn a_client_that_sends_too_much_is_answered_not_cut_off() {
     let app = app(r#"{"pool": {"size": 2}}"#);
     let _host = app.start();
     let mut stream = UnixStream::connect(socket(app.path())).unwrap();

@@ -324,9 +324,12 @@ async fn an_idle_instance_is_retired_and_a_closed_pool_parks_nothing() {
     });
     let begun = Instant::now();
     pool.admit(&guest, far()).await.expect("free").park("warm");
-    while pool.occupancy().parked > 0 {
-        tokio::task::yield_now().await;
-    }
+    let retired = async {
+        while pool.occupancy().parked > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), retired).await.expect("it is retired");
     assert!(begun.elapsed() >= guest.idle_timeout());
     retiring.abort();
 

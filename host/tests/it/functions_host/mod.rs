@@ -14,7 +14,7 @@ mod tests;
 pub mod translate;
 pub mod wire;
 
-use crate::support::{App, Client, Host, PATIENCE, Response, eventually, free_port};
+use crate::support::{App, Client, Host, PATIENCE, Response, free_port};
 use flexwasm::send::envelope::Envelope;
 use flexwasm::send::outcome::Outcome;
 use std::sync::{Arc, Mutex};
@@ -289,26 +289,14 @@ impl<'a> FunctionsHost<'a> {
         }
     }
 
-    /// Sends an envelope as JSON mode does, and reads what it answers. A handler that leaves the invocation hanging is killed at
-    /// once, in place of after `functionTimeout`, and started again uncounted.
+    /// Sends an envelope as JSON mode does, and reads what it answers.
     pub fn invoke(&self, envelope: &Envelope) -> Outcome {
         if !self.supervise() {
             return Outcome::Failed("there is no handler".to_owned());
         }
         let (telemetry, id, port) = (self.settings.telemetry, Uuid::new_v4(), self.pool.port);
-        let outcome = answer::ask(
-            &self.pool,
-            translate::enveloped(telemetry, false, &envelope.function, envelope.to_string().into_bytes(), id, port),
-        );
-        if outcome == Outcome::Hangs {
-            let mut handlers = self.handlers.lock().unwrap();
-            let handler = handlers.all.last().unwrap();
-            handler.signal("KILL");
-            eventually("the handler ends", || handler.ended().is_some());
-            self.pool.clear();
-            self.spawn(&mut handlers);
-        }
-        outcome
+        let body = envelope.to_string().into_bytes();
+        answer::ask(&self.pool, translate::enveloped(telemetry, false, &envelope.function, body, id, port))
     }
 
     fn translate(&self, id: Uuid, request: Request) -> Option<Request> {
@@ -357,6 +345,21 @@ impl Drop for Open<'_, '_> {
     fn drop(&mut self) {
         self.client.take().into_iter().for_each(|client| self.host.left(client));
     }
+}
+
+/// Sends this text as the envelope of an invocation with the id [`ID`](crate::support::ID), and returns the answer as it came.
+pub fn deliver(handler: &Host, function: &str, envelope: &str) -> Response {
+    let (mut client, early) = dispatch(handler, function, envelope);
+    let head = early.unwrap_or_else(|| client.response_head());
+    client.body(head, false)
+}
+
+/// The same, for one that reads the answer later, or never.
+pub fn dispatch(handler: &Host, function: &str, envelope: &str) -> (Client, Option<Response>) {
+    let id = crate::support::ID.parse().unwrap();
+    let request =
+        translate::enveloped(Telemetry::None, false, function, envelope.as_bytes().to_vec(), id, handler.port);
+    wire::Pool::new(handler.port).send(&request).unwrap_or_else(|_| panic!("it could not be sent"))
 }
 
 fn of_the_host(status: u16) -> Response {
