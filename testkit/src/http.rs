@@ -1,4 +1,4 @@
-//! The reader of HTTP/1.1 answers. It waits for nothing: whoever has a socket hands over the bytes that have arrived.
+//! The reader of HTTP/1.1 answers. It waits for nothing: the owner of a socket hands over the bytes that have arrived.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use httparse::{EMPTY_HEADER, Status};

@@ -1,6 +1,6 @@
 //! The runtime of flexwasm: WebAssembly components in pooled instances, each request in a sandbox of its own.
 //!
-//! It knows neither Azure nor a server of HTTP: whoever takes requests makes an [`invocation`], asks the [`pool`] for a slot and
+//! It knows neither the Functions host nor a server of HTTP: what takes requests makes an [`invocation`], asks the [`pool`] for a slot and
 //! hands both to [`run`].
 //!
 //! # The map

@@ -1,4 +1,4 @@
-//! Who is made of what: the parts that live as long as the process, and that know of each other.
+//! What is made of what: the parts that live as long as the process, and that know of each other.
 
 use crate::config::middleware::Middleware;
 use crate::config::{Config, Function};

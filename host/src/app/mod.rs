@@ -73,7 +73,7 @@ impl App {
         let begun = Instant::now();
         let control = match Control::listen(&config.control_sockets, config.operate) {
             Ok(control) => Some(control),
-            // Whoever asks for a port relies on it.
+            // An operator that asks for a port relies on it.
             Err(why) if config.operate.is_some() => return Err(format!("--operate: {why}")),
             Err(why) => {
                 tracing::warn!("`flexwasm swap` cannot reach this host: {why}");
@@ -82,7 +82,7 @@ impl App {
         };
         let begun = startup::phase("control", begun);
         let tasks = TaskTracker::new();
-        // Whoever connects from here on is answered.
+        // A client that connects from here on is answered.
         let listener = claim.listen().map_err(|error| error.to_string())?;
         let local = listener.local_addr().map_err(|error| error.to_string())?;
         let stop = Stop::default();
@@ -213,7 +213,7 @@ impl Serving {
             () = sooner => CUT_SHORT,
         };
         self.stop.now.cancel();
-        // For the closing lines of what was cut off; nobody who computes yields later than this.
+        // For the closing lines of what was cut off; no guest that computes yields later than this.
         let _ = tokio::time::timeout(CUT_OFF_TIME, self.tasks.wait()).await;
         if status != CUT_SHORT {
             self.exporter.finish(end.saturating_duration_since(Instant::now()).min(FLUSH_TIME)).await;

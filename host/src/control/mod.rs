@@ -12,7 +12,7 @@
 //! | `POST /rollback/FUNCTION` | none | [`Swap::rollback`](crate::swap::Swap::rollback) |
 //!
 //! [`plane`] answers them. [`server`] lets them in: on a unix socket that only our user can reach, and, where `--operate` asks for
-//! it, on a port of this machine to those who bring the [`token`]. The socket belongs to the app's folder: whoever names that
+//! it, on a port of this machine to requests that bring the [`token`]. The socket belongs to the app's folder: whoever names that
 //! folder finds it, as [`client`] does.
 
 pub mod client;

@@ -1,4 +1,4 @@
-//! What the host counts, as text for Prometheus and everybody who reads the same.
+//! What the host counts, as text for Prometheus and everything that reads the same.
 //!
 //! Two formats differ in the spelling of what only grows and in their end: OpenMetrics 1.0, and Prometheus' own text (0.0.4), which
 //! older readers ask for. Names are made of OpenTelemetry's as its specification says (Prometheus and OpenMetrics Compatibility):
@@ -19,7 +19,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a request asks for. Who does not mind gets OpenMetrics.
+    /// The format that a request asks for. One that does not mind gets OpenMetrics.
     pub fn asked(headers: &HeaderMap) -> Self {
         if accepts(headers, "text/plain") && !accepts(headers, "application/openmetrics-text") {
             Self::Prometheus

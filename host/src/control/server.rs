@@ -1,4 +1,4 @@
-//! The host's end of the operator plane: its sockets, and who may ask.
+//! The host's end of the operator plane: its sockets, and which requests are heard.
 
 use super::plane::{Answer, Plane, Refused};
 use super::token::{Proof, Token};
@@ -144,7 +144,7 @@ async fn each<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
         connections.spawn(async move {
-            // Who leaves in the middle gets no answer; what was under way has no effect.
+            // A client that leaves in the middle gets no answer; what was under way has no effect.
             let _ = http.serve_connection(TokioIo::new(stream), answer).await;
         });
         while connections.try_join_next().is_some() {}
@@ -162,7 +162,7 @@ impl Door {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, mut body) = request.into_parts();
         if self.proof.is_some_and(|proof| !proof.is_in(&head.headers)) {
-            let why = "this port answers only those who send its token, as Authorization: Bearer TOKEN";
+            let why = "this port answers only requests with its token, as Authorization: Bearer TOKEN";
             let response = respond(StatusCode::UNAUTHORIZED, &json!({ "error": why }));
             // Nothing of a stranger's body is read.
             return with(with(response, WWW_AUTHENTICATE, "Bearer"), CONNECTION, "close");
@@ -181,7 +181,7 @@ impl Door {
                 }
             }
         };
-        // Who is still sending would find the connection closed, and not the answer.
+        // A client that is still sending would find the connection closed, and not the answer.
         let _ = timeout(REST_TIMEOUT, async { while let Some(Ok(_)) = body.frame().await {} }).await;
         response
     }

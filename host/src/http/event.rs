@@ -129,7 +129,7 @@ async fn whole(mut body: RequestBody, limit: u64, room: &Room) -> Result<(Bytes,
         let frame = frame.map_err(|error| HostResponse::unread(&error))?;
         bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
         if taken.is_none() && bytes.len() > SMALL {
-            // As if it were the longest: who waits a second time for the same could wait for another who does.
+            // As if it were the longest: an event that waits a second time for the same could wait for another that does.
             taken = Some(room.take(COPIES.saturating_mul(limit)).await);
         }
     }

@@ -8,7 +8,7 @@
 //! | the same, with `application/json` | one report |
 //!
 //! `since` in the query says what was seen already. Behind the Functions host, that asks for the function's key, and a request that lasts
-//! would keep the machine billed. Stand-alone it is for this machine alone, so only those get it who name this machine.
+//! would keep the machine billed. Stand-alone it is for this machine alone, so only requests that name this machine get it.
 
 use super::accepts;
 use super::admin::names_this_machine;

@@ -89,7 +89,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: &Script,
     let head = String::from_utf8(head).expect("text");
     let Answer(answer, wait) = script(&head);
     seen.lock().expect("not poisoned").push(head.to_ascii_lowercase());
-    // Who has read enough goes away.
+    // A client that has read enough goes away.
     let _ = stream.write_all(answer.as_bytes()).await;
     if wait {
         let _ = stream.read_u8().await;
@@ -210,7 +210,7 @@ mod http {
         };
         let whole = |size: usize| answer("200 OK", "", &"x".repeat(size));
         for (text, fits) in [(whole(1000), true), (whole(1001), false), (chunked(1000), true), (chunked(1001), false)] {
-            // Who announces too much is not read at all: this one never gets to its body.
+            // A response that announces too much is not read at all: this one never gets to its body.
             let announced = !fits && text.contains("Content-Length");
             let text = if announced { text.trim_end_matches('x').to_owned() } else { text };
             let server = Server::start(move |_| Answer(text.clone(), announced)).await;
@@ -241,7 +241,7 @@ mod http {
     }
 
     #[tokio::test]
-    async fn who_answers_too_slowly_is_given_up() {
+    async fn a_server_that_answers_too_slowly_is_given_up() {
         for text in ["", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"] {
             let server = Server::start(move |_| Answer(text.to_owned(), true)).await;
             let mut source = source(&format!("http://{}/a", server.address));
@@ -252,7 +252,7 @@ mod http {
     }
 
     #[tokio::test]
-    async fn who_is_not_there_or_not_trusted_is_not_reached() {
+    async fn a_server_that_is_not_there_or_not_trusted_is_not_reached() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         drop(listener);
@@ -577,7 +577,7 @@ mod oci {
         assert!(head.starts_with("get /layer?sig=x ") && !head.contains("authorization"), "{head}");
     }
 
-    /// A layer that anybody may have, on a server that wants more from who comes without a password.
+    /// A layer that anybody may have, on a server that wants more of a client without a password.
     #[tokio::test]
     async fn only_the_registry_may_ask_for_a_password() {
         let (greedy, trusted) = Server::encrypted(|head| {

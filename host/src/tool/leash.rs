@@ -22,7 +22,7 @@ pub fn command(tool: &str) -> Command {
     command
 }
 
-/// What the process that [`command`] starts does: runs the tool to its end, for as long as `owner`, who started it, is there.
+/// What the process that [`command`] starts does: runs the tool to its end, for as long as `owner`, which started it, is there.
 ///
 /// # Errors
 /// For a person: the tool cannot be started.

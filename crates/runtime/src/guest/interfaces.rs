@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn who_offers_both_is_a_guest_of_0_2() {
+    fn a_component_that_offers_both_is_a_guest_of_0_2() {
         let newer = "(instance $i) (export \"wasi:http/handler@0.3.0\" (instance $i))";
         let older = "(export \"wasi:http/incoming-handler@0.2.3\" (instance $i))";
         assert_eq!(of(&format!("(component {newer})")).wasi, Wasi::P3);
