@@ -2,7 +2,7 @@
 
 use crate::functions_host::queue::Processed;
 use crate::functions_host::{FunctionsHost, Mode, deliver};
-use crate::support::{App, flexwasm, guests, output, repository};
+use crate::support::{App, Response, flexwasm, guests, output, repository};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flexwasm::send::envelope::Function;
@@ -104,14 +104,19 @@ fn large_envelopes_that_come_at_once_wait_for_each_other_in_bounded_memory() {
     let app = App::new(r#"{"pool": {"size": 12}, "limits": {"totalMemory": "128MiB"}}"#);
     let app = app.function_json("OnBlob", &file.to_string());
     let host = app.file("OnBlob/guest.wasm", &fs::read(guests::SINK).unwrap()).start();
-    let envelope = json!({"Data": {"blob": STANDARD.encode(vec![7; BLOB])}, "Metadata": {}}).to_string();
+    let envelope = |blob| json!({"Data": {"blob": STANDARD.encode(vec![7; blob])}, "Metadata": {}}).to_string();
+    let is_taken = |answer: Response, blob: usize| {
+        let told: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(told["Outputs"]["copy"], json!(STANDARD.encode(blob.to_string())));
+    };
+    let several = envelope(BLOB);
     thread::scope(|scope| {
-        let asked: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| deliver(&host, "OnBlob", &envelope))).collect();
-        for answer in asked {
-            let told: Value = serde_json::from_slice(&answer.join().unwrap().body).unwrap();
-            assert_eq!(told["Outputs"]["copy"], json!(STANDARD.encode(BLOB.to_string())));
-        }
+        let asked: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| deliver(&host, "OnBlob", &several))).collect();
+        asked.into_iter().for_each(|answer| is_taken(answer.join().unwrap(), BLOB));
     });
+    // As large as a body may be by default, and a little larger.
+    is_taken(deliver(&host, "OnBlob", &envelope(74 << 20)), 74 << 20);
+    assert_eq!(deliver(&host, "OnBlob", &envelope(76 << 20)).status, 413);
     // All of them at once would have twice as much in memory.
     let most = host.most_resident() >> 20;
     assert!(most < 400, "{most} MiB");
