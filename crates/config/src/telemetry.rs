@@ -11,12 +11,17 @@ use super::{AppSettings, Role, azure_instance};
 use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use std::fmt;
+use std::fs;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
 /// The app setting with the address and key of Application Insights.
 pub const INSIGHTS: &str = "APPLICATIONINSIGHTS_CONNECTION_STRING";
+
+/// What a certificate in PEM begins with (RFC 7468, section 5.1).
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// For one batch with all its tries.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +33,8 @@ pub struct Telemetry {
     pub traces: Option<Collector>,
     /// The numbers that `/metrics` shows.
     pub metrics: Option<Collector>,
+    /// Records of the log.
+    pub logs: Option<Collector>,
     /// Application Insights, which gets spans.
     pub insights: Option<Insights>,
     /// Which traces are exported.
@@ -36,6 +43,8 @@ pub struct Telemetry {
     pub resource: Vec<(String, String)>,
     /// How spans are gathered.
     pub spans: Batches,
+    /// How records of the log are gathered.
+    pub records: Batches,
     /// How often metrics are sent.
     pub metrics_interval: Duration,
 }
@@ -45,10 +54,12 @@ impl Default for Telemetry {
         Self {
             traces: None,
             metrics: None,
+            logs: None,
             insights: None,
             sampler: Sampler::default(),
             resource: Vec::new(),
             spans: Batches { delay: Duration::from_secs(5), ..Batches::default() },
+            records: Batches::default(),
             metrics_interval: Duration::from_secs(60),
         }
     }
@@ -70,6 +81,8 @@ pub struct Collector {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// For one request.
     pub timeout: Duration,
+    /// The certificates that are trusted, in PEM, in place of the system's.
+    pub certificates: Option<Arc<[u8]>>,
 }
 
 impl fmt::Display for Collector {
@@ -179,10 +192,12 @@ pub fn read(settings: &AppSettings, surroundings: Surroundings, objections: &mut
     Telemetry {
         traces: variables.collector("TRACES", "v1/traces"),
         metrics: variables.collector("METRICS", "v1/metrics"),
+        logs: variables.collector("LOGS", "v1/logs"),
         insights: variables.insights(insights),
         sampler: Sampler { follows_parent: sampler.follows_parent && !flag_says_nothing, ..sampler },
         resource: variables.resource(),
-        spans: variables.batches(default.spans),
+        spans: variables.batches("BSP", default.spans),
+        records: variables.batches("BLRP", default.records),
         metrics_interval: variables.millis("OTEL_METRIC_EXPORT_INTERVAL", default.metrics_interval),
     }
 }
@@ -242,12 +257,14 @@ impl<'a> Variables<'a> {
         self.number(name, default, |count| (1..=1_000_000).contains(count), &words)
     }
 
-    fn batches(&mut self, default: Batches) -> Batches {
-        let queue = self.count("OTEL_BSP_MAX_QUEUE_SIZE", default.queue);
+    /// The variables of one of the specification's batch processors.
+    fn batches(&mut self, processor: &str, default: Batches) -> Batches {
+        let name = |what: &str| format!("OTEL_{processor}_{what}");
+        let queue = self.count(&name("MAX_QUEUE_SIZE"), default.queue);
         Batches {
-            delay: self.millis("OTEL_BSP_SCHEDULE_DELAY", default.delay),
+            delay: self.millis(&name("SCHEDULE_DELAY"), default.delay),
             queue,
-            size: self.count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", default.size.min(queue)).min(queue),
+            size: self.count(&name("MAX_EXPORT_BATCH_SIZE"), default.size.min(queue)).min(queue),
         }
     }
 
@@ -266,8 +283,8 @@ impl<'a> Variables<'a> {
         let protocol = self.of_signal(signal, "PROTOCOL");
         if let Some((name, protocol)) = protocol.as_ref().filter(|(_, protocol)| *protocol != "http/protobuf") {
             let remedy = format!(
-                "flexwasm speaks \"http/protobuf\" only, whose port is 4318: set {name} to that, or OTEL_TRACES_EXPORTER and \
-                 OTEL_METRICS_EXPORTER to \"none\"; nothing is sent"
+                "flexwasm speaks \"http/protobuf\" only, whose port is 4318: set {name} to that, or OTEL_TRACES_EXPORTER, \
+                 OTEL_METRICS_EXPORTER and OTEL_LOGS_EXPORTER to \"none\"; nothing is sent"
             );
             self.wrong(name, Some(protocol), remedy);
             return None;
@@ -293,7 +310,21 @@ impl<'a> Variables<'a> {
         let timeout =
             self.of_signal(signal, "TIMEOUT").map_or("OTEL_EXPORTER_OTLP_TIMEOUT".to_owned(), |(name, _)| name);
         let timeout = self.millis(&timeout, DEFAULT_TIMEOUT);
-        Some(Collector { url, headers: self.headers(signal), timeout })
+        let certificates = self.certificates(signal)?;
+        Some(Collector { url, headers: self.headers(signal), timeout, certificates })
+    }
+
+    /// Whom to trust; none where the file cannot be used, and then nobody is.
+    fn certificates(&mut self, signal: &str) -> Option<Option<Arc<[u8]>>> {
+        let Some((variable, file)) = self.of_signal(signal, "CERTIFICATE") else { return Some(None) };
+        let why = match fs::read(file) {
+            Ok(text) if text.windows(BEGIN.len()).any(|part| part == BEGIN) => return Some(Some(text.into())),
+            Ok(_) => "holds none".to_owned(),
+            Err(error) => format!("cannot be read ({error})"),
+        };
+        let remedy = format!("must name a file with certificates in PEM, and this one {why}; nothing is sent");
+        self.wrong(&variable, Some(file), remedy);
+        None
     }
 
     /// `name=value,name=value`, the values per cent encoded, as W3C Baggage has it.
@@ -366,7 +397,7 @@ impl<'a> Variables<'a> {
             return None;
         };
         let (key, timeout) = (key.to_owned(), DEFAULT_TIMEOUT);
-        Some(Insights { to: Collector { url, headers: Vec::new(), timeout }, key })
+        Some(Insights { to: Collector { url, headers: Vec::new(), timeout, certificates: None }, key })
     }
 
     /// The attributes that the Functions host has, and those that the owner adds (Resource SDK of the specification).
@@ -458,6 +489,8 @@ mod tests {
         assert_eq!(url(telemetry.metrics.as_ref()), "http://127.0.0.1:4318/v1/metrics");
         let (telemetry, _) = read_alone(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:4318")]);
         assert_eq!((url(telemetry.traces.as_ref()), telemetry.metrics), ("http://127.0.0.1:4318/", None));
+        let (telemetry, _) = read_alone(&[ENDPOINT, ("OTEL_TRACES_EXPORTER", "none")]);
+        assert_eq!((telemetry.traces, url(telemetry.logs.as_ref())), (None, "http://127.0.0.1:4318/v1/logs"));
     }
 
     #[test]
@@ -472,7 +505,15 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "= \"gzip\": must be \"none\""),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,SECRET", ": pair 2 cannot be read"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "key=SECRET%zz", ": the value of key cannot be read"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/file", "= \"/no/file\": must name a file with certificates in PEM"),
+            (
+                "OTEL_EXPORTER_OTLP_CERTIFICATE",
+                "/dev/null",
+                "= \"/dev/null\": must name a file with certificates in PEM",
+            ),
             ("OTEL_TRACES_EXPORTER", "console", "= \"console\": must be \"otlp\" or \"none\""),
+            ("OTEL_LOGS_EXPORTER", "console", "= \"console\": must be \"otlp\" or \"none\""),
+            ("OTEL_BLRP_SCHEDULE_DELAY", "soon", "= \"soon\": must be a number of milliseconds"),
             ("OTEL_TRACES_SAMPLER", "some", "= \"some\": must be \"always_on\""),
             ("OTEL_SDK_DISABLED", "yes", "= \"yes\": must be true or false"),
             ("OTEL_BSP_SCHEDULE_DELAY", "0", "= \"0\": must be a number of milliseconds"),
@@ -492,6 +533,17 @@ mod tests {
         // Nobody has asked for anything.
         assert_eq!(read_alone(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]), (read_alone(&[]).0, vec![]));
         assert_eq!(read_alone(&[ENDPOINT, ("OTEL_SDK_DISABLED", "True")]), (Telemetry::default(), vec![]));
+    }
+
+    #[test]
+    fn a_signal_may_trust_others_than_the_rest() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(&file, BEGIN).expect("written");
+        let own = ("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", file.path().to_str().expect("text"));
+        let (telemetry, said) = read_alone(&[ENDPOINT, own]);
+        let trusted = |collector: Option<Collector>| collector.expect("on").certificates;
+        assert_eq!((trusted(telemetry.logs).as_deref(), trusted(telemetry.traces)), (Some(BEGIN), None));
+        assert_eq!(said, [""; 0]);
     }
 
     #[test]

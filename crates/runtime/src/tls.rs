@@ -1,6 +1,7 @@
 //! Encryption towards other servers, those that guests call and those that they come from: rustls with the certificates that the system trusts.
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::io;
 use std::sync::Arc;
@@ -41,6 +42,22 @@ pub fn config() -> io::Result<ClientConfig> {
             "the system trusts no certificate, so no https request can succeed: install ca-certificates, or name a file in SSL_CERT_FILE"
         );
     }
+    trusting(roots)
+}
+
+/// The same, trusting these certificates only, which are written in PEM.
+///
+/// # Errors
+/// Also when one of them cannot be read.
+pub fn config_trusting(certificates: &[u8]) -> io::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(certificates) {
+        roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+    }
+    trusting(roots)
+}
+
+fn trusting(roots: RootCertStore) -> io::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     Ok(versions.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth())

@@ -22,6 +22,7 @@ use compose::Parts;
 use ready::Loading;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -36,7 +37,7 @@ const CUT_SHORT: u8 = 143;
 const CUT_OFF_TIME: Duration = Duration::from_secs(1);
 
 /// How long the last telemetry may take to leave, where the drain has so much time left.
-const FLUSH_TIME: Duration = Duration::from_secs(2);
+const FLUSH_TIME: Duration = Duration::from_secs(5);
 
 /// A host that is ready to listen.
 pub struct App {
@@ -88,7 +89,7 @@ impl App {
         let stop = Stop::default();
         let exporter = Exporter::start(&config, &parts.metrics, &parts.pool);
         let own = [
-            Arc::new(Lines::new(&config)) as Arc<dyn Sink>,
+            Arc::new(Lines::new(&config, exporter.logs())) as Arc<dyn Sink>,
             Arc::clone(&parts.metrics) as _,
             Arc::clone(&parts.live) as _,
         ];
@@ -96,7 +97,7 @@ impl App {
             guests: Arc::clone(&parts.guests),
             pool: parts.pool.clone(),
             machine: Arc::clone(&machine),
-            sinks: own.into_iter().chain(exporter.sinks().iter().cloned()).collect(),
+            sinks: own.into_iter().chain(exporter.spans()).collect(),
             live: Arc::clone(&parts.live),
             local,
             tasks: tasks.clone(),
@@ -204,19 +205,24 @@ impl Serving {
         self.stop.gently.cancel();
         self.parts.pool.close();
         self.tasks.close();
-        let status = tokio::select! {
+        let mut sooner = pin!(sooner);
+        let mut status = tokio::select! {
             () = self.tasks.wait() => 0,
             () = tokio::time::sleep(config.drain_timeout) => {
                 tracing::warn!(cut_off = self.parts.pool.occupancy().busy, "drain.timeout is over");
                 0
             }
-            () = sooner => CUT_SHORT,
+            () = &mut sooner => CUT_SHORT,
         };
         self.stop.now.cancel();
         // For the closing lines of what was cut off; no guest that computes yields later than this.
         let _ = tokio::time::timeout(CUT_OFF_TIME, self.tasks.wait()).await;
         if status != CUT_SHORT {
-            self.exporter.finish(end.saturating_duration_since(Instant::now()).min(FLUSH_TIME)).await;
+            let within = end.saturating_duration_since(Instant::now()).min(FLUSH_TIME);
+            tokio::select! {
+                () = self.exporter.finish(within) => {}
+                () = sooner => status = CUT_SHORT,
+            }
         }
         self.end().await;
         tracing::info!(status, "stopped");

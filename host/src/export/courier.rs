@@ -8,6 +8,7 @@ use crate::tls;
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, redirect};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -22,8 +23,32 @@ const FIRST: Duration = Duration::from_secs(1);
 /// Bytes of an answer that are read.
 const ANSWER: usize = 64 << 10;
 
-/// One client for all, made when the first batch leaves: it reads the certificates that the system trusts.
-pub type Shared = Arc<OnceCell<Client>>;
+/// One client for all who trust the same certificates, made when the first batch leaves.
+#[derive(Default)]
+pub struct Clients(BTreeMap<Trusted, Shared>);
+
+type Shared = Arc<OnceCell<Client>>;
+
+/// Whose certificates a client trusts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Trusted {
+    /// Nothing is encrypted. Reading the system's certificates would take time, at the end of the process too, and memory.
+    Nobody,
+    /// Whom the system trusts.
+    System,
+    /// These, in PEM.
+    These(Arc<[u8]>),
+}
+
+impl Trusted {
+    fn by(to: &Collector) -> Self {
+        match &to.certificates {
+            _ if to.url.scheme() == "http" => Self::Nobody,
+            None => Self::System,
+            Some(certificates) => Self::These(Arc::clone(certificates)),
+        }
+    }
+}
 
 /// What differs between those who are sent to.
 #[derive(Clone, Copy)]
@@ -58,7 +83,7 @@ struct Failure {
 impl Courier {
     /// Sends to this address.
     pub fn new(
-        client: &Shared,
+        clients: &mut Clients,
         to: &Collector,
         manner: Manner,
         losses: &Arc<Losses>,
@@ -66,7 +91,8 @@ impl Courier {
     ) -> Self {
         let mut headers: HeaderMap = to.headers.iter().cloned().collect();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(manner.content_type));
-        let (client, to, losses, stop) = (Arc::clone(client), to.clone(), Arc::clone(losses), stop.clone());
+        let client = Arc::clone(clients.0.entry(Trusted::by(to)).or_default());
+        let (to, losses, stop) = (to.clone(), Arc::clone(losses), stop.clone());
         Self { client, to, manner, headers, losses, stop, not_before: Instant::now() }
     }
 
@@ -106,7 +132,11 @@ impl Courier {
             },
             pause: Some(pause),
         };
-        let client = self.client.get_or_try_init(client).await.map_err(|why| Failure { why, pause: None })?;
+        let client = self
+            .client
+            .get_or_try_init(|| client(Trusted::by(&self.to)))
+            .await
+            .map_err(|why| Failure { why, pause: None })?;
         let request = client.post(self.to.url.clone()).headers(self.headers.clone()).body(body);
         let left = deadline.saturating_duration_since(Instant::now());
         let response = request.timeout(left).send().await.map_err(unreachable)?;
@@ -133,9 +163,14 @@ impl Courier {
 
 /// # Errors
 /// For the log: nothing can be encrypted.
-async fn client() -> Result<Client, String> {
-    let make = || {
-        let tls = tls::config().map_err(|error| format!("cannot be asked ({error})"))?;
+async fn client(trusted: Trusted) -> Result<Client, String> {
+    let make = move || {
+        let tls = match trusted {
+            Trusted::Nobody => tls::config_trusting(&[]),
+            Trusted::System => tls::config(),
+            Trusted::These(certificates) => tls::config_trusting(&certificates),
+        };
+        let tls = tls.map_err(|error| format!("cannot be asked ({error})"))?;
         let builder = Client::builder()
             .user_agent(concat!("flexwasm/", env!("CARGO_PKG_VERSION")))
             .tls_backend_preconfigured(tls)

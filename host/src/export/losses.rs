@@ -9,7 +9,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// Counts what is lost of one signal.
 pub struct Losses {
-    /// `traces`, `metrics` or `applicationInsights`.
+    /// `traces`, `metrics`, `logs` or `applicationInsights`.
     signal: &'static str,
     /// Whom it was meant for, without secrets.
     to: String,

@@ -2,10 +2,12 @@
 
 use super::courier::Manner;
 use crate::config::telemetry::Telemetry;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
@@ -51,6 +53,14 @@ impl Source {
         ExportTraceServiceRequest { resource_spans }.encode_to_vec()
     }
 
+    /// A request with records of the log.
+    pub fn records(&self, log_records: Vec<LogRecord>) -> Vec<u8> {
+        let Self { resource, scope } = self.clone();
+        let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records, ..ScopeLogs::default() }];
+        let resource_logs = vec![ResourceLogs { resource: Some(resource), scope_logs, ..ResourceLogs::default() }];
+        ExportLogsServiceRequest { resource_logs }.encode_to_vec()
+    }
+
     /// A request with metrics.
     pub fn metrics(&self, metrics: Vec<Metric>) -> Vec<u8> {
         let Self { resource, scope } = self.clone();
@@ -82,8 +92,14 @@ pub fn flag(key: &str, value: bool) -> KeyValue {
     attribute(key, Value::BoolValue(value))
 }
 
-fn attribute(key: &str, value: Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+/// An attribute.
+pub fn attribute(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(any(value)), ..KeyValue::default() }
+}
+
+/// A value as messages have it.
+pub fn any(value: Value) -> AnyValue {
+    AnyValue { value: Some(value) }
 }
 
 /// Nanoseconds since 1970.

@@ -4,6 +4,7 @@ use super::courier::Courier;
 use super::losses::Losses;
 use crate::config::telemetry::Batches;
 use std::sync::Arc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, timeout_at};
 
@@ -30,9 +31,22 @@ impl<T> Outbox<T> {
     pub fn put(&self, items: Vec<T>) {
         match self.sender.try_reserve_many(items.len()) {
             Ok(room) => room.zip(items).for_each(|(place, item)| place.send(item)),
-            Err(_) => {
-                self.losses.add(items.len() as u64, "takes telemetry more slowly than it is made: the queue is full")
-            }
+            Err(error) => self.lose(items.len(), &error),
+        }
+    }
+
+    /// Puts one in, which is made if there is room. Never waits.
+    pub fn put_one(&self, make: impl FnOnce() -> T) {
+        match self.sender.try_reserve() {
+            Ok(place) => place.send(make()),
+            Err(error) => self.lose(1, &error),
+        }
+    }
+
+    fn lose(&self, items: usize, error: &TrySendError<()>) {
+        // Once it is closed, the process ends: what it says until then is for its own log.
+        if let TrySendError::Full(()) = error {
+            self.losses.add(items as u64, "takes telemetry more slowly than it is made: the queue is full");
         }
     }
 }

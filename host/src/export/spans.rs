@@ -97,38 +97,43 @@ impl Spans {
             (_, _, Some(route)) => format!("{method} {route}"),
             _ => method.to_owned(),
         };
-        let mut attributes = vec![
-            text("http.request.method", method),
-            text("url.path", record.path().to_string()),
-            text("flexwasm.outcome", record.outcome.word()),
-        ];
-        attributes.extend(record.id.as_deref().map(|id| text("faas.invocation_id", id)));
-        attributes.extend(record.route.as_deref().map(|route| text("http.route", route)));
-        attributes.extend(record.status.map(|status| int("http.response.status_code", status.as_u16().into())));
-        if let Some(function) = &record.function {
-            attributes.push(text("faas.name", &**function));
-            attributes.extend(self.triggers.get(function).map(|trigger| text("faas.trigger", *trigger)));
-        }
-        if let Some(Ran { instance, slot, served, generation, digest, .. }) = record.ran {
-            attributes.push(flag("faas.coldstart", record.is_cold()));
-            attributes.extend([
-                int("flexwasm.instance", instance),
-                int("flexwasm.slot", slot.into()),
-                int("flexwasm.served", served),
-                int("flexwasm.generation", generation),
-                text("flexwasm.digest", digest.short().to_string()),
-            ]);
-        }
+        let mut attributes = attributes(record);
+        let trigger = record.function.as_ref().and_then(|function| self.triggers.get(function));
+        attributes.extend(trigger.map(|trigger| text("faas.trigger", *trigger)));
         if left_out > 0 {
             attributes.push(int("flexwasm.requests_left_out", left_out.into()));
         }
         let mut span = span(trace, trace.span(), trace.parent(), name, self.kind, from, to);
-        if let Some(kind) = failure(record) {
-            attributes.push(text("error.type", kind));
+        if failure(record).is_some() {
             span.status = Some(failed(record.outcome.reason().unwrap_or_default()));
         }
         Span { attributes, ..span }
     }
+}
+
+/// What a finished invocation is described by.
+pub fn attributes(record: &Record) -> Vec<KeyValue> {
+    let mut attributes = vec![
+        text("http.request.method", metrics::method(record.known_method())),
+        text("url.path", record.path().to_string()),
+        text("flexwasm.outcome", record.outcome.word()),
+    ];
+    attributes.extend(record.id.as_deref().map(|id| text("faas.invocation_id", id)));
+    attributes.extend(record.route.as_deref().map(|route| text("http.route", route)));
+    attributes.extend(record.status.map(|status| int("http.response.status_code", status.as_u16().into())));
+    attributes.extend(record.function.as_deref().map(|function| text("faas.name", function)));
+    if let Some(Ran { instance, slot, served, generation, digest, .. }) = record.ran {
+        attributes.push(flag("faas.coldstart", record.is_cold()));
+        attributes.extend([
+            int("flexwasm.instance", instance),
+            int("flexwasm.slot", slot.into()),
+            int("flexwasm.served", served),
+            int("flexwasm.generation", generation),
+            text("flexwasm.digest", digest.short().to_string()),
+        ]);
+    }
+    attributes.extend(failure(record).map(|kind| text("error.type", kind)));
+    attributes
 }
 
 /// How the invocation failed, in a word; none where the host and the guest did what they should.

@@ -10,6 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// Writes what a test saw into this folder, for people to look at.
@@ -110,12 +111,16 @@ impl Browser {
         self.value(&format!("document.querySelector({selector:?})?.textContent ?? ''")).as_str().unwrap().to_owned()
     }
 
-    /// A picture of the whole page, where somebody wants to look at it.
+    /// Pictures of the whole page, dark and light, where somebody wants to look at it.
     fn picture(&mut self, name: &str) {
         let Some(folder) = std::env::var_os(PICTURES).map(PathBuf::from) else { return };
-        let shot = self.call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }));
-        let png = BASE64_STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
-        fs::write(folder.join(name).with_extension("png"), png).unwrap();
+        for scheme in ["dark", "light"] {
+            let feature = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+            self.call("Emulation.setEmulatedMedia", json!({ "features": feature }));
+            let shot = self.call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }));
+            let png = BASE64_STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
+            fs::write(folder.join(format!("{name}-{scheme}.png")), png).unwrap();
+        }
     }
 
     /// Nothing was said on the console, and nothing was asked of anybody but `origin`.
@@ -158,6 +163,11 @@ fn demonstration(slots: &str) -> (App, Host) {
     (app, host)
 }
 
+/// How long so many guests sleep: longer than two slow processors take to start all of them.
+fn delay(count: u64) -> &'static str {
+    if count < 100 { "4" } else { "20" }
+}
+
 /// Sends a burst, and draws it.
 fn burst(host: &Host, count: &str, delay: &str, page: &Path) -> std::process::ExitStatus {
     let mut command = flexwasm();
@@ -176,7 +186,7 @@ fn a_timeline_has_a_lane_for_each_slot_and_a_bar_for_each_request() {
     for (count, slots) in [(20, 20), (20, 4), (1000, 1000)] {
         let (app, host) = demonstration(&slots.to_string());
         let page = app.path().join("burst.html");
-        assert!(burst(&host, &count.to_string(), "3", &page).success());
+        assert!(burst(&host, &count.to_string(), delay(count), &page).success());
         let url = format!("file://{}", page.display());
         browser.open(&url);
         browser.until("document.readyState", "complete");
@@ -221,7 +231,7 @@ fn the_live_page_shows_what_runs_and_what_ran() {
 
     for count in [20, 1000] {
         thread::scope(|scope| {
-            let sent = scope.spawn(|| burst(&host, &count.to_string(), "5", &page).success());
+            let sent = scope.spawn(|| burst(&host, &count.to_string(), delay(count), &page).success());
             // A slot keeps its lane, whether the page has drawn it at the moment when all of them ran or not.
             browser.until("document.querySelectorAll('svg .lane:has(.bar)').length", count);
             browser.picture(&format!("live-{count}"));
@@ -238,20 +248,56 @@ fn the_live_page_shows_what_runs_and_what_ran() {
     browser.is_content(&origin);
 }
 
-/// Hands each connection with its one request to the next of these hosts, as the platform may.
+#[test]
+#[ignore = "needs chromium: cargo xtask test"]
+fn the_live_page_shows_who_waits_beside_what_runs() {
+    let (app, host) = demonstration("32");
+    let pages = [1, 2, 3].map(|number| app.path().join(format!("burst-{number}.html")));
+    let mut browser = Browser::start();
+    let origin = format!("http://127.0.0.1:{}/", host.port);
+    browser.open(&origin);
+    eventually("the page is connected", || browser.text("#state").contains("0 of 32 slots running"));
+    thread::scope(|scope| {
+        let host = &host;
+        for (page, delay) in pages.iter().zip(["1", "3", "7"]) {
+            scope.spawn(move || burst(host, "40", delay, page));
+        }
+        eventually("some run and the others wait", || {
+            let state = browser.text("#state");
+            state.contains(" 32 of 32 slots running, 0 parked, ") && !state.contains(", 0 waiting")
+        });
+        assert_eq!(host.get("/api/traps").status, 500);
+        browser.until("document.querySelectorAll('svg .lane:has(.bar)').length", 32);
+        browser.until("document.querySelectorAll('svg .bar.bad').length", 1);
+        eventually("the second wave runs", || browser.count("svg .bar") >= 80);
+        browser.picture("live-32");
+    });
+    browser.is_content(&origin);
+}
+
+/// Hands each request to the next of these hosts, as the platform may.
 fn spread(ports: [u16; 2]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let next = Arc::new(Mutex::new(ports.into_iter().cycle()));
     thread::spawn(move || {
-        for (stream, port) in listener.incoming().zip(ports.into_iter().cycle()) {
-            let mut client = BufReader::new(stream.unwrap());
-            let mut head = String::new();
-            while client.read_line(&mut head).is_ok_and(|length| length > 2) {}
-            let mut host = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            let head = head.replace("Connection: keep-alive\r\n", "Connection: close\r\n");
-            host.write_all(head.as_bytes()).unwrap();
-            // The browser may have left.
-            let _ = std::io::copy(&mut host, client.get_mut());
+        for stream in listener.incoming().map_while(Result::ok) {
+            let next = Arc::clone(&next);
+            // The browser also opens connections that it asks nothing on.
+            thread::spawn(move || {
+                let mut client = BufReader::new(stream);
+                let mut head = String::new();
+                while client.read_line(&mut head).is_ok_and(|length| length > 2) {}
+                if head.is_empty() {
+                    return;
+                }
+                let port = next.lock().unwrap().next().unwrap();
+                let mut host = TcpStream::connect(("127.0.0.1", port)).unwrap();
+                let head = head.replace("Connection: keep-alive\r\n", "Connection: close\r\n");
+                host.write_all(head.as_bytes()).unwrap();
+                // The browser may have left.
+                let _ = std::io::copy(&mut host, client.get_mut());
+            });
         }
     });
     port

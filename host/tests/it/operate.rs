@@ -2,6 +2,7 @@
 
 use crate::support::{App, Host, SECRET, flexwasm, get, guests, output, repository};
 use crate::swap::socket;
+use crate::telemetry::{metrics, sample};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -175,6 +176,10 @@ fn the_log_is_given_another_level_while_the_host_runs() {
     };
     level("error");
     assert_eq!(host.get("/api/only?first").status, 200);
+    // Its line would come before it is counted.
+    crate::support::eventually("it is over", || {
+        sample(&metrics(&app, "*/*").1, "faas_invocations_total{faas_name=\"only\"") == 1.0
+    });
     level("debug");
     assert_eq!(host.get("/api/only?second").status, 200);
     host.line(&[" invocation: ", "generation=1"]);

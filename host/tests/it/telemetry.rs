@@ -77,7 +77,7 @@ fn a_malformed_parent_is_replaced_and_never_fails_a_request() {
 }
 
 /// What the operator's socket says at `/metrics`, and as which type.
-fn metrics(app: &App, accept: &str) -> (String, String) {
+pub fn metrics(app: &App, accept: &str) -> (String, String) {
     let mut stream = UnixStream::connect(socket(app.path())).unwrap();
     let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
@@ -89,7 +89,7 @@ fn metrics(app: &App, accept: &str) -> (String, String) {
 }
 
 /// The value of the only sample that begins like this.
-fn sample(text: &str, begin: &str) -> f64 {
+pub fn sample(text: &str, begin: &str) -> f64 {
     let found: Vec<&str> = text.lines().filter(|line| line.starts_with(begin)).collect();
     assert_eq!(found.len(), 1, "{begin}: {text}");
     found[0].rsplit(' ').next().unwrap().parse().unwrap()
@@ -114,7 +114,9 @@ fn what_happens_is_counted_by_function() {
     let counter = "{faas_name=\"counter\",faas_trigger=\"http\"}";
     crate::support::eventually("everything is counted", || {
         let text = metrics(&app, "*/*").1;
-        sample(&text, &format!("faas_invocations_total{counter}")) == 3.0 && text.contains("reason=\"not-found\"")
+        sample(&text, &format!("faas_invocations_total{counter}")) == 3.0
+            && sample(&text, "flexwasm_pool_slots{state=\"free\"}") == 2.0
+            && ["kind=\"trap\"", "reason=\"not-found\""].iter().all(|word| text.contains(word))
     });
     let (kind, text) = metrics(&app, "application/openmetrics-text");
     assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -223,7 +225,10 @@ fn strangers_make_no_series() {
         let request = get(&format!("/nowhere/{round}?x={round}")).replacen("GET", &format!("METHOD{round}"), 1);
         assert_eq!(client.ask(request.replacen("Host: app", &format!("Host: h{round}"), 1)).status, 404);
         if round == 0 {
-            crate::support::eventually("the first is counted", || metrics(&app, "*/*").1.contains("_OTHER"));
+            crate::support::eventually("the first is counted", || {
+                let text = metrics(&app, "*/*").1;
+                text.contains("_OTHER") && text.contains("reason=\"not-found\"")
+            });
             first = Some(series(&metrics(&app, "*/*").1));
         }
     }

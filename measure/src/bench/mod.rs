@@ -5,9 +5,11 @@
 //! client have a processor each.
 
 mod cold;
+mod collector;
 mod document;
 mod events;
 mod load;
+mod looking;
 mod neighbours;
 mod onlooker;
 mod report;
@@ -20,7 +22,8 @@ use crate::machine::Machine;
 use crate::server::{self, BESIDE, Cores, PEER, Program, Running};
 use crate::stats::Spread;
 use crate::{cargo, execute, process, setup};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use collector::Collector;
 use load::{Meanwhile, Window};
 use onlooker::Onlooker;
 use serde::Serialize;
@@ -75,6 +78,7 @@ pub struct Results {
     pub sleepers: Vec<sleepers::Sleepers>,
     pub neighbours: neighbours::Neighbours,
     pub events: events::Events,
+    pub looking: looking::Looking,
 }
 
 /// All windows of one server.
@@ -90,6 +94,8 @@ pub struct Row {
     pub windows: [Vec<Option<Window>>; CONNECTIONS.len()],
     #[serde(skip)]
     _onlooker: Option<Onlooker>,
+    #[serde(skip)]
+    collector: Option<Collector>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -119,7 +125,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     for (row, running) in rows.iter().zip(running) {
-        running.check().with_context(|| row.server.name)?;
+        row.end(running).with_context(|| row.server.name)?;
     }
     if let Some(row) = rows.iter().find(|row| row.windows.iter().any(|windows| windows.iter().all(Option::is_none))) {
         bail!("{} had no valid round", row.server.name);
@@ -137,6 +143,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .collect::<Result<_>>()?,
         neighbours: neighbours::measure(cores, smoke)?,
         events: events::measure(cores, smoke)?,
+        looking: looking::measure(cores, smoke)?,
         rows,
     };
     for table in report::tables(&results) {
@@ -154,6 +161,8 @@ impl Row {
         command.stdout(said.reopen()?);
         let is_looked_on = server.key == servers::LOOKED_ON;
         let onlooker = is_looked_on.then(|| Onlooker::prepare(&mut command)).transpose()?;
+        let collector = (server.key == servers::EXPORTING).then(Collector::start).transpose()?;
+        command.envs(collector.iter().flat_map(Collector::environment));
         let running = Running::start(command, address, "/", &[cores.server])?;
         if let Some(onlooker) = &onlooker {
             onlooker.begin()?;
@@ -164,13 +173,15 @@ impl Row {
         // Neither addresses nor the log are settings.
         let settings = said.lines().filter(|line| !line.contains("://") && !line.contains(" INFO "));
         let said = settings.map(str::to_owned).collect();
+        let spelled = server.spelled();
         let row = Self {
             server,
-            command: server.spelled(),
+            command: if collector.is_some() { Collector::spelled(&spelled) } else { spelled },
             said,
             idle_rss_kib,
             windows: Default::default(),
             _onlooker: onlooker,
+            collector,
         };
         Ok((row, running))
     }
@@ -184,6 +195,17 @@ impl Row {
             }
             windows.push(window.ok());
         }
+    }
+
+    /// Stops the server, and sees that it did what it was measured for.
+    fn end(&self, running: Running) -> Result<()> {
+        running.check()?;
+        if let Some(collector) = &self.collector {
+            // What waits leaves at the end.
+            running.stop()?;
+            ensure!(collector.requests() > 0, "nothing was exported");
+        }
+        Ok(())
     }
 
     /// A figure of one scenario over the rounds.

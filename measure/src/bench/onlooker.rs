@@ -2,10 +2,11 @@
 
 use crate::swaps::control::socket;
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -30,24 +31,35 @@ impl Onlooker {
 
     /// Begins to look on.
     pub fn begin(&self) -> Result<()> {
-        let socket = socket(&self.folder.path().join("flexwasm"))?;
-        let mut next = look(&socket, "").context("the host does not say what its pool does")?;
+        let (socket, mut report) = self.look()?;
         thread::spawn(move || {
-            while let Some(seen) = look(&socket, &next) {
-                next = seen;
+            while let Some(next) = look(&socket, report["next"].as_str().unwrap_or_default()) {
+                report = next;
                 thread::sleep(PERIOD);
             }
         });
         Ok(())
     }
+
+    /// How many slots run now.
+    pub fn running(&self) -> Result<u32> {
+        let running = self.look()?.1["running"].as_u64().context("a report without numbers")?;
+        Ok(running.try_into()?)
+    }
+
+    fn look(&self) -> Result<(PathBuf, Value)> {
+        let socket = socket(&self.folder.path().join("flexwasm"))?;
+        let report = look(&socket, "").context("the host does not say what its pool does")?;
+        Ok((socket, report))
+    }
 }
 
-/// One report; what to ask for next, unless the host is gone.
-fn look(socket: &Path, since: &str) -> Option<String> {
+/// One report, unless the host is gone.
+fn look(socket: &Path, since: &str) -> Option<Value> {
     let mut stream = UnixStream::connect(socket).ok()?;
     let request = format!("GET /live?since={since} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    Some(answer.split_once("\"next\":\"")?.1.split_once('"')?.0.to_owned())
+    serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
 }

@@ -14,6 +14,7 @@ pub fn tables(results: &Results) -> Vec<Table> {
         neighbours(results),
         events(results),
         burst(results),
+        looking(results),
     ];
     tables.extend([peers(results)].into_iter().chain(ours).filter(|table| !table.rows.is_empty()));
     tables
@@ -82,6 +83,7 @@ fn peers(results: &Results) -> Table {
     let present = pairs.filter(|(_, peer)| results.rows.iter().any(|row| row.server.key == *peer));
     let rows = present.map(|(row, peer)| {
         let ratio = |figure: fn(&Window) -> f64| spelled(ratio(results, row, peer, 0, figure), 2);
+        let more = pairs(results, row, peer, 0).map(|(own, peer)| own.cpu_us - peer.cpu_us);
         vec![
             row.server.name.to_owned(),
             servers::Server::named(peer).name.to_owned(),
@@ -89,15 +91,16 @@ fn peers(results: &Results) -> Table {
             ratio(|window| window.p50_us),
             ratio(|window| window.p99_us),
             ratio(|window| window.cpu_us),
+            spelled(Spread::of(more), 1),
             ratio(|window| window.rss_kib),
         ]
     });
     Table {
         title: "Beside the peer",
-        note: "64 connections; each figure of flexwasm divided by the peer's. More is better for requests/s, less for the \
-               others."
+        note: "64 connections; each figure of flexwasm divided by the peer's, and how many µs of CPU a request takes more. More is better for requests/s, \
+               less for the others."
             .to_owned(),
-        columns: vec!["server", "peer", "requests/s", "p50", "p99", "CPU", "memory"],
+        columns: vec!["server", "peer", "requests/s", "p50", "p99", "CPU", "CPU µs more", "memory"],
         rows: rows.collect(),
     }
 }
@@ -216,6 +219,18 @@ fn burst(results: &Results) -> Table {
         ),
         columns: vec!["beside", "requests", "p50 ms", "p99 ms", "p99 ÷ alone"],
         rows: names.into_iter().zip(callers).map(row).collect(),
+    }
+}
+
+fn looking(results: &Results) -> Table {
+    let super::looking::Looking { slots, running, alone, looked_on } = results.looking;
+    let row = vec![slots.to_string(), running.to_string(), spelled(alone, 2), spelled(looked_on, 2)];
+    Table {
+        title: "Looking on at the largest pool",
+        note: "What a host takes of one processor whose guests all sleep, and what it takes with its page open; in per cent."
+            .to_owned(),
+        columns: vec!["slots", "of them run", "alone", "with its page open"],
+        rows: vec![row],
     }
 }
 

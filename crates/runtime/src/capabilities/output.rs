@@ -134,11 +134,10 @@ impl Drop for Transcript {
 
 /// Writes a line to the log, if it takes one.
 fn log(policy: &Arc<Policy>, Tag { id, trace, .. }: &Tag, Line { stream, text }: &Line) {
-    // Debug formatting quotes the text and escapes every control character in it, which can make it much longer.
-    let text = format!("{text:?}");
-    if may_log(policy, text.len()) {
+    // The log quotes the text and escapes every control character in it, which can make it much longer.
+    if may_log(policy, format!("{text:?}").len()) {
         tracing::info!(target: "guest", function = %policy.function, %id, trace_id = %trace.trace_id(),
-            span_id = %trace.span_id(), stream, text = %text);
+            span_id = %trace.span_id(), stream, text);
     }
 }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tracing::Level;
 
 /// What the log calls these lines.
-const TARGET: &str = "invocation";
+pub const TARGET: &str = "invocation";
 /// The function of an invocation that no function has to do with.
 const NOBODY: &str = "-";
 
@@ -33,17 +33,20 @@ pub struct Lines {
     rates: HashMap<Arc<str>, Rate>,
     /// The same, for those of no function.
     nobody: Rate,
+    /// Is told of every invocation whose line is written.
+    follower: Option<Arc<dyn Sink>>,
 }
 
 impl Lines {
-    /// As the configuration says.
-    pub fn new(config: &Config) -> Self {
+    /// As the configuration says; `follower` is told of every invocation whose line is written.
+    pub fn new(config: &Config, follower: Option<Arc<dyn Sink>>) -> Self {
         let functions = config.functions.iter();
         Self {
             requests: config.log_requests,
             slow: config.log_slow,
             rates: functions.map(|it| (Arc::clone(&it.name), Rate::new(it.limits.log_rate))).collect(),
             nobody: Rate::new(Limits::default().log_rate),
+            follower,
         }
     }
 
@@ -74,12 +77,17 @@ impl Sink for Lines {
         let level = level(record);
         if self.is_wanted(record, level) && log::is_on(level) {
             let admits = |length| level == Level::INFO || self.admits(record.function.as_ref(), length);
-            log::write(level, TARGET, |line| write(record, line), admits);
+            if log::write(level, TARGET, |line| write(record, line), admits)
+                && let Some(follower) = &self.follower
+            {
+                follower.take(record);
+            }
         }
     }
 }
 
-fn level(record: &Record) -> Level {
+/// The level of an invocation's line.
+pub fn level(record: &Record) -> Level {
     match record.outcome {
         Outcome::Answered if record.status.as_ref().is_some_and(StatusCode::is_server_error) => Level::WARN,
         Outcome::Answered | Outcome::ClientGone => Level::INFO,
@@ -88,6 +96,13 @@ fn level(record: &Record) -> Level {
         }
         Outcome::Faulted(_) => Level::ERROR,
     }
+}
+
+/// The line of an invocation, from what stands behind the target on.
+pub fn text(record: &Record) -> String {
+    let mut line = Text::new();
+    write(record, &mut line);
+    String::from_utf8_lossy(line.as_bytes()).into_owned()
 }
 
 fn write(record: &Record, line: &mut Text) {
@@ -129,16 +144,10 @@ mod tests {
         Record::new(&request.into_parts().0)
     }
 
-    fn written(record: &Record) -> String {
-        let mut line = Text::new();
-        write(record, &mut line);
-        String::from_utf8(line.as_bytes().to_vec()).expect("text")
-    }
-
     #[test]
     fn a_line_tells_what_is_known_and_no_more() {
         let lost = "function=- id=- method=GET path=\"/api/x\" outcome=\"client-gone\" queue_ms=0.000 total_ms=0.000 sent_bytes=0";
-        assert_eq!(written(&record()), lost);
+        assert_eq!(text(&record()), lost);
         let millis = Duration::from_millis;
         let ran = Ran {
             instance: 7,
@@ -158,7 +167,7 @@ mod tests {
         (whole.queued, whole.total, whole.sent) = (millis(6), millis(1500), 8);
         (whole.ran, whole.not_parked) = (Some(ran), Some("busy"));
         assert_eq!(
-            written(&whole),
+            text(&whole),
             format!(
                 "function=x id=the-id trace_id={:032x} span_id={span} method=GET path=\"/api/x\" outcome=\"faulted\" \
                  reason=\"said \\\"no\\\"\" status=200 \

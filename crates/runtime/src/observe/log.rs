@@ -15,12 +15,12 @@ use super::text::Text;
 use std::cell::RefCell;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
-use tracing::{Level, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_core::callsite::rebuild_interest_cache;
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::{self, MakeWriter};
@@ -42,6 +42,10 @@ static STDERR: Queue = Queue::new();
 static SPLIT: AtomicBool = AtomicBool::new(false);
 static TIMESTAMPS: AtomicBool = AtomicBool::new(true);
 static LEVEL: Mutex<Level> = Mutex::new(Level::INFO);
+static FOLLOWER: OnceLock<Box<Follower>> = OnceLock::new();
+
+/// Is told of records on the thread that makes them, so it must neither wait nor fail.
+type Follower = dyn Fn(&Event<'_>) + Send + Sync;
 
 /// What the log looks like.
 #[derive(Debug, Clone, Copy)]
@@ -65,11 +69,27 @@ pub fn start(shape: Shape) -> Log {
     *level_now() = shape.level;
     let records = fmt::layer().with_writer(Streams).with_ansi(false);
     if shape.timestamps {
-        tracing_subscriber::registry().with(records).with(Threshold).init();
+        tracing_subscriber::registry().with(records).with(Following).with(Threshold).init();
     } else {
-        tracing_subscriber::registry().with(records.without_time()).with(Threshold).init();
+        tracing_subscriber::registry().with(records.without_time()).with(Following).with(Threshold).init();
     }
     Log(())
+}
+
+/// Lets somebody be told of every record from now on, beside the streams. There can be one. The closing lines of invocations, which are
+/// no records of tracing, are told by `line`.
+pub fn follow(follower: impl Fn(&Event<'_>) + Send + Sync + 'static) {
+    let _ = FOLLOWER.set(Box::new(follower));
+}
+
+struct Following;
+
+impl<S: Subscriber> Layer<S> for Following {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if let Some(follower) = FOLLOWER.get() {
+            follower(event);
+        }
+    }
 }
 
 /// Which records are written: those of this level and above.
@@ -112,8 +132,8 @@ pub fn is_on(level: Level) -> bool {
 
 /// Writes a record as tracing would, for the one that every request writes: tracing visits each field, which showed in the
 /// profile of a request. `fields` adds what stands behind the target, without an end of line; then `admits`, which is told
-/// how long the record is, may refuse it.
-pub fn write(level: Level, target: &str, fields: impl FnOnce(&mut Text), admits: impl FnOnce(usize) -> bool) {
+/// how long the record is, may refuse it. Returns whether it has not.
+pub fn write(level: Level, target: &str, fields: impl FnOnce(&mut Text), admits: impl FnOnce(usize) -> bool) -> bool {
     thread_local! {
         static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { second: 0, date: String::new(), record: Text::new() }) };
     }
@@ -130,10 +150,12 @@ pub fn write(level: Level, target: &str, fields: impl FnOnce(&mut Text), admits:
         record.add(if level == Level::ERROR { "" } else { " " }).add(level.as_str()).add(" ").add(target).add(": ");
         fields(record);
         record.add("\n");
-        if admits(record.as_bytes().len()) {
+        let is_admitted = admits(record.as_bytes().len());
+        if is_admitted {
             queue(level).add(record.as_bytes());
         }
-    });
+        is_admitted
+    })
 }
 
 /// Where a record of this level goes.
