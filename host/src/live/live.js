@@ -207,7 +207,7 @@ function quick() {
     `${sum(all, host => host.parked)} parked, ${sum(all, host => host.waiting)} waiting`;
   const lanes = all.flatMap(host => lanesOf(host, from, now));
   lanesText.textContent = [
-    lanes.length === 0 ? "No slot has been used yet." : "Dashed: an instance that is parked. Red: a request that failed.",
+    lanes.length === 0 ? "No slot has been used yet." : "Dashed: an instance that is parked. Red: a request that failed while it was answered.",
     lanes.length > ROWS ? `${ROWS} of ${lanes.length} lanes are drawn.` : "",
     left > 0 ? `${left} requests came too fast to be drawn.` : "",
   ].join(" ");

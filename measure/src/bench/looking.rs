@@ -1,4 +1,4 @@
-//! Looking on at the largest pool that there can be: what it takes of a processor.
+//! Looking on at a large pool: what it takes of a processor.
 
 use super::events::SLEEP;
 use super::onlooker::Onlooker;
@@ -11,8 +11,8 @@ use serde::Serialize;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// `pool.size` can be no more.
-const SLOTS: u32 = 32_000;
+/// About as many as fit into the memory mappings that Linux grants a process unless told otherwise.
+const SLOTS: u32 = 10_000;
 /// Slots that are taken meanwhile.
 const RUNNING: u32 = 500;
 /// How long they may take to be.

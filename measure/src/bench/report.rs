@@ -78,9 +78,9 @@ fn one_connection(results: &Results) -> Table {
 }
 
 fn peers(results: &Results) -> Table {
-    let pairs = results.rows.iter().flat_map(|row| row.server.peers.iter().map(move |&peer| (row, peer)));
+    let compared = results.rows.iter().flat_map(|row| row.server.peers.iter().map(move |&peer| (row, peer)));
     // A smoke run is without them.
-    let present = pairs.filter(|(_, peer)| results.rows.iter().any(|row| row.server.key == *peer));
+    let present = compared.filter(|(_, peer)| results.rows.iter().any(|row| row.server.key == *peer));
     let rows = present.map(|(row, peer)| {
         let ratio = |figure: fn(&Window) -> f64| spelled(ratio(results, row, peer, 0, figure), 2);
         let more = pairs(results, row, peer, 0).map(|(own, peer)| own.cpu_us - peer.cpu_us);
@@ -226,7 +226,7 @@ fn looking(results: &Results) -> Table {
     let super::looking::Looking { slots, running, alone, looked_on } = results.looking;
     let row = vec![slots.to_string(), running.to_string(), spelled(alone, 2), spelled(looked_on, 2)];
     Table {
-        title: "Looking on at the largest pool",
+        title: "Looking on at a large pool",
         note: "What a host takes of one processor whose guests all sleep, and what it takes with its page open; in per cent."
             .to_owned(),
         columns: vec!["slots", "of them run", "alone", "with its page open"],
