@@ -1,5 +1,5 @@
-//! Telemetry that leaves: spans, numbers and records of the log, as OTLP over HTTP with protobuf (OpenTelemetry Protocol Specification), and spans to
-//! Application Insights. OpenTelemetry's messages are the one form that everything has until then.
+//! Telemetry that leaves: spans, numbers and records of the log, as OTLP over HTTP with protobuf (OpenTelemetry Protocol
+//! Specification), and spans to Application Insights. OpenTelemetry's messages are the one form that everything has until then.
 //!
 //! ```text
 //! an invocation ─► Spans ─┬─► Outbox ─► batches ─► Courier ─► collector
