@@ -3,16 +3,20 @@
 # compared, so a second run changes only what differs, and a run that failed is repeated to go on.
 set -euo pipefail
 
+# `flexwasm deploy` runs this script, too, and names itself here: then it packs, and no repository is needed.
+packer=${FLEXWASM_DEPLOYS:-} me=./deploy.sh beside='the demonstration beside this script'
+[ -z "$packer" ] || me='flexwasm deploy' beside='the one in this folder'
+
 usage() {
-  cat <<'END'
-Usage: ./deploy.sh [OPTIONS] [NAME]            creates or updates, and publishes
-       ./deploy.sh --delete [OPTIONS] [NAME]   removes all of it, after asking
+  cat <<END
+Usage: $me [OPTIONS] [NAME]            creates or updates, and publishes
+       $me --delete [OPTIONS] [NAME]   removes all of it, after asking
 
   NAME                  the function app, unique in all of Azure: 3 to 40 lower-case letters, digits and dashes, a letter
                         first; everything that it needs is made in a resource group of its own, rg-NAME.
                         Without it: flexwasm- and eight digits, which follow from the subscription and the app's folder
 
-  --app FOLDER          the app to deploy; default: the demonstration beside this script
+  --app FOLDER          the app to deploy; default: $beside
 
   --location REGION     as az writes it; default eastasia                           LOCATION
   --instance-memory MB  512, 2048 (default) or 4096                                 INSTANCE_MEMORY
@@ -37,11 +41,11 @@ END
 }
 
 fail() {
-  echo "deploy.sh: $1" >&2
+  echo "${me#./}: $1" >&2
   exit "${2:-1}"
 }
 
-refuse() { fail "$1; see ./deploy.sh --help" 2; }
+refuse() { fail "$1; see $me --help" 2; }
 
 location=${LOCATION:-eastasia} memory=${INSTANCE_MEMORY:-2048} maximum=${MAXIMUM_INSTANCES:-100}
 always_ready=${ALWAYS_READY:-0} storage_auth=${STORAGE_AUTH:-identity} subscription=${SUBSCRIPTION:-}
@@ -71,8 +75,12 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-cd "$(dirname "$0")"
-here=$(pwd -P) folder=${folder:-$(pwd -P)}
+here=''
+if [ -z "$packer" ]; then
+  cd "$(dirname "$0")"
+  here=$(pwd -P)
+fi
+folder=${folder:-$(pwd -P)}
 [ -f "$folder/host.json" ] || refuse "--app: $folder is no app, because it has no host.json"
 
 # az checks none of these numbers, and Azure only after half of it is made.
@@ -95,16 +103,22 @@ case $storage_auth in
   *) refuse "--storage-auth is '$storage_auth', but must be identity or connection-string" ;;
 esac
 
+flexwasm() { (cd "$folder" && exec "$packer" "$@"); }
+
 making=(cargo xtask package)
-[ "$folder" = "$here" ] || making+=(--app "$folder")
+if [ -n "$packer" ]; then
+  making=(flexwasm package)
+elif [ "$folder" != "$here" ]; then
+  making+=(--app "$folder")
+fi
 
 # Nothing deploys an old build by mistake; what a build leaves beside its sources is none of them.
 check_package() {
   local newer sources=("$folder")
-  [ "$folder" != "$here" ] || sources=(host.json ./*/function.json guest)
+  [ -n "$packer" ] || sources+=(Cargo.toml Cargo.lock crates host/Cargo.toml host/src wit)
+  [ "$folder" != "$here" ] || sources=("${sources[@]:1}" host.json ./*/function.json guest)
   [ -f "$package" ] || refuse "--zip: $package is not there: make it with '${making[*]}'"
-  newer=$(find "${sources[@]}" Cargo.toml Cargo.lock crates host/Cargo.toml host/src wit \
-    \( -name target -o -name node_modules -o -name .venv -o -name dist \) -prune -o \
+  newer=$(find "${sources[@]}" \( -name target -o -name node_modules -o -name .venv -o -name dist \) -prune -o \
     -type f ! -name '*.wasm' ! -name '*.cwasm' ! -path "$folder/flexwasm" -newer "$package" -print -quit)
   [ -z "$newer" ] || refuse "--zip: $package is older than $newer: make it anew with '${making[*]}'"
 }
@@ -149,7 +163,7 @@ attempt() {
 
 # Ends the run: which step, the last error without what might be a secret, and what to do.
 failed() {
-  local advice="run the same command again: it goes on from what is there. To remove that: ./deploy.sh --delete $name"
+  local advice="run the same command again: it goes on from what is there. To remove that: $me --delete $name"
   case $(<"$work/errors") in
     *"az login"* | *AADSTS*) advice="run 'az login', then the same command again" ;;
     *AuthorizationFailed* | *"does not have authorization"*)
@@ -158,11 +172,11 @@ failed() {
     *[Qq]uota*) advice="ask for a higher quota, or choose another --location" ;;
   esac
   {
-    echo "deploy.sh: step $step of $steps ($title) failed:"
+    echo "${me#./}: step $step of $steps ($title) failed:"
     sed -E -e '/^(Code|Message):/d' -e '/^[[:space:]]*$/d' \
       -e 's/(AccountKey|SharedAccessKey|InstrumentationKey|sig|code|client_secret|password)=[^;&" ]+/\1=***/gI' \
       "$work/errors" | tail -n 5 | cut -c 1-1000 | sed 's/^/  /'
-    echo "deploy.sh: what to do: ${1:-$advice}"
+    echo "${me#./}: what to do: ${1:-$advice}"
   } >&2
   exit 1
 }
@@ -184,7 +198,8 @@ has_app() { [ -n "$app" ]; }
 
 check_tools() {
   local tools=(az)
-  "$delete" || tools+=(curl cargo)
+  "$delete" || tools+=(curl)
+  "$delete" || [ -n "$packer" ] || tools+=(cargo)
   for tool in "${tools[@]}"; do
     command -v "$tool" >/dev/null && continue
     case $tool in
@@ -283,20 +298,33 @@ if ! "$dry_run" && ! has "Microsoft.Storage/storageAccounts/$storage"; then
 fi
 
 # A number or a truth from what the host said about the package: the JSON has a line for each key, and only this key has the name.
-checked() { sed -n "s/^ *\"$1\": \([0-9a-z]*\),\{0,1\}\$/\1/p" target/package/check.json; }
+checked() { sed -n "s/^ *\"$1\": \([0-9a-z]*\),\{0,1\}\$/\1/p" "$report"; }
 
 # The texts of a list in its part for us, one a line.
 listed() {
-  sed -n '/^  "deploy": {$/,/^  }/p' target/package/check.json |
+  sed -n '/^  "deploy": {$/,/^  }/p' "$report" |
     sed -n "/^    \"$1\": \[\$/,/^    \]/s/^ *\"\(.*\)\"\(,\{0,1\}\)\$/\1/p"
 }
 
+# Makes the package, or checks the one that is given, and leaves what is told of it in $report.
+make_package() {
+  "${making[@]}" || return
+  [ -z "$packer" ] || flexwasm check --json --package "$package" >"$report"
+}
+
 begin "package"
-[ -z "$package" ] || making=(cargo xtask package --check "$package")
+report=target/package/check.json
+if [ -n "$packer" ]; then
+  report=$work/check.json
+  [ -z "$package" ] || making=(flexwasm check --package "$package")
+elif [ -n "$package" ]; then
+  making=(cargo xtask package --check "$package")
+fi
+package=${package:-$folder/dist/flexwasm.zip}
 show "${making[@]}"
 concurrency=POOL_SIZE request_body=LARGEST_REQUEST_BODY functions='' connections=''
 if ! "$dry_run"; then
-  "${making[@]}" ||
+  make_package ||
     fail "step $step of $steps ($title) failed: nothing in Azure is changed; correct what is reported there"
   # One number for the pool and for the platform, as the host itself reads it: what is sent to an instance is what it can run.
   concurrency=$(checked perInstanceConcurrency)
@@ -307,7 +335,6 @@ if ! "$dry_run"; then
   [ "$(checked storageTables)" != true ] || roles+=("$table_role")
   functions=$(listed functions) connections=$(listed connections)
 fi
-package=${package:-$folder/dist/flexwasm.zip}
 
 begin "resource group $group in $location"
 has "$group" || change group create --name "$group" --location "$location" --tags "flexwasm=$name"
@@ -354,7 +381,7 @@ if ! "$dry_run"; then
   read -r has_memory has_maximum has_concurrency has_ready has_https has_auth principal host <<<"$state"
 fi
 [ "${has_auth,,}" = "${deployment_auth,,}" ] ||
-  fail "the app was made with another --storage-auth ($has_auth): give that one, or remove it first: ./deploy.sh --delete $name"
+  fail "the app was made with another --storage-auth ($has_auth): give that one, or remove it first: $me --delete $name"
 [ "$has_memory $has_maximum $has_concurrency" = "$memory $maximum $concurrency" ] ||
   change functionapp scale config set "${site[@]}" --instance-memory "$memory" --maximum-instance-count "$maximum" \
     --trigger-type http --trigger-settings "perInstanceConcurrency=$concurrency"

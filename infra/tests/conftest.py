@@ -132,9 +132,16 @@ class World:
 
     def deploy(self, *arguments, answer="", **changes):
         """Runs deploy.sh, and returns the finished process, with what it asked Azure and what was there afterwards."""
+        return self.run(["./deploy.sh", *arguments], self.app, answer, changes)
+
+    def flexwasm_deploy(self, folder, *arguments, **changes):
+        """The same with `flexwasm deploy` in a folder that is no part of the repository."""
+        return self.run([str(self.folder / "flexwasm"), "deploy", *arguments], folder, "", changes)
+
+    def run(self, command, folder, answer, changes):
         begin = len(self.azure.requests)
         done = subprocess.run(
-            ["./deploy.sh", *arguments], cwd=self.app, env=self.environment | changes, input=answer, capture_output=True, text=True
+            command, cwd=folder, env=self.environment | changes, input=answer, capture_output=True, text=True
         )
         done.requests = self.azure.requests[begin:]
         done.resources, done.settings = copy.deepcopy((self.azure.resources, self.azure.settings))

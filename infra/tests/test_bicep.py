@@ -48,7 +48,7 @@ def test_it_has_deploy_sh_s_settings(first):
 
 
 def test_it_has_deploy_sh_s_options():
-    usage = re.search(r"<<'END'\n(.*?)\nEND", (ROOT / "deploy.sh").read_text(), re.S)[1]
+    usage = re.search(r"<<END\n(.*?)\nEND", (ROOT / "deploy.sh").read_text(), re.S)[1]
     parameters = dict(re.findall(r"^param (\w+) \w+(?: = (.*))?$", TEXT, re.M))
     options = {name: re.sub(r"(?<=[a-z])([A-Z])", lambda m: "-" + m[1].lower(), name) for name in parameters}
     for name, option in options.items():

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import zipfile
 
 import pytest
 
@@ -271,7 +272,14 @@ def events(world, silent):
 
 @pytest.fixture(scope="session")
 def events_again(world, events):
-    return world.deploy("--app", "examples/events", "app-events")
+    """By the command, in a folder with the same app and without sources, on a machine without Rust."""
+    folder = world.folder / "app-events"
+    with zipfile.ZipFile(world.folder / "events.zip") as packed:
+        packed.extractall(folder)
+    (world.bin / "cargo").rename(world.folder / "cargo")
+    done = world.flexwasm_deploy(folder, "app-events")
+    (world.folder / "cargo").rename(world.bin / "cargo")
+    return done
 
 
 def test_another_app_is_packed_and_published(events, world):
@@ -296,6 +304,29 @@ def test_queues_and_blobs_are_reached_by_roles_without_a_key(events):
 def test_another_app_that_is_there_is_only_published(events_again):
     assert events_again.returncode == 0, events_again.stderr
     assert writes(events_again.requests) == []
+
+
+def test_the_command_packs_what_it_publishes(events_again):
+    assert "+ flexwasm package\n" in events_again.stdout
+    (sent,) = find(events_again.requests, "POST", "/api/publish")
+    assert sent["zip"]["flexwasm"] == (3, 0o100755)
+    assert {"intake/guest.cwasm", "nightly/function.json", "orders/guest.wasm"} <= set(sent["zip"])
+
+
+def test_the_command_says_how_to_go_on(signed_out):
+    bare = signed_out.folder / "bare"
+    bare.mkdir()
+    assert_stopped(signed_out.flexwasm_deploy(bare, "app"), "bare is no app", "see flexwasm deploy --help", status=2)
+    app = signed_out.app / "examples/events"
+    path = signed_out.path_without(["az", "cargo"])
+    done = signed_out.flexwasm_deploy(app, "app", PATH=path)
+    assert_stopped(done, "flexwasm deploy: az is needed", "install it as https://learn.microsoft.com/")
+    done = signed_out.flexwasm_deploy(app, "--zip", "missing.zip", "app")
+    assert_stopped(done, "missing.zip is not there: make it with 'flexwasm package'", status=2)
+    shown = signed_out.flexwasm_deploy(app, "--dry-run", "app", PATH=path)
+    assert shown.returncode == 0 and "+ flexwasm package\n" in shown.stdout and "cargo" not in shown.stdout
+    usage = signed_out.flexwasm_deploy(app, "--help")
+    assert usage.returncode == 0 and usage.stdout.startswith("Usage: flexwasm deploy [OPTIONS] [NAME] ")
 
 
 # Refused by what Azure says, before anything is made.

@@ -16,6 +16,7 @@ mod compile;
 mod compile_for_host;
 mod completions;
 mod context;
+mod deploy;
 mod doctor;
 mod explain;
 mod hold_on_leash;
@@ -74,6 +75,7 @@ enum Command {
     Build(build::Build),
     Run(run::Run),
     Package(package::Pack),
+    Deploy(deploy::Deploy),
     Serve(serve::Serve),
     Check(check::Check),
     Explain(explain::Explain),
@@ -115,6 +117,7 @@ pub fn run(arguments: Arguments) -> Result<Next, Ended> {
         Some(Command::New(new)) => new.run(),
         Some(Command::Build(build)) => build.run(),
         Some(Command::Package(package)) => package.run(),
+        Some(Command::Deploy(deploy)) => deploy.run(),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Explain(explain)) => explain.run(),
         Some(Command::Doctor(doctor)) => doctor.run(),
