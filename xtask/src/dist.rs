@@ -15,16 +15,21 @@ const FOLDER: &str = "dist/release";
 const SHELLS: [(&str, &str); 3] = [("bash", "flexwasm.bash"), ("zsh", "_flexwasm"), ("fish", "flexwasm.fish")];
 
 pub fn run() -> Result<()> {
+    let sums = release(&build_host()?, &root().join(FOLDER))?;
+    print!("{FOLDER}:\n{sums}");
+    Ok(())
+}
+
+/// Writes the release of this host into a folder, in place of what is there: the same bytes for the same sources. Returns the sums.
+pub fn release(host: &Path, release: &Path) -> Result<String> {
     setup::tools(&["tar", "gzip", "sha256sum"])?;
-    let host = build_host()?;
-    let release = root().join(FOLDER);
     // Whatever another version has left there.
-    let _ = fs::remove_dir_all(&release);
+    let _ = fs::remove_dir_all(release);
     let name = format!("flexwasm-{}-x86_64-linux", env!("CARGO_PKG_VERSION"));
     let folder = release.join(&name);
-    fill(&host, &folder)?;
+    fill(host, &folder)?;
     let archive = format!("{name}.tar.gz");
-    pack(&release, &name, &archive)?;
+    pack(release, &name, &archive)?;
     fs::remove_dir_all(&folder)?;
     let materials = format!("{name}.cdx.json");
     fs::write(release.join(&materials), format!("{:#}\n", bill_of_materials(&dependencies()?)))?;
@@ -34,10 +39,9 @@ pub fn run() -> Result<()> {
         install = install.replacen("@REPOSITORY@", &repository, 1);
     }
     fs::write(release.join("install.sh"), install)?;
-    let sums = said(Command::new("sha256sum").args([&archive, &materials, "install.sh"]).current_dir(&release))?;
+    let sums = said(Command::new("sha256sum").args([&archive, &materials, "install.sh"]).current_dir(release))?;
     fs::write(release.join("SHA256SUMS"), &sums)?;
-    print!("{FOLDER}:\n{sums}");
-    Ok(())
+    Ok(sums)
 }
 
 /// The files of the archive.
@@ -59,7 +63,7 @@ fn pack(parent: &Path, name: &str, archive: &str) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.args(["--create", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu"]);
     // gzip itself notes no time when it reads from a pipe.
-    tar.args(["--mode=u=rwX,go=rX", "--use-compress-program=gzip -9 -n", "--file", archive, name]);
+    tar.args(["--mode=u=rwX,go=rX", "--use-compress-program=gzip -n", "--file", archive, name]);
     execute(tar.current_dir(parent))
 }
 
@@ -134,6 +138,33 @@ mod tests {
             fs::read(folder.join("release.tar.gz")).expect("there")
         };
         assert!(archive("one", 0o022, 1_000_000_000) == archive("two", 0o077, 1_700_000_000));
+    }
+
+    #[test]
+    fn the_same_sources_make_the_same_release() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let host = folder.path().join("host");
+        // Stands in for the host, as far as a release asks it something.
+        let script =
+            "#!/bin/sh\ncase $1 in manual) mkdir -p \"$2\" && echo .TH >\"$2/flexwasm.1\" ;; *) echo \"$@\" ;; esac\n";
+        fs::write(&host, script).expect("written");
+        fs::set_permissions(&host, Permissions::from_mode(0o755)).expect("ours");
+        let [one, two] = ["one", "two"].map(|name| {
+            let release = folder.path().join(name);
+            let sums = super::release(&host, &release).unwrap_or_else(|error| panic!("{error:#}"));
+            assert_eq!(sums, fs::read_to_string(release.join("SHA256SUMS")).expect("there"));
+            (sums, release)
+        });
+        assert_eq!(one.0, two.0);
+        let names: Vec<_> = one.0.lines().filter_map(|line| line.split("  ").nth(1)).collect();
+        let [archive, materials, install] = names[..] else { panic!("{}", one.0) };
+        assert!(
+            archive.ends_with("-x86_64-linux.tar.gz") && materials.ends_with(".cdx.json") && install == "install.sh"
+        );
+        for name in names {
+            assert!(fs::read(one.1.join(name)).expect("there") == fs::read(two.1.join(name)).expect("there"), "{name}");
+        }
+        assert_eq!(fs::read_dir(one.1).expect("there").count(), 4);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The package for the Flex Consumption plan: built, packed and checked.
 
-use crate::{cargo, execute, root, setup, without_package};
+use crate::{cargo, dist, execute, root, setup, without_package};
 use anyhow::{Context as _, Result, ensure};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ pub const TARGET: &str = "x86_64-unknown-linux-musl";
 const SHIPS: &str = "dist/flexwasm.zip";
 /// What the tests take. It is not where deploy.sh looks.
 pub const FOR_TESTS: &str = "target/package-test/flexwasm.zip";
+/// A release of the same build, for tests as well.
+const RELEASE_FOR_TESTS: &str = "target/package-test/release";
 
 /// What `flexwasm check --json` said about the package that was checked last.
 const REPORT: &str = "target/package/check.json";
@@ -22,7 +24,7 @@ const LARGEST: u64 = 25_000_000;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Pack the development build, which the tests of the host use too, into target/package-test/flexwasm.zip
+    /// Pack the development build, which the tests of the host use too, into target/package-test/flexwasm.zip, and make a release of it
     #[arg(long, conflicts_with = "check")]
     pub for_tests: bool,
     /// Build nothing but the host, and check this package with it
@@ -60,6 +62,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     };
     execute(Command::new(&host).args(["check", "--package"]).arg(&package))?;
+    if arguments.for_tests {
+        dist::release(&host, &root().join(RELEASE_FOR_TESTS))?;
+    }
     report(&host, &package)
 }
 

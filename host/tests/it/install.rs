@@ -2,6 +2,8 @@
 
 use crate::support::{output, repository};
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +23,7 @@ impl Release {
         fs::create_dir(release.path("programs")).unwrap();
         script(&inner.join("flexwasm"), executable);
         let pack = format!("tar -czf {ARCHIVE}.tar.gz {ARCHIVE} && sha256sum {ARCHIVE}.tar.gz >SHA256SUMS");
-        let (status, _, stderr) = output(shell(&pack, &release));
+        let (status, _, stderr) = output(shell(&pack, release.folder.path()));
         assert!(status.success(), "{stderr}");
         release
     }
@@ -71,9 +73,9 @@ fn script(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn shell(text: &str, release: &Release) -> Command {
+fn shell(text: &str, folder: &Path) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", text]).current_dir(release.folder.path());
+    command.args(["-c", text]).current_dir(folder);
     command
 }
 
@@ -92,6 +94,62 @@ fn the_release_is_installed_with_its_next_step() {
     again.env("PATH", format!("{folder}:/usr/bin:/bin"));
     assert!(output(again).1.ends_with("\nNext: flexwasm new hello\n"));
     assert_eq!(fs::read_dir(installed.parent().unwrap()).unwrap().count(), 1);
+}
+
+#[test]
+#[ignore = "needs target/package-test/release and curl: cargo xtask test"]
+fn what_dist_makes_is_whole_and_can_be_installed() {
+    let release = repository().join("target/package-test/release");
+    assert!(release.exists(), "there is no release to test: make it with `cargo xtask package --for-tests`");
+    // Any sum that is wrong fails this.
+    let (status, stdout, stderr) = output(shell("sha256sum --check SHA256SUMS", &release));
+    assert!(status.success() && stdout.lines().count() == 3, "{stdout}{stderr}");
+    let name = format!("flexwasm-{}-x86_64-linux", env!("CARGO_PKG_VERSION"));
+    let (_, listing, _) = output(shell(&format!("tar -tzf {name}.tar.gz"), &release));
+    let inner = listing.lines().filter_map(|line| line.strip_prefix(&name)?.strip_prefix('/'));
+    let inner: Vec<_> = inner.filter(|path| !path.is_empty() && !path.ends_with('/')).collect();
+    for file in ["flexwasm", "LICENSE", "completions/flexwasm.bash", "completions/_flexwasm", "man/flexwasm.1"] {
+        assert!(inner.contains(&file), "{file} is not in {listing}");
+    }
+    assert!(inner.iter().filter(|path| path.starts_with("man/flexwasm-")).count() > 10, "{listing}");
+    let materials = fs::read(release.join(format!("{name}.cdx.json"))).unwrap();
+    let materials: serde_json::Value = serde_json::from_slice(&materials).unwrap();
+    let components = materials["components"].as_array().unwrap();
+    assert!(components.iter().any(|component| component["name"] == "wasmtime"), "{materials}");
+
+    let home = tempfile::tempdir().unwrap();
+    let mut install = Command::new("sh");
+    install.arg(release.join("install.sh")).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", home.path());
+    let (status, stdout, stderr) = output({
+        install.env("FLEXWASM_RELEASES", serve(release));
+        install
+    });
+    assert!(status.success() && stdout.contains("; flexwasm new hello\n"), "{stdout}{stderr}");
+    let mut new = Command::new(home.path().join(".local/bin/flexwasm"));
+    let (status, _, stderr) = output({
+        new.args(["new", "hello"]).current_dir(home.path());
+        new
+    });
+    assert!(status.success() && home.path().join("hello/host.json").exists(), "{stderr}");
+}
+
+/// Serves the files of a folder over HTTP, one after the other, and returns the URL.
+fn serve(folder: PathBuf) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+            let name = lines.next().unwrap().split([' ', '/']).nth(2).unwrap().to_owned();
+            // The rest of the head.
+            lines.find(String::is_empty);
+            let content = fs::read(folder.join(name)).unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", content.len());
+            stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&content)).unwrap();
+        }
+    });
+    url
 }
 
 #[test]
