@@ -63,7 +63,10 @@ impl Sender {
         let receipt = match exchanged {
             // reqwest's own words would repeat the URL, which may hold a key.
             Err(error) if error.is_timeout() => Err(format!("had no answer within {} s", patience.as_secs())),
-            Err(error) => Err(format!("had no answer ({})", root_cause(&error.without_url()))),
+            Err(error) => Err(format!(
+                "had no answer ({}): check the URL, and that the app runs there",
+                root_cause(&error.without_url())
+            )),
             Ok((status, _, body)) if !status.is_success() => Err(refusal(status.as_u16(), &body)),
             Ok((_, headers, body)) => Receipt::read(&body)
                 .or_else(|| Receipt::of_headers(&headers, sent, answered))

@@ -242,8 +242,11 @@ pub fn static_executable(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the file beside the guest saves its compilation on every processor; if not, which file and why.
-fn portable(function: &Function) -> Result<(), (PathBuf, String)> {
+/// Whether the file beside the guest saves its compilation on every processor.
+///
+/// # Errors
+/// Which file does not, and why.
+pub fn portable(function: &Function) -> Result<(), (PathBuf, String)> {
     let at = |why: String| (compiled::beside(&function.script_file), why);
     let artifact = composition::read(function).map_err(|error| at(error.to_string()))?;
     let wasi = artifact.interfaces.wasi;

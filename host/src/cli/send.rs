@@ -90,11 +90,12 @@ impl Send {
 fn documents(root: &Path, name: &str) -> Result<(Value, Value), Ended> {
     let mut problems = Problems::default();
     let host = config::read_json(root, Path::new(host_json::FILE), &mut problems);
-    let function = config::read_json(root, &Path::new(name).join("function.json"), &mut problems);
-    match (host, function) {
-        (Some(host), Some(function)) => Ok((host, function)),
-        _ => Err(problems.0.into()),
-    }
+    // Where there is no app, nothing else is missing.
+    let both = host.and_then(|host| {
+        let function = config::read_json(root, &Path::new(name).join("function.json"), &mut problems)?;
+        Some((host, function))
+    });
+    both.ok_or_else(|| problems.0.into())
 }
 
 /// Sends it to the host that serves the app, and tells how long the answer took.

@@ -65,7 +65,8 @@ async fn connect(sockets: &[PathBuf]) -> Result<UnixStream, String> {
             return Ok(stream);
         }
     }
-    Err("no host of this app runs here as this user: start it, or name its folder with --app".to_owned())
+    Err("no host of this app runs here as this user: start it with `flexwasm run`, or name its folder with --app"
+        .to_owned())
 }
 
 fn in_words(answer: &Value) -> String {

@@ -1,9 +1,10 @@
 //! Guests, built from their sources with the tools of their language. A guest that cannot be built leaves the one before in its place.
 
 use super::leash;
-use super::sources::{Language, Source};
+use super::sources::{Language, Source, State};
 use super::wit;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,10 +17,20 @@ const TARGET: &str = "wasm32-wasip2";
 const WORLD: &str = "guest";
 /// Bundles a script and makes it a component.
 const COMPONENTIZE: &str = include_str!("../../../examples/guest-js/build.mjs");
+/// What the packages of a guest were installed for: in the folder that holds them.
+const INSTALLED: &str = "installed";
+/// Stands at the end of a guest in JavaScript or Python, before a digest of what it was made of: a custom section of the component, which
+/// everybody else ignores. `build.mjs` writes the same.
+const SECTION: &[u8; 19] = b"\0\x31\x10flexwasm:sources";
+/// The Python of a guest's environment. It finds its packages where the environment is, even if that was moved, and their programs do not.
+const PYTHON: &str = ".venv/bin/python";
+/// Starts componentize-py.
+const COMPONENTIZE_PY: &str = "import sys; from componentize_py import script; sys.exit(script())";
 /// Ends most errors.
 const AGAIN: &str = "then run the same command again";
 
-/// Builds the guest of `source` and puts it where its function expects it. What happens is said to `say`; the tools write to standard error.
+/// Builds the guest of `source` and puts it where its function expects it, unless it was built from the very same there. What happens is
+/// said to `say`; the tools write to standard error.
 ///
 /// # Errors
 /// For a person: what is missing, or who has said what is wrong.
@@ -27,17 +38,27 @@ pub fn build(source: &Source, say: &dyn Fn(String)) -> Result<(), String> {
     let Source { function, guest, .. } = source;
     let begun = Instant::now();
     let staged = guest.with_added_extension("new");
+    // What a build that was ended has left there.
+    let _ = fs::remove_file(&staged);
     let built = match source.language {
         Language::Rust => rust(source, &staged, say),
         Language::Javascript => javascript(source, &staged, say),
         Language::Python => python(source, &staged, say),
     };
     let placed = built.and_then(|()| {
+        // A guest that is made of the same has not been made again.
+        if !staged.exists() {
+            return Ok(None);
+        }
         let size = fs::metadata(&staged).and_then(|built| fs::rename(&staged, guest).map(|()| built.len()));
-        size.map_err(|error| format!("{} cannot be written ({error})", guest.display()))
+        size.map(Some).map_err(|error| format!("{} cannot be written ({error})", guest.display()))
     });
     match placed {
-        Ok(size) => {
+        Ok(None) => {
+            say(format!("{function}: {} is up to date", guest.display()));
+            Ok(())
+        }
+        Ok(Some(size)) => {
             let (took, size) = (begun.elapsed().as_secs_f64(), size as f64 / 1e6);
             say(format!("{function}: {} ({size:.1} MB) built in {took:.1} s", guest.display()));
             Ok(())
@@ -88,23 +109,24 @@ fn artifact(message: &str) -> Option<PathBuf> {
 }
 
 fn javascript(source: &Source, staged: &Path, say: &dyn Fn(String)) -> Result<(), String> {
-    let Source { function, folder, .. } = source;
+    let Source { function, folder, guest, .. } = source;
     need(&["node", "npm"], "Node.js 20 or newer, from https://nodejs.org")?;
-    let modified = |name: &str| fs::metadata(folder.join(name)).and_then(|found| found.modified()).ok();
-    // npm writes it last.
-    let installed = modified("node_modules/.package-lock.json");
-    if installed.is_none() || installed < modified("package.json").max(modified("package-lock.json")) {
+    let names = ["package.json", "package-lock.json"].map(|name| folder.join(name));
+    // npm writes a lock file where there is none.
+    let wanted = || names.iter().filter_map(|name| fs::read(name).ok()).collect::<Vec<_>>().concat();
+    let packages = folder.join("node_modules");
+    if fs::read(packages.join(INSTALLED)).ok() != Some(wanted()) {
         say(format!("{function}: installing what package.json names"));
         let mut npm = leash::command("npm");
-        npm.arg(if modified("package-lock.json").is_some() { "ci" } else { "install" });
+        npm.arg(if names[1].exists() { "ci" } else { "install" });
         npm.args(["--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]);
-        let packages = folder.join("node_modules");
         let was_there = packages.exists();
         install("npm", npm.current_dir(folder)).inspect_err(|_| {
             if !was_there {
-                let _ = fs::remove_dir_all(packages);
+                let _ = fs::remove_dir_all(&packages);
             }
         })?;
+        fs::write(packages.join(INSTALLED), wanted()).map_err(no_room)?;
     }
     let manifest = fs::read(folder.join("package.json")).ok();
     let manifest: Value = manifest.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
@@ -116,17 +138,18 @@ fn javascript(source: &Source, staged: &Path, say: &dyn Fn(String)) -> Result<()
     let mut node = leash::command("node");
     // From standard input, so that Node looks for packages in the function's folder.
     node.args(["--input-type=module", "-"]).arg(absolute(&script)).arg(interfaces.path()).arg(WORLD);
-    let output = run(node.arg(absolute(staged)).current_dir(folder).stdin(builder).stderr(Stdio::inherit()))?;
+    node.arg(absolute(staged)).arg(absolute(guest));
+    let output = run(node.current_dir(folder).stdin(builder).stderr(Stdio::inherit()))?;
     componentized(&output, "componentize-js", &script)
 }
 
 fn python(source: &Source, staged: &Path, say: &dyn Fn(String)) -> Result<(), String> {
-    let Source { function, folder, .. } = source;
+    let Source { function, folder, guest, .. } = source;
     need(&["python3"], "Python 3.10 or newer, from https://www.python.org")?;
     let (environment, requirements) = (folder.join(".venv"), folder.join("requirements.txt"));
     let wanted =
         fs::read(&requirements).map_err(|error| format!("{} cannot be read ({error})", requirements.display()))?;
-    let done = environment.join("installed");
+    let done = environment.join(INSTALLED);
     if fs::read(&done).ok().as_ref() != Some(&wanted) {
         say(format!("{function}: installing what requirements.txt names"));
         let mut venv = leash::command("python3");
@@ -137,24 +160,48 @@ fn python(source: &Source, staged: &Path, say: &dyn Fn(String)) -> Result<(), St
                 "Python has no venv here: install it, on Debian with `apt-get install python3-venv`, {AGAIN}"
             ));
         }
-        let mut pip = leash::command(".venv/bin/pip");
-        pip.args(["install", "--quiet", "--disable-pip-version-check", "--retries", "1", "-r", "requirements.txt"]);
+        let mut pip = leash::command(PYTHON);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--retries",
+            "1",
+            "-r",
+            "requirements.txt",
+        ]);
         install("pip", pip.current_dir(folder)).inspect_err(|_| {
             let _ = fs::remove_dir_all(&environment);
         })?;
         fs::write(&done, wanted).map_err(no_room)?;
     }
+    let made_of = stamp(folder);
+    if fs::read(guest).is_ok_and(|built| built.ends_with(&made_of)) {
+        return Ok(());
+    }
     let interfaces = interfaces()?;
     say(format!("{function}: building the guest with componentize-py"));
-    let mut componentize = leash::command(".venv/bin/componentize-py");
-    componentize.arg("--quiet").arg("--wit-path").arg(interfaces.path()).args([
-        "--world",
-        WORLD,
-        "componentize",
-        "app",
-    ]);
+    let mut componentize = leash::command(PYTHON);
+    componentize.args(["-c", COMPONENTIZE_PY, "--quiet"]).arg("--wit-path").arg(interfaces.path());
+    componentize.args(["--world", WORLD, "componentize", "app"]);
     let output = run(componentize.arg("--output").arg(absolute(staged)).current_dir(folder).stderr(Stdio::inherit()))?;
-    componentized(&output, "componentize-py", &folder.join("app.py"))
+    componentized(&output, "componentize-py", &folder.join("app.py"))?;
+    let finished = File::options().append(true).open(staged).and_then(|mut guest| guest.write_all(&made_of));
+    finished.map_err(no_room)
+}
+
+/// The end of a guest that is made of what is in this folder.
+fn stamp(folder: &Path) -> Vec<u8> {
+    let mut made_of = Sha256::new();
+    let sources = State::of(folder, &State::default());
+    for (name, content) in wit::FILES.iter().map(|(name, text)| (*name, text.as_bytes())) {
+        made_of.update(name);
+        made_of.update(content);
+    }
+    made_of.update(sources.digest(folder).to_le_bytes());
+    [SECTION.as_slice(), &made_of.finalize()].concat()
 }
 
 /// Whether the tool has made a component of the script.

@@ -65,12 +65,17 @@ pub fn write(
     zip(&files, name, into).map_err(|error| format!("the package cannot be written ({error})"))
 }
 
-/// Adds the code of a guest for every processor of the plan.
+/// Adds the code of a guest for every processor of the plan: what lies beside it, if that will do.
 fn compile(root: &Path, function: &Function, files: &mut Files) -> Result<(), String> {
     let shown = function.script_file.display();
     let artifact = composition::read(function).map_err(|error| format!("{shown} {error}"))?;
-    let name = inside(root, &artifact.compiled.unwrap_or_default())?;
+    let beside = artifact.compiled.unwrap_or_default();
+    let name = inside(root, &beside)?;
     if files.contains_key(&name) {
+        return Ok(());
+    }
+    if package::portable(function).is_ok() {
+        files.insert(name, read(&beside)?);
         return Ok(());
     }
     let engine = code::compiler(artifact.interfaces.wasi, Processors::EveryKind);
@@ -128,7 +133,6 @@ fn zip(files: &Files, executable: &str, into: impl Write + Seek) -> zip::result:
         let mode = if name == executable { 0o755 } else { 0o644 };
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Deflated)
-            .compression_level(Some(9))
             .last_modified_time(DateTime::default())
             .unix_permissions(mode);
         archive.start_file(name.as_str(), options)?;

@@ -110,6 +110,15 @@ impl State {
         }
     }
 
+    /// A number that stands for the names of all files, within `folder`, and their contents.
+    pub fn digest(&self, folder: &Path) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for (path, stamp) in &self.0 {
+            (path.strip_prefix(folder).unwrap_or(path), stamp.content).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
     /// A file that is another one there, or is only here or there.
     pub fn difference<'s>(&'s self, other: &'s Self) -> Option<&'s Path> {
         let differs = |(path, stamp): &(&PathBuf, &Stamp)| other.0.get(*path) != Some(*stamp);

@@ -4,11 +4,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// The files of the repository's folder `wit`, without those for WASI 0.3.
+/// The files of these.
 macro_rules! files {
     ($($name:literal)*) => { &[$(($name, include_str!(concat!("../../../wit/", $name)))),*] };
 }
-const FILES: &[(&str, &str)] = files!(
+/// The files of the repository's folder `wit`, without those for WASI 0.3: names and texts.
+pub const FILES: &[(&str, &str)] = files!(
     "bindings.wit" "diagnostics.wit" "worlds.wit" "deps/LICENSE" "deps/cli.wit" "deps/clocks.wit" "deps/config.wit"
     "deps/filesystem.wit" "deps/http.wit" "deps/io.wit" "deps/keyvalue-draft2.wit" "deps/keyvalue.wit" "deps/random.wit" "deps/sockets.wit"
 );

@@ -50,4 +50,5 @@ mod supervision;
 mod support;
 mod swap;
 mod telemetry;
+mod templates;
 mod tool;

@@ -353,7 +353,10 @@ fn the_socket_is_ours_alone_and_the_app_s() {
     let (code, said) = swap(&app, &marked(2));
     assert_eq!(
         (code, said.as_str()),
-        (1, "flexwasm: no host of this app runs here as this user: start it, or name its folder with --app\n")
+        (
+            1,
+            "flexwasm: no host of this app runs here as this user: start it with `flexwasm run`, or name its folder with --app\n"
+        )
     );
     let mut host = app.start();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;

@@ -1,8 +1,7 @@
 //! An app before it is deployed: made, built, served while it is edited, and packed. Where the tools of a language are not what is
 //! tested, others stand in for them.
 
-use crate::package;
-use crate::support::{App, Host, eventually, flexwasm, guests, marked, marked_answer, output, repository};
+use crate::support::{App, Host, eventually, flexwasm, guests, marked, marked_answer, output};
 use flexwasm::config::{AppSettings, Circumstances};
 use flexwasm::tool::pack;
 use serde_json::Value;
@@ -11,11 +10,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const LANGUAGES: [&str; 3] = ["rust", "javascript", "python"];
-
 /// A folder for apps, and one with programs that stand in for others.
 pub struct Place {
-    folder: tempfile::TempDir,
+    pub folder: tempfile::TempDir,
 }
 
 impl Place {
@@ -133,6 +130,68 @@ fn what_is_no_app_or_has_no_source_is_said_in_one_line() {
     refused(place.flexwasm(&app, &["build"]), &app, 1, &["no function has a source here", "flexwasm new NAME"]);
 }
 
+/// Every command that can fail for want of an app, of a file or of a host says so in one line, and what to do, and makes nothing.
+#[test]
+fn what_fails_ends_with_what_to_do_next() {
+    const APP: &str = "run flexwasm in the folder of your app, or make one with `flexwasm new NAME`";
+    const GUEST: &str = "check the path, and that the guest has been built";
+    const HOST: &str = "start it with `flexwasm run`, or name its folder with --app";
+    const USAGE: &str = "see flexwasm deploy --help";
+    let place = Place::new();
+    let nothing = place.folder.path().join("nothing");
+    fs::create_dir(&nothing).unwrap();
+    // Nobody listens there: port 1 is for root.
+    for (line, code, remedy) in [
+        ("", 1, APP),
+        ("run", 1, APP),
+        ("build", 1, APP),
+        ("package", 1, APP),
+        ("check", 1, APP),
+        ("check missing", 1, APP),
+        ("explain", 1, APP),
+        ("send f", 1, APP),
+        ("check --package missing.zip", 1, "make it with `flexwasm package`"),
+        ("compile missing.wasm", 1, GUEST),
+        ("serve missing.wasm", 1, GUEST),
+        ("swap f missing.wasm", 1, GUEST),
+        ("rollback f", 1, HOST),
+        ("top", 1, HOST),
+        ("timeline", 1, "set log.requests to \"all\""),
+        ("plan --from-log missing", 1, "name the file of a log"),
+        ("burst http://127.0.0.1:1/ 1 0", 1, "check the URL, and that the app runs there"),
+        ("doctor http://127.0.0.1:1/", 1, "check the URL, and that the app runs there"),
+        ("deploy", 2, USAGE),
+        ("deploy --app missing app", 2, USAGE),
+    ] {
+        let arguments: Vec<_> = line.split_whitespace().collect();
+        refused(place.flexwasm(&nothing, &arguments), &nothing, code, &[remedy]);
+    }
+    // A command line that is wrong is explained by its own help.
+    for line in
+        ["frobnicate", "new", "new x --language go", "plan --rps 1", "completions tcsh", "burst", "run --port 1"]
+    {
+        let (status, stdout, stderr) = output(place.flexwasm(&nothing, &line.split_whitespace().collect::<Vec<_>>()));
+        assert_eq!((status.code(), stdout.as_str()), (Some(2), ""), "{line}: {stderr}");
+        assert!(stderr.ends_with("try '--help'.\n"), "{line}: {stderr}");
+    }
+    assert_eq!(files(&nothing), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn deploying_without_the_azure_cli_says_where_to_get_it() {
+    let place = Place::new();
+    let app = place.app("app", "rust");
+    let words = ["az is needed", "https://learn.microsoft.com/cli/azure/install-azure-cli"];
+    refused(place.flexwasm(&app, &["deploy", "app"]), &app, 1, &words);
+    let mut deploy = place.flexwasm(&app, &["deploy", "app"]);
+    deploy.env("PATH", place.programs());
+    refused(deploy, &app, 1, &["bash is needed", "run the same command again"]);
+    let (status, stdout, stderr) = output(place.flexwasm(&app, &["deploy", "--dry-run", "app"]));
+    assert!(status.success() && stdout.contains("\n+ flexwasm package\n"), "{stdout}{stderr}");
+    let (status, stdout, _) = output(place.flexwasm(&app, &["deploy", "--help"]));
+    assert!(status.success() && stdout.starts_with("Usage: flexwasm deploy [OPTIONS] [NAME]"), "{stdout}");
+}
+
 #[test]
 fn a_tool_that_is_missing_is_named_with_what_to_install() {
     let place = Place::new();
@@ -169,8 +228,8 @@ fn an_installer_that_fails_leaves_nothing_and_one_line() {
     // Makes an environment whose pip fails.
     place.program(
         "python3",
-        "mkdir -p .venv/bin; printf '#!/bin/sh\\necho ERROR: No matching distribution >&2; exit 1\\n' >.venv/bin/pip; \
-         chmod +x .venv/bin/pip",
+        "mkdir -p .venv/bin; printf '#!/bin/sh\\necho ERROR: No matching distribution >&2; exit 1\\n' >.venv/bin/python; \
+         chmod +x .venv/bin/python",
     );
     let app = place.app("js", "javascript");
     let words =
@@ -178,6 +237,47 @@ fn an_installer_that_fails_leaves_nothing_and_one_line() {
     refused(place.flexwasm(&app, &["build"]), &app, 1, &words);
     let app = place.app("py", "python");
     refused(place.flexwasm(&app, &["build"]), &app, 1, &["py: pip cannot install", "No matching distribution"]);
+}
+
+/// Stands in for Python: makes an environment whose Python notes each component that it makes of `app.py`.
+const PYTHON: &str = r#"
+mkdir -p .venv/bin
+cat >.venv/bin/python <<'END'
+#!/bin/sh
+[ "$1" = -c ] || exit 0
+echo made >>../../made
+for file; do :; done
+cp app.py "$file"
+END
+chmod +x .venv/bin/python"#;
+
+#[test]
+fn a_guest_is_made_again_only_of_something_else() {
+    let place = Place::new();
+    place.program("python3", PYTHON);
+    let app = place.app("app", "python");
+    let mut made = 0;
+    let mut built = |again: bool| {
+        let (status, _, stderr) = output(place.flexwasm(&app, &["build"]));
+        assert!(status.success(), "{stderr}");
+        made += usize::from(again);
+        assert_eq!(fs::read_to_string(place.folder.path().join("made")).unwrap().lines().count(), made, "{stderr}");
+        assert!(stderr.ends_with(if again { " s\n" } else { "app: ./app/guest.wasm is up to date\n" }), "{stderr}");
+    };
+    built(true);
+    built(false);
+    // The same text again, and what is no source.
+    let write = |name: &str, text: &str| fs::write(app.join("app").join(name), text).unwrap();
+    write("app.py", &fs::read_to_string(app.join("app/app.py")).unwrap());
+    write("app.py~", "");
+    built(false);
+    for (name, text) in [("app.py", "one"), ("more.py", "two"), ("requirements.txt", "other==1"), ("guest.wasm", "")] {
+        write(name, text);
+        built(true);
+        built(false);
+    }
+    fs::remove_file(app.join("app/more.py")).unwrap();
+    built(true);
 }
 
 /// Stands in for cargo: takes the component that the source is, and notes each call in `builds` above the app. A source that is
@@ -337,69 +437,4 @@ fn every_shell_gets_the_commands() {
     manual.arg("manual").arg(folder.path().join("man"));
     assert!(output(manual).0.success());
     assert!(folder.path().join("man/flexwasm-new.1").exists());
-}
-
-/// The command with the tools of this machine. What cargo has built for one of these apps serves the next.
-pub fn with_tools(command: &mut Command) -> &mut Command {
-    for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-    command.env("CARGO_TARGET_DIR", repository().join("target/templates"))
-}
-
-#[test]
-#[ignore = "needs node, npm, python3 and a network: cargo xtask test"]
-fn every_template_is_built_and_passes_its_own_test() {
-    let place = Place::new();
-    let all =
-        ["http", "timer", "queue", "mcp"].into_iter().flat_map(|trigger| LANGUAGES.map(|language| (trigger, language)));
-    let all = all.filter(|template| *template != ("mcp", "python")).map(|template| (template, "bindings"));
-    for ((trigger, language), style) in all.chain([(("http", "rust"), "axum")]) {
-        let arguments = ["--language", language, "--trigger", trigger, "--style", style];
-        let app = place.app_with(&format!("{trigger}-{language}-{style}"), &arguments);
-        let mut command = flexwasm();
-        let mut test = Command::new(app.join("test.sh"));
-        test.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        with_tools(&mut test).env("FLEXWASM", command.get_program());
-        let (status, stdout, stderr) = output(test);
-        assert!(status.success() && stdout.ends_with("passed\n"), "{trigger} {language}: {stdout}{stderr}");
-        // Nothing is built again, or granted, or wrong.
-        with_tools(command.current_dir(&app).arg("check"));
-        let (status, stdout, stderr) = output(command);
-        assert!(status.success(), "{trigger} {language}: {stdout}{stderr}");
-    }
-}
-
-#[test]
-#[ignore = "needs target/package-test/flexwasm.zip, unshare, node, npm, python3 and a network: cargo xtask test"]
-fn every_template_is_packed_and_starts_as_on_the_plan() {
-    let place = Place::new();
-    let released = place.folder.path().join("released");
-    zip::ZipArchive::new(fs::File::open(package::package()).unwrap()).unwrap().extract(&released).unwrap();
-    for language in LANGUAGES {
-        let app = place.app(&format!("my-{language}"), language);
-        // What a guest may read is in the package, too.
-        fs::create_dir_all(app.join("data/more")).unwrap();
-        fs::write(app.join("data/more/file"), "text").unwrap();
-        let mut host_json: Value = serde_json::from_slice(&fs::read(app.join("host.json")).unwrap()).unwrap();
-        host_json["flexwasm"] = serde_json::json!({ "grants": { "dirs": ["data"] } });
-        fs::write(app.join("host.json"), host_json.to_string()).unwrap();
-
-        let mut pack = Command::new(released.join("flexwasm"));
-        with_tools(pack.current_dir(&app).arg("package"));
-        let (status, stdout, stderr) = output(pack);
-        assert!(status.success(), "{language}: {stderr}");
-        assert!(
-            stdout.starts_with("./dist/flexwasm.zip: ") && stdout.ends_with("everything is in order\n"),
-            "{stdout}"
-        );
-        let zip = app.join("dist/flexwasm.zip");
-        let archive = zip::ZipArchive::new(fs::File::open(&zip).unwrap()).unwrap();
-        assert!(archive.index_for_name("data/more/file").is_some());
-        let unpacked = tempfile::tempdir().unwrap();
-        let host = package::on_the_plan(&zip, unpacked.path());
-        assert_eq!(host.get(&format!("/api/my-{language}?name=Ada")).text(), "Hello, Ada!\n");
-    }
 }
