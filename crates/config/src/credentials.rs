@@ -29,9 +29,12 @@ pub struct Credentials {
     headers: Vec<(HeaderName, Template)>,
 }
 
+/// What a token for Azure Storage is for, the same in every cloud that documents it.
+const STORAGE: &str = "https://storage.azure.com";
+
 /// A token of an identity, as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Identity {
+pub struct Identity {
     resource: String,
     client_id: Option<Template>,
     token: Option<Template>,
@@ -98,24 +101,52 @@ pub enum Issuer {
     AzureCli,
 }
 
+impl Identity {
+    /// One for Azure Storage, from an entry that may have `clientId` and `token`.
+    ///
+    /// # Errors
+    /// What to write instead, for a person; without a value.
+    pub fn storage(entry: &Map<String, Value>) -> Result<Self, String> {
+        let (client_id, token) = holder(entry)?;
+        Ok(Self { resource: STORAGE.to_owned(), client_id, token })
+    }
+
+    /// Finds out who has the token on this machine.
+    ///
+    /// # Errors
+    /// What is wrong, without a word of a value.
+    pub fn fill(&self, settings: &AppSettings) -> Result<TokenFor, String> {
+        let client_id = self.client_id.as_ref().map(|template| template.fill(settings)).transpose()?;
+        // It is for a machine without an identity, so that the app does without the setting elsewhere.
+        let own = || self.token.as_ref().and_then(|template| template.fill(settings).ok());
+        let issuer = match settings.get("IDENTITY_ENDPOINT") {
+            Some(endpoint) => {
+                let endpoint = endpoint.parse::<Uri>().ok().filter(|uri| uri.scheme() == Some(&Scheme::HTTP));
+                let endpoint =
+                    endpoint.ok_or("the app setting IDENTITY_ENDPOINT is no http URL: the platform sets it")?;
+                let header = settings.get("IDENTITY_HEADER").cloned();
+                let header = header.ok_or(
+                    "there is no app setting IDENTITY_HEADER beside IDENTITY_ENDPOINT: the platform sets both",
+                )?;
+                Issuer::Endpoint(endpoint, secret("IDENTITY_HEADER", header)?)
+            }
+            None => match own() {
+                Some(token) => Issuer::Setting(secret("token", format!("Bearer {token}"))?),
+                None => Issuer::AzureCli,
+            },
+        };
+        Ok(TokenFor { resource: self.resource.as_str().into(), client_id, issuer })
+    }
+}
+
 impl Credentials {
     /// Reads them from an entry.
     ///
     /// # Errors
     /// What to write instead, for a person; without a value.
     pub fn read(entry: &Map<String, Value>) -> Result<Self, String> {
-        let text = |key: &str| match entry.get(key) {
-            None => Ok(None),
-            Some(Value::String(text)) if !text.is_empty() && !text.contains(char::is_control) => Ok(Some(text.clone())),
-            Some(_) => Err(format!("has no text without line breaks as {key}")),
-        };
-        let [identity, client_id, token] = [text("identity")?, text("clientId")?, text("token")?];
-        let template = |key: &str, text: Option<String>| text.map(|text| template(key, text)).transpose();
-        let (client_id, token) = (template("clientId", client_id)?, template("token", token)?);
-        if token.as_ref().is_some_and(|Template(text)| !text.starts_with('%')) {
-            return Err("holds a token, which must not stand here: write \"%NAME%\", and put it into that app setting"
-                .to_owned());
-        }
+        let identity = text(entry, "identity")?;
+        let (client_id, token) = holder(entry)?;
         let mut headers: Vec<(HeaderName, Template)> = Vec::new();
         let written = match entry.get("headers") {
             None => &Map::new(),
@@ -136,7 +167,7 @@ impl Credentials {
                 return Err("sets authorization by identity and by headers: remove one of them".to_owned());
             }
             let text = value.as_str().ok_or_else(|| format!("sets {name} to what is no text"))?;
-            let value = template(name.as_str(), Some(text.to_owned()))?.expect("it was given");
+            let value = template(name.as_str(), text.to_owned())?;
             headers.push((name, value));
         }
         let Some(resource) = identity else {
@@ -162,39 +193,12 @@ impl Credentials {
     /// # Errors
     /// What is wrong, without a word of a value.
     pub fn fill(&self, settings: &AppSettings) -> Result<Added, String> {
-        let secret = |what: &str, text: String| {
-            let mut value = HeaderValue::try_from(text)
-                .map_err(|_| format!("{what} cannot be sent: its app setting holds a line break or the like"))?;
-            value.set_sensitive(true);
-            Ok::<_, String>(value)
-        };
         let header = |(name, template): &(HeaderName, Template)| {
             Ok((name.clone(), secret(name.as_str(), template.fill(settings)?)?))
         };
         let headers = self.headers.iter().map(header).collect::<Result<_, String>>()?;
-        let token = |identity: &Identity| {
-            let client_id = identity.client_id.as_ref().map(|template| template.fill(settings)).transpose()?;
-            // It is for a machine without an identity, so that the app does without the setting elsewhere.
-            let own = || identity.token.as_ref().and_then(|template| template.fill(settings).ok());
-            let issuer = match settings.get("IDENTITY_ENDPOINT") {
-                Some(endpoint) => {
-                    let endpoint = endpoint.parse::<Uri>().ok().filter(|uri| uri.scheme() == Some(&Scheme::HTTP));
-                    let endpoint =
-                        endpoint.ok_or("the app setting IDENTITY_ENDPOINT is no http URL: the platform sets it")?;
-                    let header = settings.get("IDENTITY_HEADER").cloned();
-                    let header = header.ok_or(
-                        "there is no app setting IDENTITY_HEADER beside IDENTITY_ENDPOINT: the platform sets both",
-                    )?;
-                    Issuer::Endpoint(endpoint, secret("IDENTITY_HEADER", header)?)
-                }
-                None => match own() {
-                    Some(token) => Issuer::Setting(secret("token", format!("Bearer {token}"))?),
-                    None => Issuer::AzureCli,
-                },
-            };
-            Ok::<_, String>(TokenFor { resource: identity.resource.as_str().into(), client_id, issuer })
-        };
-        Ok(Added { headers, token: self.identity.as_ref().map(token).transpose()? })
+        let token = self.identity.as_ref().map(|identity| identity.fill(settings)).transpose()?;
+        Ok(Added { headers, token })
     }
 }
 
@@ -205,6 +209,35 @@ impl fmt::Display for Credentials {
         let headers = self.headers.iter().map(|(name, _)| name.to_string());
         f.write_str(&identity.chain(headers).collect::<Vec<_>>().join(", "))
     }
+}
+
+/// A text of an entry.
+fn text(entry: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    match entry.get(key) {
+        None => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() && !text.contains(char::is_control) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("has no text without line breaks as {key}")),
+    }
+}
+
+/// `clientId` and `token` of an entry.
+fn holder(entry: &Map<String, Value>) -> Result<(Option<Template>, Option<Template>), String> {
+    let read = |key: &str| text(entry, key)?.map(|text| template(key, text)).transpose();
+    let (client_id, token) = (read("clientId")?, read("token")?);
+    if token.as_ref().is_some_and(|Template(text)| !text.starts_with('%')) {
+        return Err(
+            "holds a token, which must not stand here: write \"%NAME%\", and put it into that app setting".to_owned()
+        );
+    }
+    Ok((client_id, token))
+}
+
+/// A value that must not be shown.
+fn secret(what: &str, text: String) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::try_from(text)
+        .map_err(|_| format!("{what} cannot be sent: its app setting holds a line break or the like"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Reads a text in which `%NAME%` stands for an app setting.

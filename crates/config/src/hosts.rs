@@ -73,7 +73,7 @@ impl Target {
     }
 
     /// Reads `scheme://host[:port]`. None if it is anything else.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let tls = match scheme.to_ascii_lowercase().as_str() {
             "http" => false,

@@ -1,15 +1,18 @@
 //! `grants.keyvalue`: the stores that a guest opens by name, and where they are.
 
 use super::AppSettings;
+use super::credentials::Identity;
 use super::kind::Kind;
 use super::section::{Section, Withheld};
-use serde_json::Value;
+use super::storage;
+use serde_json::{Map, Value};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 /// What an entry may be.
-const FORM: &str = "must be \"memory\", \"file:data/kv\", \"redis://host:6379\", \"rediss://host:6380\", or an app setting with one of \
-                    these, such as \"%REDIS_URL%\"";
+const FORM: &str = "must be \"memory\", \"file:data/kv\", \"redis://host:6379\", \"rediss://host:6380\", \
+                    \"azure-table:%AzureWebJobsStorage%/counters\", \"azure-blob:https://acme.blob.core.windows.net/state\", or an app \
+                    setting with one of these, such as \"%REDIS_URL%\"";
 
 /// One entry, as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct Written {
     /// The name by which guests open the store.
     name: String,
     at: At,
+    /// Whose token opens it, in Azure.
+    identity: Identity,
     /// Functions that write the same name here share their keys.
     shared: Option<String>,
 }
@@ -25,6 +30,7 @@ pub struct Written {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum At {
     Place(Place),
+    Azure(storage::Written),
     /// In the app setting of this name.
     Setting(String),
 }
@@ -38,13 +44,28 @@ pub enum Place {
     File(PathBuf),
     /// In Redis, by a URL that may hold a password.
     Redis(String),
+    /// In Azure Storage.
+    Azure(storage::Place),
 }
 
-impl Place {
+impl At {
     /// Reads a place.
     ///
     /// # Errors
     /// What to write instead, for a person; without a word of it.
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match storage::Written::parse(text) {
+            Some(written) => Ok(Self::Azure(written?)),
+            None => Ok(Self::Place(Place::parse(text)?)),
+        }
+    }
+}
+
+impl Place {
+    /// Reads a place that nothing else has to be known for.
+    ///
+    /// # Errors
+    /// As [`At::parse`].
     fn parse(text: &str) -> Result<Self, &'static str> {
         if let Some(path) = text.strip_prefix("file:") {
             let below = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
@@ -67,6 +88,7 @@ impl fmt::Display for Place {
             Self::Memory => f.write_str("memory"),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Redis(_) => f.write_str("redis"),
+            Self::Azure(place) => place.fmt(f),
         }
     }
 }
@@ -99,17 +121,19 @@ impl Written {
     /// # Errors
     /// What is wrong, without a word of a value.
     pub fn find(self, function: &str, root: &Path, settings: &AppSettings) -> Result<Granted, String> {
-        let place = match &self.at {
-            At::Place(place) => place.clone(),
+        let at = match &self.at {
             At::Setting(name) => {
                 let missing = || format!("there is no app setting {name}: set it, or write another name");
                 let text = settings.get(name).ok_or_else(missing)?;
-                Place::parse(text).map_err(|why| format!("the app setting {name} {why}"))?
+                At::parse(text).map_err(|why| format!("the app setting {name} {why}"))?
             }
+            at => at.clone(),
         };
-        let place = match place {
-            Place::File(path) => Place::File(root.join(path)),
-            place => place,
+        let place = match at {
+            At::Place(Place::File(path)) => Place::File(root.join(path)),
+            At::Place(place) => place,
+            At::Azure(written) => Place::Azure(written.find(&self.identity, settings)?),
+            At::Setting(_) => unreachable!("what is read of a setting is a place"),
         };
         let prefix = match &self.shared {
             Some(shared) => format!("flexwasm:shared:{shared}:"),
@@ -124,6 +148,7 @@ impl fmt::Display for Written {
         write!(f, "{} in ", self.name)?;
         match &self.at {
             At::Place(place) => write!(f, "{place}")?,
+            At::Azure(written) => write!(f, "{written}")?,
             At::Setting(name) => write!(f, "%{name}%")?,
         }
         self.shared.as_ref().map_or(Ok(()), |shared| write!(f, ", shared as {shared}"))
@@ -161,14 +186,17 @@ fn entry(name: &str, value: &Value) -> Result<Written, String> {
     if !fits(name) {
         return Err(format!("has a store {name:?}: name it with 1 to 64 letters, digits, -, _ and ."));
     }
-    let (at, shared) = match value {
-        Value::Object(entry) if entry.keys().all(|key| ["at", "shared"].contains(&key.as_str())) => {
-            (entry.get("at"), entry.get("shared"))
-        }
-        Value::Object(_) => return Err(format!("has an unknown key in the store {name}: use at and shared")),
-        value => (Some(value), None),
-    };
+    const KEYS: [&str; 4] = ["at", "shared", "clientId", "token"];
     let wrong = |why: &str| format!("has a store {name} that {why}");
+    let none = Map::new();
+    let (at, entry) = match value {
+        Value::Object(entry) if entry.keys().all(|key| KEYS.contains(&key.as_str())) => (entry.get("at"), entry),
+        Value::Object(_) => {
+            return Err(format!("has an unknown key in the store {name}: use {}", KEYS.join(", ")));
+        }
+        value => (Some(value), &none),
+    };
+    let identity = Identity::storage(entry).map_err(|why| wrong(&why))?;
     let text = at.and_then(Value::as_str).ok_or_else(|| wrong(FORM))?;
     let setting = text.strip_prefix('%').and_then(|text| text.strip_suffix('%'));
     let at = match setting.filter(|setting| !setting.is_empty() && !setting.contains('%')) {
@@ -178,9 +206,14 @@ fn entry(name: &str, value: &Value) -> Result<Written, String> {
                 "must not hold a password here: write \"%REDIS_URL%\", and put the URL into that app setting",
             ));
         }
-        None => At::Place(Place::parse(text).map_err(wrong)?),
+        None => At::parse(text).map_err(wrong)?,
     };
-    let shared = match shared {
+    if let At::Place(_) = at
+        && let Some(key) = ["clientId", "token"].iter().find(|key| entry.contains_key(**key))
+    {
+        return Err(wrong(&format!("has a {key}, which is of no use outside Azure: remove it")));
+    }
+    let shared = match entry.get("shared") {
         None => None,
         Some(shared) => {
             let fits = shared.as_str().filter(|shared| fits(shared));
@@ -190,7 +223,7 @@ fn entry(name: &str, value: &Value) -> Result<Written, String> {
             )
         }
     };
-    Ok(Written { name: name.to_owned(), at, shared })
+    Ok(Written { name: name.to_owned(), at, identity, shared })
 }
 
 #[cfg(test)]
@@ -202,12 +235,14 @@ mod tests {
     fn a_store_is_found_and_belongs_to_its_function() {
         let settings =
             AppSettings::from([("R".to_owned(), "redis://:hush@a".to_owned()), ("X".to_owned(), "hush".to_owned())]);
-        let stores =
-            json!({"a": "memory", "b": "file:data/kv", "c": {"at": "%R%", "shared": "all"}, "d": "%X%", "e": "%Y%"});
+        let azure = json!({"at": "azure-blob:https://a.example/abc", "clientId": "%X%", "token": "%X%"});
+        let stores = json!({
+            "a": "memory", "b": "file:data/kv", "c": {"at": "%R%", "shared": "all"}, "d": "%X%", "e": "%Y%", "f": azure
+        });
         let written = Stores.read(&stores).expect("stores");
         assert_eq!(
             Stores.spell(&written),
-            "a in memory; b in file:data/kv; c in %R%, shared as all; d in %X%; e in %Y%"
+            "a in memory; b in file:data/kv; c in %R%, shared as all; d in %X%; e in %Y%; f in azure-blob:https://a.example/abc"
         );
         let found: Vec<_> =
             written.into_iter().map(|written| written.find("f", Path::new("/app"), &settings)).collect();
@@ -219,6 +254,12 @@ mod tests {
         assert!(!format!("{found:?}").contains("hush"));
         assert!(found[3].as_ref().is_err_and(|why| why.starts_with("the app setting X must be")));
         assert_eq!(found[4], Err("there is no app setting Y: set it, or write another name".to_owned()));
+        let Ok(Granted { place: Place::Azure(storage::Place { access: storage::Access::Token(token), .. }), .. }) =
+            &found[5]
+        else {
+            panic!("{found:?}");
+        };
+        assert_eq!(token.client_id.as_deref(), Some("hush"));
     }
 
     #[test]
@@ -237,7 +278,10 @@ mod tests {
             (json!({"a": "file:"}), "a file in the app"),
             (json!({"a": "redis:hush"}), "must be \"memory\""),
             (json!({"a": "redis://:hush@b"}), "must not hold a password here"),
-            (json!({"a": "azure-table:hush"}), "must be \"memory\""),
+            (json!({"a": "azure-queue:hush"}), "must be \"memory\""),
+            (json!({"a": "azure-table:hush"}), "must end in the name of a table"),
+            (json!({"a": {"at": "azure-table:%A%/abc", "token": "hush"}}), "holds a token, which must not stand here"),
+            (json!({"a": {"at": "memory", "clientId": "hush"}}), "of no use outside Azure"),
         ] {
             let wrong = Stores.read(&stores).expect_err(words);
             assert!(wrong.contains(words) && !wrong.contains("hush"), "{stores}: {wrong}");

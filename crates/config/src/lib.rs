@@ -25,6 +25,7 @@ pub mod route;
 pub mod section;
 pub mod settings;
 pub mod source;
+pub mod storage;
 pub mod telemetry;
 #[cfg(test)]
 mod tests;

@@ -134,7 +134,7 @@ fn policy(function: &Function, machine: &Arc<Machine>, shared: &Shared, metrics:
         share: function.share,
         reuse: function.reuse,
         client: Client::for_grants(&function.grants.hosts, &shared.trust, &shared.tokens),
-        buckets: shared.stores.of(&function.grants.keyvalue),
+        buckets: shared.stores.of(&function.grants.keyvalue, &shared.trust, &shared.tokens),
         grants: function.grants.clone(),
         parts: function.middleware.iter().map(|entry| part(entry, shared)).collect(),
         machine: Arc::clone(machine),

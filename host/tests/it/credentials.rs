@@ -13,14 +13,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const SECRET: &str = "planted-secret";
 
 /// A server that takes one request on each connection and remembers its head.
-struct Server {
+pub struct Server {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<Vec<String>>>>,
 }
 
 impl Server {
     /// Answers with what `answer` makes of a head: status, more lines of the head, body.
-    fn start(answer: impl Fn(&[String]) -> (u16, String, String) + Send + Sync + 'static) -> Self {
+    pub fn start(answer: impl Fn(&[String]) -> (u16, String, String) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let heads = Arc::<Mutex<Vec<Vec<String>>>>::default();
@@ -49,7 +49,7 @@ impl Server {
     }
 
     /// An identity endpoint whose tokens end as `answer` says, which is given how many there were before.
-    fn identity(answer: impl Fn(usize) -> (u16, String) + Send + Sync + 'static) -> Self {
+    pub fn identity(answer: impl Fn(usize) -> (u16, String) + Send + Sync + 'static) -> Self {
         let count = Mutex::new(0);
         Self::start(move |_| {
             let mut count = count.lock().unwrap();
@@ -59,7 +59,7 @@ impl Server {
         })
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
@@ -89,7 +89,7 @@ fn receive(stream: &TcpStream) -> Option<Vec<String>> {
     Some(head)
 }
 
-fn in_seconds(seconds: u64) -> u64 {
+pub fn in_seconds(seconds: u64) -> u64 {
     (SystemTime::now() + Duration::from_secs(seconds)).duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 

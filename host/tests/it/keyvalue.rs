@@ -1,6 +1,12 @@
 //! Stores that guests open by name.
 
-use crate::support::{App, Host, flexwasm, guests, output};
+use crate::credentials::{self, in_seconds};
+use crate::sources;
+use crate::support::{App, Host, eventually, flexwasm, guests, output};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+use std::fs;
 use std::thread;
 
 const TRIGGER: &str = r#""authLevel": "anonymous", "route": "NAME/{operation}/{key}""#;
@@ -64,7 +70,7 @@ fn a_file_keeps_what_a_guest_was_told_though_the_host_is_killed() {
                 })
             })
             .collect();
-        crate::support::eventually("all of them count", || {
+        eventually("all of them count", || {
             (0..8).all(|caller| host.get(&format!("/api/two/get/{caller}")).text() != "Ok(None)")
         });
         host.signal("KILL");
@@ -96,6 +102,68 @@ fn a_store_that_is_down_is_an_error_and_said_once_without_its_password() {
     assert!(!log.contains("planted-secret"), "{log}");
 }
 
+/// A token that Azurite takes for one of Azure's, of which it does not check the signature.
+fn token(audience: &str) -> String {
+    let claims = json!({
+        "aud": audience, "iss": "https://sts.windows.net/planted-secret/", "iat": 0, "nbf": 0, "exp": in_seconds(3600)
+    });
+    let parts = [json!({"alg": "none", "typ": "JWT"}), claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+    let token = format!("{}.{}.planted", parts[0], parts[1]);
+    json!({ "access_token": token, "expires_on": in_seconds(3600), "token_type": "Bearer" }).to_string()
+}
+
+#[test]
+#[ignore = "needs Azurite: cargo xtask test"]
+fn a_table_and_blobs_open_with_the_identity_of_the_app() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let [pem, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name).display().to_string());
+    fs::write(&pem, certificate.cert.pem()).unwrap();
+    fs::write(&key, certificate.signing_key.serialize_pem()).unwrap();
+    for service in ["table", "blob"] {
+        let data = tempfile::tempdir().unwrap();
+        let azurite =
+            sources::Server::azurite(service, data.path(), &["--oauth", "basic", "--cert", &pem, "--key", &key]);
+        let at = format!("azure-{service}:https://127.0.0.1:{}/devstoreaccount1/kvtest", azurite.port);
+        let app = app(&format!(r#"{{"default": "{at}"}}"#));
+        let start = |audience: &'static str| {
+            let identity = credentials::Server::identity(move |_| (200, token(audience)));
+            let endpoint = identity.url("/msi/token");
+            app.start_with(&[
+                ("IDENTITY_ENDPOINT", &endpoint),
+                ("IDENTITY_HEADER", "planted-secret"),
+                ("SSL_CERT_FILE", &pem),
+                ("SSL_CERT_DIR", ""),
+            ])
+        };
+        let host = start("https://storage.azure.com");
+        eventually("the store answers", || host.get("/api/one/get/n").text().starts_with("Ok("));
+        // What is told is there, and what is not told may be.
+        let told = thread::scope(|scope| {
+            let callers: Vec<_> = (0..40)
+                .map(|_| {
+                    scope
+                        .spawn(|| (0..5).filter(|_| host.get("/api/one/increment/n").text().starts_with("Ok(")).count())
+                })
+                .collect();
+            callers.into_iter().map(|caller| caller.join().unwrap()).sum::<usize>()
+        });
+        assert!(told > 0);
+        eventually("the number is there", || {
+            let there = (told..=200).map(|number| format!("Ok(Some({:?}))", number.to_string().as_bytes()));
+            there.collect::<Vec<_>>().contains(&host.get("/api/one/get/n").text())
+        });
+        assert_eq!(host.get("/api/two/get/n").text(), "Ok(None)");
+        // One for something else opens nothing, and is not told to anybody.
+        let refused = start("https://vault.azure.net");
+        assert_eq!(refused.get("/api/one/get/n").text(), r#"Err(Error::Other("the store is not available"))"#);
+        refused.line(&[" WARN ", "a key-value store is not available", "has the identity the role"]);
+        for host in [host, refused] {
+            assert!(!host.log().join("\n").contains("planted"), "{:?}", host.log());
+        }
+    }
+}
+
 #[test]
 fn what_is_granted_is_explained_and_what_is_wrong_is_named() {
     let explained = |stores: &str, command: &str| {
@@ -110,6 +178,10 @@ fn what_is_granted_is_explained_and_what_is_wrong_is_named() {
     let text = explained(r#"{"default": "%REDIS_URL%"}"#, "check");
     let words = r#"one/function.json: grants.keyvalue = "default": there is no app setting REDIS_URL: set it"#;
     assert!(text.contains(words), "{text}");
+    let text = explained(r#"{"default": "azure-table:https://acme.example/visits"}"#, "explain");
+    assert!(text.contains("default in azure-table:https://acme.example/visits (grants.keyvalue)"), "{text}");
+    let text = explained(r#"{"default": "azure-blob:%NO_SUCH_STORAGE%/pages"}"#, "check");
+    assert!(text.contains("there is no app setting NO_SUCH_STORAGE: set it"), "{text}");
     let text = explained(r#"{"default": "redis://:planted-secret@a"}"#, "check");
     assert!(text.contains("must not hold a password here") && !text.contains("planted-secret"), "{text}");
     // Without a grant there is no store.

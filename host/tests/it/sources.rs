@@ -23,9 +23,9 @@ const ACCOUNT: &str = "devstoreaccount1";
 const ACCOUNT_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// A server that runs until this is dropped.
-struct Server {
+pub struct Server {
     child: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Server {
@@ -39,16 +39,16 @@ impl Server {
         server
     }
 
-    /// Azurite, with its blobs in `folder`.
-    fn azurite(folder: &Path) -> Self {
+    /// A service of Azurite, with what it keeps in `folder`.
+    pub fn azurite(service: &str, folder: &Path, more: &[&str]) -> Self {
         let installed = repository().join("target/azurite");
         let pinned = repository().join("host/tests/azurite/package-lock.json");
         let is_current = fs::read(installed.join("installed")).ok() == Some(fs::read(&pinned).unwrap());
         assert!(is_current, "Azurite is not installed: `cargo xtask test` does it before the tests");
         let port = free_port();
-        let mut command = Command::new(installed.join("node_modules/.bin/azurite-blob"));
-        command.args(["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--blobPort", &port.to_string()]);
-        command.arg("--location").arg(folder);
+        let mut command = Command::new(installed.join(format!("node_modules/.bin/azurite-{service}")));
+        command.args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"]).args(more);
+        command.args([format!("--{service}Port"), port.to_string()]).arg("--location").arg(folder);
         Self::start(command, port)
     }
 
@@ -159,7 +159,7 @@ fn is_discreet(host: &Host) {
 #[ignore = "needs Azurite: cargo xtask test"]
 fn a_blob_behind_a_shared_access_signature() {
     let folder = tempfile::tempdir().unwrap();
-    let azurite = Server::azurite(folder.path());
+    let azurite = Server::azurite("blob", folder.path(), &[]);
     let signature = shared_access_signature();
     azurite.ask("PUT", &format!("/{ACCOUNT}/guests?restype=container&{signature}"), "", b"");
     let blob = format!("http://127.0.0.1:{}/{ACCOUNT}/guests/guest.wasm", azurite.port);
@@ -195,7 +195,7 @@ fn a_blob_behind_a_shared_access_signature() {
     assert_eq!(host.get("/api/only").text(), answer(2));
     is_discreet(&host);
 
-    let again = Server::azurite(folder.path());
+    let again = Server::azurite("blob", folder.path(), &[]);
     let forged = format!("http://127.0.0.1:{}/{ACCOUNT}/guests/guest.wasm?{signature}x", again.port);
     let host = start(&app, &[("GUEST_SOURCE", &forged)]);
     host.line(&["WARN", "answered 403", "or the signature in guest.source, which may have expired"]);

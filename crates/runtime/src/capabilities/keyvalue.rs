@@ -4,7 +4,7 @@
 use super::{Capability, granted};
 use crate::config::Function;
 use crate::engine::Wasi;
-use crate::keyvalue::{Bucket, Failure, NO_NUMBER};
+use crate::keyvalue::{Bucket, Failure, NO_CURSOR, NO_NUMBER};
 use crate::sandbox::Sandbox;
 use crate::sandbox::leftovers::Entry;
 use draft2::keyvalue::atomics::{CasError, HostCas};
@@ -26,7 +26,7 @@ mod draft {
         ",
         world: "flexwasm:generated/imports",
         imports: { default: async | trappable },
-        with: { "wasi:keyvalue/store@0.2.0-draft.bucket": crate::keyvalue::Bucket },
+        with: { "wasi:keyvalue/store@0.2.0-draft.bucket": super::Opened },
     });
     pub use wasi::keyvalue0_2_0_draft as keyvalue;
 }
@@ -46,7 +46,7 @@ mod draft2 {
         world: "flexwasm:generated/imports",
         imports: { default: async | trappable },
         with: {
-            "wasi:keyvalue/store@0.2.0-draft2.bucket": crate::keyvalue::Bucket,
+            "wasi:keyvalue/store@0.2.0-draft2.bucket": super::Opened,
             "wasi:keyvalue/atomics@0.2.0-draft2.cas": super::Cas,
         },
     });
@@ -74,7 +74,21 @@ impl Capability for KeyValue {
     }
 
     fn keeps(&self, resource: &Entry) -> bool {
-        resource.is::<Bucket>() || resource.is::<Cas>()
+        resource.is::<Opened>() || resource.is::<Cas>()
+    }
+}
+
+/// A store that a guest has opened.
+pub struct Opened {
+    bucket: Bucket,
+    /// Pages that were listed, where a page is named by a number: the last one, and what comes after it.
+    pages: u64,
+    next: Option<String>,
+}
+
+impl From<Bucket> for Opened {
+    fn from(bucket: Bucket) -> Self {
+        Self { bucket, pages: 0, next: None }
     }
 }
 
@@ -86,34 +100,37 @@ pub struct Cas {
 }
 
 impl Sandbox {
-    fn bucket(&self, bucket: &Resource<Bucket>) -> Result<Bucket> {
-        Ok(self.table.get(bucket)?.clone())
+    fn bucket(&self, opened: &Resource<Opened>) -> Result<Bucket> {
+        Ok(self.table.get(opened)?.bucket.clone())
     }
 }
 
 /// Where the next page begins, as a draft spells it.
 trait Cursor: Sized {
-    fn read(self) -> Option<u64>;
-    fn write(from: u64) -> Self;
+    /// None for what is no cursor.
+    fn read(self, opened: &Opened) -> Option<String>;
+    fn write(next: String, opened: &mut Opened) -> Self;
 }
 
 impl Cursor for u64 {
-    fn read(self) -> Option<u64> {
-        Some(self)
+    fn read(self, opened: &Opened) -> Option<String> {
+        opened.next.clone().filter(|_| self == opened.pages)
     }
 
-    fn write(from: u64) -> Self {
-        from
+    fn write(next: String, opened: &mut Opened) -> Self {
+        opened.next = Some(next);
+        opened.pages += 1;
+        opened.pages
     }
 }
 
 impl Cursor for String {
-    fn read(self) -> Option<u64> {
-        self.parse().ok()
+    fn read(self, _: &Opened) -> Option<String> {
+        Some(self)
     }
 
-    fn write(from: u64) -> Self {
-        from.to_string()
+    fn write(next: String, _: &mut Opened) -> Self {
+        next
     }
 }
 
@@ -131,66 +148,69 @@ macro_rules! host {
             }
 
             impl store::Host for Sandbox {
-                async fn open(&mut self, identifier: String) -> Result<Result<Resource<Bucket>, Error>> {
+                async fn open(&mut self, identifier: String) -> Result<Result<Resource<Opened>, Error>> {
                     match self.policy().buckets.open(&identifier) {
-                        Some(bucket) => Ok(Ok(self.table.push(bucket)?)),
+                        Some(bucket) => Ok(Ok(self.table.push(Opened::from(bucket))?)),
                         None => Ok(Err(Error::NoSuchStore)),
                     }
                 }
             }
 
             impl store::HostBucket for Sandbox {
-                async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Result<Result<Option<Vec<u8>>, Error>> {
+                async fn get(&mut self, bucket: Resource<Opened>, key: String) -> Result<Result<Option<Vec<u8>>, Error>> {
                     Ok(self.bucket(&bucket)?.get(&key).await.map_err(Error::from))
                 }
 
-                async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Result<Result<(), Error>> {
+                async fn set(&mut self, bucket: Resource<Opened>, key: String, value: Vec<u8>) -> Result<Result<(), Error>> {
                     Ok(self.bucket(&bucket)?.set(&key, value).await.map_err(Error::from))
                 }
 
-                async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Result<Result<(), Error>> {
+                async fn delete(&mut self, bucket: Resource<Opened>, key: String) -> Result<Result<(), Error>> {
                     Ok(self.bucket(&bucket)?.delete(&key).await.map_err(Error::from))
                 }
 
-                async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Result<Result<bool, Error>> {
+                async fn exists(&mut self, bucket: Resource<Opened>, key: String) -> Result<Result<bool, Error>> {
                     let found = self.bucket(&bucket)?.get(&key).await;
                     Ok(found.map(|value| value.is_some()).map_err(Error::from))
                 }
 
                 async fn list_keys(
                     &mut self,
-                    bucket: Resource<Bucket>,
+                    bucket: Resource<Opened>,
                     cursor: Option<$cursor>,
                 ) -> Result<Result<KeyResponse, Error>> {
-                    let Some(from) = cursor.map_or(Some(0), Cursor::read) else {
-                        return Ok(Err(Error::Other("the cursor is none of this store".to_owned())));
+                    let opened = self.table.get(&bucket)?;
+                    let Ok(from) = cursor.map(|cursor| cursor.read(opened).ok_or(())).transpose() else {
+                        return Ok(Err(NO_CURSOR.into()));
                     };
-                    let page = self.bucket(&bucket)?.list(from).await;
-                    let response = page.map(|page| KeyResponse { keys: page.keys, cursor: page.next.map(Cursor::write) });
+                    let page = opened.bucket.clone().list(from).await;
+                    let opened = self.table.get_mut(&bucket)?;
+                    let mut cursor = |next: Option<String>| next.map(|next| Cursor::write(next, opened));
+                    let response = page.map(|page| KeyResponse { keys: page.keys, cursor: cursor(page.next) });
                     Ok(response.map_err(Error::from))
                 }
 
-                async fn drop(&mut self, bucket: Resource<Bucket>) -> Result<()> {
+                async fn drop(&mut self, bucket: Resource<Opened>) -> Result<()> {
                     self.table.delete(bucket)?;
                     Ok(())
                 }
             }
 
             impl batch::Host for Sandbox {
-                async fn get_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> Result<Result<Vec<$many>, Error>> {
+                async fn get_many(&mut self, bucket: Resource<Opened>, keys: Vec<String>) -> Result<Result<Vec<$many>, Error>> {
                     let got = self.bucket(&bucket)?.get_many(keys).await;
                     Ok(got.map(|got| got.into_iter().map($read).collect()).map_err(Error::from))
                 }
 
                 async fn set_many(
                     &mut self,
-                    bucket: Resource<Bucket>,
+                    bucket: Resource<Opened>,
                     pairs: Vec<(String, Vec<u8>)>,
                 ) -> Result<Result<(), Error>> {
                     Ok(self.bucket(&bucket)?.set_many(pairs).await.map_err(Error::from))
                 }
 
-                async fn delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> Result<Result<(), Error>> {
+                async fn delete_many(&mut self, bucket: Resource<Opened>, keys: Vec<String>) -> Result<Result<(), Error>> {
                     Ok(self.bucket(&bucket)?.delete_many(keys).await.map_err(Error::from))
                 }
             }
@@ -198,7 +218,7 @@ macro_rules! host {
             impl atomics::Host for Sandbox {
                 async fn increment(
                     &mut self,
-                    bucket: Resource<Bucket>,
+                    bucket: Resource<Opened>,
                     key: String,
                     delta: $number,
                 ) -> Result<Result<$number, Error>> {
@@ -243,7 +263,7 @@ async fn look(bucket: Bucket, key: String) -> std::result::Result<Cas, Failure> 
 }
 
 impl HostCas for Sandbox {
-    async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Result<Result<Resource<Cas>, Error>> {
+    async fn new(&mut self, bucket: Resource<Opened>, key: String) -> Result<Result<Resource<Cas>, Error>> {
         match look(self.bucket(&bucket)?, key).await {
             Ok(cas) => Ok(Ok(self.table.push(cas)?)),
             Err(failure) => Ok(Err(failure.into())),

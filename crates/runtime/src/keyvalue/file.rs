@@ -1,20 +1,32 @@
 //! A store in a file, which one thread writes to. It takes what waits together, in one transaction, and answers when that is on the
 //! disk: so a process that is killed loses nothing that a guest was told, and many guests share the time of one disk access.
 
-use super::{Failure, MANY, Outcome, Page, sum};
-use redb::{Database, ReadableTable as _, StorageError, Table, TableDefinition};
+use super::{Failure, MANY, Outcome, Page, after, page, size, sum};
+use redb::{Database, ReadableTable as _, Table, TableDefinition};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread;
 use tokio::sync::{mpsc, oneshot};
 
 const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keyvalue");
+/// Figures about it.
+const FIGURES: TableDefinition<'_, &str, u64> = TableDefinition::new("figures");
+/// The bytes of all keys and values.
+const BYTES: &str = "bytes";
+/// The most of them. The file itself is larger, by a half or so.
+pub const ROOM: u64 = 1 << 30;
 /// What is done in one transaction.
 const TOGETHER: usize = 256;
 /// Bytes of the file that are kept in memory.
 const CACHE: usize = 16 << 20;
 
-type Keys<'t> = Table<'t, &'static str, &'static [u8]>;
+/// The keys in a transaction, and their bytes so far.
+struct Keys<'t> {
+    table: Table<'t, &'static str, &'static [u8]>,
+    bytes: u64,
+}
+
 /// What is done with the keys, or with why there are none.
 type Act = Box<dyn FnOnce(Outcome<&mut Keys<'_>>) -> Reply + Send>;
 
@@ -40,36 +52,34 @@ impl File {
     }
 
     pub async fn get(&self, key: String) -> Outcome<Option<Vec<u8>>> {
-        self.run(false, move |keys| value(keys, &key)).await
+        self.run(false, move |keys| keys.get(&key)).await
     }
 
     pub async fn set(&self, key: String, value: Vec<u8>) -> Outcome<()> {
-        self.run(true, move |keys| insert(keys, &key, &value)).await
+        self.run(true, move |keys| keys.insert(&key, &value)).await
     }
 
     pub async fn delete(&self, key: String) -> Outcome<()> {
-        self.run(true, move |keys| keys.remove(&*key).map(drop).map_err(|error| broken(&error))).await
+        self.run(true, move |keys| keys.remove(&key)).await
     }
 
-    pub async fn list(&self, prefix: String, from: u64) -> Outcome<Page> {
+    pub async fn list(&self, prefix: String, from: Option<String>) -> Outcome<Page> {
         self.run(false, move |keys| {
-            let skip = usize::try_from(from).unwrap_or(usize::MAX);
-            let all = keys.range(&*prefix..).map_err(|error| broken(&error))?;
+            let first = after(&prefix, from.as_deref());
+            let first = first.as_ref().map(String::as_str);
+            let all = keys.table.range::<&str>((first, Bound::Unbounded)).map_err(|error| broken(&error))?;
             let all = all.map(|entry| entry.map(|(key, _)| key.value().to_owned()));
             let below = all.take_while(|key| key.as_ref().map_or(true, |key| key.starts_with(&prefix)));
-            let listed = below.skip(skip).take(MANY + 1).collect::<Result<Vec<_>, _>>();
-            let mut listed = listed.map_err(|error| broken(&error))?;
-            let next = (listed.len() > MANY).then_some(from + MANY as u64);
-            listed.truncate(MANY);
-            Ok(Page { keys: listed, next })
+            let listed = below.take(MANY + 1).collect::<Result<Vec<_>, _>>();
+            Ok(page(&prefix, listed.map_err(|error| broken(&error))?))
         })
         .await
     }
 
     pub async fn increment(&self, key: String, by: i64) -> Outcome<i64> {
         self.run(true, move |keys| {
-            let number = sum(value(keys, &key)?.as_deref(), by)?;
-            insert(keys, &key, number.to_string().as_bytes())?;
+            let number = sum(keys.get(&key)?.as_deref(), by)?;
+            keys.insert(&key, number.to_string().as_bytes())?;
             Ok(number)
         })
         .await
@@ -77,9 +87,9 @@ impl File {
 
     pub async fn swap(&self, key: String, old: Option<Vec<u8>>, new: Vec<u8>) -> Outcome<bool> {
         self.run(true, move |keys| {
-            let fits = value(keys, &key)? == old;
+            let fits = keys.get(&key)? == old;
             if fits {
-                insert(keys, &key, &new)?;
+                keys.insert(&key, &new)?;
             }
             Ok(fits)
         })
@@ -153,8 +163,14 @@ fn transact(
     let transaction = database.begin_write().map_err(|error| broken(&error))?;
     let changes = together.iter().any(|work| work.writes);
     {
-        let mut keys = transaction.open_table(TABLE).map_err(|error| broken(&error))?;
+        let table = transaction.open_table(TABLE).map_err(|error| broken(&error))?;
+        let mut figures = transaction.open_table(FIGURES).map_err(|error| broken(&error))?;
+        let bytes = figures.get(BYTES).map_err(|error| broken(&error))?.map_or(0, |bytes| bytes.value());
+        let mut keys = Keys { table, bytes };
         replies.extend(together.drain(..).map(|work| (work.act)(Ok(&mut keys))));
+        if changes {
+            figures.insert(BYTES, keys.bytes).map_err(|error| broken(&error))?;
+        }
     }
     if changes {
         transaction.commit().map_err(|error| broken(&error))
@@ -170,15 +186,56 @@ fn create(path: &Path) -> Outcome<Database> {
     Database::builder().set_cache_size(CACHE).create(path).map_err(|error| broken(&error))
 }
 
-fn value(keys: &Keys<'_>, key: &str) -> Outcome<Option<Vec<u8>>> {
-    let found = keys.get(key).map_err(|error| broken(&error))?;
-    Ok(found.map(|value| value.value().to_vec()))
-}
+impl Keys<'_> {
+    fn get(&self, key: &str) -> Outcome<Option<Vec<u8>>> {
+        let found = self.table.get(key).map_err(|error| broken(&error))?;
+        Ok(found.map(|value| value.value().to_vec()))
+    }
 
-fn insert(keys: &mut Keys<'_>, key: &str, value: &[u8]) -> Outcome<()> {
-    keys.insert(key, value).map(drop).map_err(|error: StorageError| broken(&error))
+    fn insert(&mut self, key: &str, value: &[u8]) -> Outcome<()> {
+        let old = self.table.get(key).map_err(|error| broken(&error))?.map_or(0, |old| size(key, old.value()));
+        let bytes = (self.bytes + size(key, value) as u64).saturating_sub(old as u64);
+        if bytes > ROOM && bytes > self.bytes {
+            return Err(Failure::Refused("the store is full: it has room for 1 GiB"));
+        }
+        self.table.insert(key, value).map(drop).map_err(|error| broken(&error))?;
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &str) -> Outcome<()> {
+        let old = self.table.remove(key).map_err(|error| broken(&error))?;
+        let freed = old.map_or(0, |old| size(key, old.value()));
+        self.bytes = self.bytes.saturating_sub(freed as u64);
+        Ok(())
+    }
 }
 
 fn broken(error: &dyn std::fmt::Display) -> Failure {
     Failure::Unavailable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_full_takes_what_makes_it_smaller() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("kv");
+        let database = create(&path).expect("it is new");
+        let transaction = database.begin_write().expect("a transaction");
+        transaction.open_table(FIGURES).expect("a table").insert(BYTES, ROOM - 200).expect("inserted");
+        transaction.commit().expect("kept");
+        drop(database);
+        let file = File::new(path);
+        let set = async |bytes| file.set("k".to_owned(), vec![0; bytes]).await;
+        assert_eq!(set(100).await, Ok(()));
+        assert!(matches!(set(300).await, Err(Failure::Refused(why)) if why.contains("full")));
+        assert!(matches!(file.increment("n".to_owned(), 1).await, Err(Failure::Refused(_))));
+        assert_eq!(set(50).await, Ok(()));
+        assert_eq!(file.delete("k".to_owned()).await, Ok(()));
+        assert_eq!(file.increment("n".to_owned(), 1).await, Ok(1));
+        assert!(set(300).await.is_err(), "what is deleted is counted once");
+    }
 }

@@ -1,13 +1,12 @@
 //! A store in the memory of the process.
 
-use super::{Failure, MANY, Outcome, Page, sum};
+use super::{Failure, MANY, Outcome, Page, after, page, size, sum};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of all keys and values together.
 pub const ROOM: usize = 64 << 20;
-/// What an entry takes beside its key and value, in bytes.
-const ENTRY: usize = 64;
 
 #[derive(Debug, Default)]
 pub struct Memory(Mutex<Kept>);
@@ -31,10 +30,6 @@ impl Kept {
     }
 }
 
-fn size(key: &str, value: &[u8]) -> usize {
-    ENTRY + key.len() + value.len()
-}
-
 impl Memory {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -56,13 +51,12 @@ impl Memory {
         Ok(())
     }
 
-    pub fn list(&self, prefix: String, from: u64) -> Outcome<Page> {
-        let skip = usize::try_from(from).unwrap_or(usize::MAX);
+    pub fn list(&self, prefix: String, from: Option<String>) -> Outcome<Page> {
         let kept = self.kept();
-        let below = kept.entries.range(prefix.clone()..).map(|(key, _)| key).take_while(|key| key.starts_with(&prefix));
-        let mut below = below.skip(skip).cloned();
-        let keys: Vec<_> = below.by_ref().take(MANY).collect();
-        Ok(Page { next: below.next().map(|_| from + keys.len() as u64), keys })
+        let first = after(&prefix, from.as_deref());
+        let below = kept.entries.range::<String, _>((first.as_ref(), Bound::Unbounded));
+        let below = below.map(|(key, _)| key).take_while(|key| key.starts_with(&prefix));
+        Ok(page(&prefix, below.take(MANY + 1).cloned().collect()))
     }
 
     pub fn increment(&self, key: String, by: i64) -> Outcome<i64> {

@@ -5,22 +5,30 @@
 //! | a key | [`KEY`] bytes |
 //! | a value | [`VALUE`] bytes |
 //! | keys in one call | [`MANY`], of which values of [`ANSWER`] bytes are answered |
-//! | a store in memory | [`memory::ROOM`] bytes, of all functions together |
+//! | a store in memory, in a file | [`memory::ROOM`], [`file::ROOM`] bytes, of all functions together |
+//! | calls of a function | [`pace`], but in memory, where they cost processor time alone |
 //! | one call | [`PATIENCE`], and the end of the invocation |
 //!
 //! A number is a value of decimal digits, as Redis has it, from -2^63 to 2^63 - 1.
 
+mod azure;
 mod file;
 mod memory;
+mod pace;
 mod redis;
 
 use crate::config::keyvalue::{Granted, Place};
+use crate::outgoing::{Client, Tokens};
+use crate::tls::Trust;
+use azure::Azure;
 use file::File;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use memory::Memory;
+use pace::Pace;
 use redis::Redis;
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,12 +38,16 @@ use tokio::time::timeout;
 const KEY: usize = 1024;
 /// Bytes of a value.
 const VALUE: usize = 1 << 20;
+/// What an entry takes beside its key and value, in bytes.
+const ENTRY: usize = 64;
 /// Keys in one call, and in one page of a list.
 const MANY: usize = 1000;
 /// Bytes of the values in one answer.
 const ANSWER: usize = 4 << 20;
 /// Requests of one call that are under way at the same time.
 const AT_ONCE: usize = 8;
+/// Bytes of what says where a page begins.
+const CURSOR: usize = 4 << 10;
 /// For an answer of a store.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -60,6 +72,9 @@ impl fmt::Display for Failure {
 /// What is no number, or would make none.
 pub const NO_NUMBER: Failure = Failure::Refused("the value is no number, or the result would be none of 64 bits");
 
+/// What says where no page begins.
+pub const NO_CURSOR: Failure = Failure::Refused("the cursor is none of this store");
+
 type Outcome<T> = Result<T, Failure>;
 
 /// A page of keys, and where the next one begins.
@@ -67,24 +82,34 @@ type Outcome<T> = Result<T, Failure>;
 pub struct Page {
     /// In no order. A store that changes may have a key in two pages.
     pub keys: Vec<String>,
-    /// None for the last page.
-    pub next: Option<u64>,
+    /// None for the last page. In words of the store that it is for; a guest may change it, and gets another page of its own keys then.
+    pub next: Option<String>,
 }
 
 /// The stores of all functions, each of which is open once.
-#[derive(Debug, Default)]
-pub struct Stores(Mutex<HashMap<Place, Arc<Store>>>);
+#[derive(Debug)]
+pub struct Stores {
+    open: Mutex<HashMap<Place, Arc<Store>>>,
+    /// See [`PATIENCE`]; another one in tests.
+    patience: Duration,
+}
+
+impl Default for Stores {
+    fn default() -> Self {
+        Self { open: Mutex::default(), patience: PATIENCE }
+    }
+}
 
 impl Stores {
     /// The stores that a function may open.
-    pub fn of(&self, granted: &[Granted]) -> Buckets {
-        let mut stores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn of(&self, granted: &[Granted], trust: &Arc<Trust>, tokens: &Tokens) -> Buckets {
+        let mut stores = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = Arc::<Pace>::default();
         let bucket = |granted: &Granted| {
-            let store = stores.entry(granted.place.clone()).or_insert_with(|| Arc::new(Store::new(&granted.place)));
-            (
-                granted.written.name().to_owned(),
-                Bucket { store: Arc::clone(store), prefix: granted.prefix.as_str().into() },
-            )
+            let new = || Arc::new(Store::new(&granted.place, self.patience, trust, tokens));
+            let store = Arc::clone(stores.entry(granted.place.clone()).or_insert_with(new));
+            let prefix = granted.prefix.as_str().into();
+            (granted.written.name().to_owned(), Bucket { store, prefix, pace: Arc::clone(&pace) })
         };
         Buckets(granted.iter().map(bucket).collect())
     }
@@ -105,6 +130,7 @@ impl Buckets {
 #[derive(Debug)]
 struct Store {
     backend: Backend,
+    patience: Duration,
     /// What the log calls it.
     shown: String,
     /// Whether the log says that it is not available.
@@ -116,6 +142,7 @@ enum Backend {
     Memory(Memory),
     File(File),
     Redis(Redis),
+    Azure(Azure),
 }
 
 /// Calls what all kinds of stores have under the same name.
@@ -125,25 +152,27 @@ macro_rules! on {
             Backend::Memory($store) => $call,
             Backend::File($store) => $call.await,
             Backend::Redis($store) => $call.await,
+            Backend::Azure($store) => $call.await,
         }
     };
 }
 
 impl Store {
     /// Nothing is opened before it is used.
-    fn new(place: &Place) -> Self {
+    fn new(place: &Place, patience: Duration, trust: &Arc<Trust>, tokens: &Tokens) -> Self {
         let backend = match place {
             Place::Memory => Backend::Memory(Memory::default()),
             Place::File(path) => Backend::File(File::new(path.clone())),
             Place::Redis(url) => Backend::Redis(Redis::new(url.clone())),
+            Place::Azure(place) => Backend::Azure(Azure::new(place, patience, Client::of_the_host(trust), tokens)),
         };
-        Self { backend, shown: place.to_string(), told: AtomicBool::new(false) }
+        Self { backend, patience, shown: place.to_string(), told: AtomicBool::new(false) }
     }
 
     /// Waits for an answer, and tells once of a store that is not available, and once that it is again.
     async fn patiently<T>(&self, call: impl Future<Output = Outcome<T>>) -> Outcome<T> {
-        let late = || Failure::Unavailable(format!("no answer within {} seconds", PATIENCE.as_secs()));
-        let outcome = timeout(PATIENCE, call).await.unwrap_or_else(|_| Err(late()));
+        let late = || Failure::Unavailable(format!("no answer within {} seconds", self.patience.as_secs()));
+        let outcome = timeout(self.patience, call).await.unwrap_or_else(|_| Err(late()));
         let down = match &outcome {
             Err(Failure::Unavailable(why)) => Some(why),
             _ => None,
@@ -166,9 +195,18 @@ impl Store {
 pub struct Bucket {
     store: Arc<Store>,
     prefix: Arc<str>,
+    /// Of the function, in all its stores.
+    pace: Arc<Pace>,
 }
 
 impl Bucket {
+    async fn ask<T>(&self, call: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+        if !matches!(self.store.backend, Backend::Memory(_)) {
+            self.pace.wait().await?;
+        }
+        self.store.patiently(call).await
+    }
+
     fn key(&self, key: &str) -> Outcome<String> {
         if key.len() > KEY {
             return Err(Failure::Refused("the key has more than 1024 bytes"));
@@ -182,7 +220,7 @@ impl Bucket {
     /// As every call: [`Failure`].
     pub async fn get(&self, key: &str) -> Outcome<Option<Vec<u8>>> {
         let key = self.key(key)?;
-        self.store.patiently(async { on!(&self.store.backend, store => store.get(key)) }).await
+        self.ask(async { on!(&self.store.backend, store => store.get(key)) }).await
     }
 
     /// Sets a key.
@@ -191,7 +229,7 @@ impl Bucket {
     /// As every call: [`Failure`].
     pub async fn set(&self, key: &str, value: Vec<u8>) -> Outcome<()> {
         let (key, value) = (self.key(key)?, bounded(value)?);
-        self.store.patiently(async { on!(&self.store.backend, store => store.set(key, value)) }).await
+        self.ask(async { on!(&self.store.backend, store => store.set(key, value)) }).await
     }
 
     /// Deletes a key, if it is there.
@@ -200,16 +238,19 @@ impl Bucket {
     /// As every call: [`Failure`].
     pub async fn delete(&self, key: &str) -> Outcome<()> {
         let key = self.key(key)?;
-        self.store.patiently(async { on!(&self.store.backend, store => store.delete(key)) }).await
+        self.ask(async { on!(&self.store.backend, store => store.delete(key)) }).await
     }
 
     /// A page of the keys.
     ///
     /// # Errors
     /// As every call: [`Failure`].
-    pub async fn list(&self, from: u64) -> Outcome<Page> {
+    pub async fn list(&self, from: Option<String>) -> Outcome<Page> {
+        if from.as_ref().is_some_and(|from| from.len() > CURSOR) {
+            return Err(NO_CURSOR);
+        }
         let prefix = self.prefix.to_string();
-        let page = self.store.patiently(async { on!(&self.store.backend, store => store.list(prefix, from)) }).await?;
+        let page = self.ask(async { on!(&self.store.backend, store => store.list(prefix, from)) }).await?;
         let own = |key: String| key.strip_prefix(&*self.prefix).map(str::to_owned);
         Ok(Page { keys: page.keys.into_iter().filter_map(own).collect(), next: page.next })
     }
@@ -220,7 +261,7 @@ impl Bucket {
     /// As every call: [`Failure`].
     pub async fn increment(&self, key: &str, by: i64) -> Outcome<i64> {
         let key = self.key(key)?;
-        self.store.patiently(async { on!(&self.store.backend, store => store.increment(key, by)) }).await
+        self.ask(async { on!(&self.store.backend, store => store.increment(key, by)) }).await
     }
 
     /// Sets a key if it has the old value, or is not there as then. Whether it had.
@@ -229,7 +270,7 @@ impl Bucket {
     /// As every call: [`Failure`].
     pub async fn swap(&self, key: &str, old: Option<Vec<u8>>, new: Vec<u8>) -> Outcome<bool> {
         let (key, new) = (self.key(key)?, bounded(new)?);
-        self.store.patiently(async { on!(&self.store.backend, store => store.swap(key, old, new)) }).await
+        self.ask(async { on!(&self.store.backend, store => store.swap(key, old, new)) }).await
     }
 
     /// The values of many keys, in their order.
@@ -276,6 +317,24 @@ fn bounded(value: Vec<u8>) -> Outcome<Vec<u8>> {
 
 fn few<T>(list: &[T]) -> Outcome<()> {
     if list.len() > MANY { Err(Failure::Refused("more than 1000 keys in one call")) } else { Ok(()) }
+}
+
+/// Where keys begin that come after the last one of a page, or all of them.
+fn after(prefix: &str, from: Option<&str>) -> Bound<String> {
+    from.map_or_else(|| Bound::Included(prefix.to_owned()), |from| Bound::Excluded([prefix, from].concat()))
+}
+
+/// A page of sorted keys, of which there are more if one more than fits was found.
+fn page(prefix: &str, mut keys: Vec<String>) -> Page {
+    let more = keys.len() > MANY;
+    keys.truncate(MANY);
+    let last = keys.last().filter(|_| more).and_then(|key| key.strip_prefix(prefix));
+    Page { next: last.map(str::to_owned), keys }
+}
+
+/// Bytes that an entry takes of a store's room.
+fn size(key: &str, value: &[u8]) -> usize {
+    ENTRY + key.len() + value.len()
 }
 
 /// The number that comes of a value, as Redis reads it.

@@ -1,9 +1,10 @@
 //! A store in Redis, over one connection that all functions share. One that has failed is replaced at the next call.
 
-use super::{Failure, MANY, NO_NUMBER, Outcome, PATIENCE, Page};
+use super::{Failure, MANY, NO_CURSOR, NO_NUMBER, Outcome, PATIENCE, Page};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, cmd};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Mutex;
 
 /// Sets a key if it has the old value. The first argument says whether there was one.
@@ -14,7 +15,9 @@ const SWAP: &str = "local now = redis.call('GET', KEYS[1]) \
 pub struct Redis {
     /// May hold a password.
     url: String,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<(u64, MultiplexedConnection)>>,
+    /// Counts connections.
+    made: AtomicU64,
 }
 
 impl fmt::Debug for Redis {
@@ -25,7 +28,7 @@ impl fmt::Debug for Redis {
 
 impl Redis {
     pub fn new(url: String) -> Self {
-        Self { url, connection: Mutex::default() }
+        Self { url, connection: Mutex::default(), made: AtomicU64::new(0) }
     }
 
     pub async fn get(&self, key: String) -> Outcome<Option<Vec<u8>>> {
@@ -41,14 +44,15 @@ impl Redis {
     }
 
     /// Redis lists all keys that it has, and picks ours: a page may be empty.
-    pub async fn list(&self, prefix: String, from: u64) -> Outcome<Page> {
+    pub async fn list(&self, prefix: String, from: Option<String>) -> Outcome<Page> {
+        let from = from.map_or(Ok(0), |from| from.parse::<u64>()).map_err(|_| NO_CURSOR)?;
         // Names have no letter that means something in a pattern.
         let mut scan = cmd("SCAN");
         scan.arg(from).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(MANY);
         let (next, keys): (u64, Vec<Vec<u8>>) = self.ask(&scan).await?;
         // Ours are texts.
         let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
-        Ok(Page { keys, next: Some(next).filter(|next| *next != 0) })
+        Ok(Page { keys, next: (next != 0).then(|| next.to_string()) })
     }
 
     pub async fn increment(&self, key: String, by: i64) -> Outcome<i64> {
@@ -62,22 +66,30 @@ impl Redis {
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Outcome<T> {
-        let mut connection = self.connection().await?;
+        let (number, mut connection) = self.connection().await?;
         match command.query_async(&mut connection).await {
             Ok(answer) => Ok(answer),
             Err(error) => {
                 if error.is_io_error() || error.is_unrecoverable_error() {
-                    *self.connection.lock().await = None;
+                    // Others may have a newer one already.
+                    self.connection.lock().await.take_if(|(present, _)| *present == number);
                 }
                 let words = error.to_string();
-                let number = ["not an integer", "would overflow"].iter().any(|what| words.contains(what));
-                Err(if number { NO_NUMBER } else { broken(&error) })
+                let no_number = ["not an integer", "would overflow"].iter().any(|what| words.contains(what));
+                Err(if no_number {
+                    NO_NUMBER
+                } else if error.code() == Some("OOM") {
+                    // It has as much as its own `maxmemory` allows.
+                    Failure::Refused("the store is full")
+                } else {
+                    broken(&error)
+                })
             }
         }
     }
 
     /// The connection, made by one call while the others wait for it.
-    async fn connection(&self) -> Outcome<MultiplexedConnection> {
+    async fn connection(&self) -> Outcome<(u64, MultiplexedConnection)> {
         let mut connection = self.connection.lock().await;
         if let Some(connection) = &*connection {
             return Ok(connection.clone());
@@ -87,7 +99,7 @@ impl Redis {
         let config = config.set_connection_timeout(Some(PATIENCE / 2)).set_response_timeout(Some(PATIENCE / 2));
         let made =
             client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| broken(&error))?;
-        Ok(connection.insert(made).clone())
+        Ok(connection.insert((self.made.fetch_add(1, Ordering::Relaxed), made)).clone())
     }
 }
 

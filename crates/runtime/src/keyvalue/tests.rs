@@ -6,18 +6,39 @@ use crate::config::keyvalue::{Stores as Kind, Written};
 use crate::config::kind::Kind as _;
 use serde_json::json;
 use std::path::Path;
+use std::process::Command;
+
+const KEY_OF_AZURITE: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 fn written(at: &str) -> Vec<Written> {
     Kind.read(&json!({ "a": at, "b": at, "c": { "at": at, "shared": "c" } })).expect("stores")
 }
 
 fn buckets(stores: &Stores, function: &str, at: &str, root: &Path) -> Buckets {
-    let find = |written: Written| written.find(function, root, &AppSettings::new()).expect("found");
-    stores.of(&written(at).into_iter().map(find).collect::<Vec<_>>())
+    // The account of the emulator (README of Azurite, "Default Storage Account"), at the port after the `?`.
+    let (at, port) = at.split_once('?').unwrap_or((at, ""));
+    let endpoint = format!("http://127.0.0.1:{port}/devstoreaccount1");
+    let storage = format!(
+        "AccountName=devstoreaccount1;AccountKey={KEY_OF_AZURITE};TableEndpoint={endpoint};BlobEndpoint={endpoint}"
+    );
+    let settings = AppSettings::from([("STORAGE".to_owned(), storage)]);
+    let find = |written: Written| written.find(function, root, &settings).expect("found");
+    let granted: Vec<_> = written(at).into_iter().map(find).collect();
+    stores.of(&granted, &Arc::default(), &Tokens::default())
+}
+
+/// A machine that does everything at once is slow, and that is not what these tests are about.
+fn patient() -> Stores {
+    Stores { patience: Duration::from_secs(60), ..Stores::default() }
 }
 
 async fn answers(at: &str, root: &Path) {
-    let stores = Stores::default();
+    let stores = patient();
+    let (key, value) = match at.split(':').next() {
+        Some("azure-table") => (256, 64 << 10),
+        Some("azure-blob") => (256, VALUE),
+        _ => (KEY, VALUE),
+    };
     let (ours, theirs) = (buckets(&stores, "f", at, root), buckets(&stores, "g", at, root));
     assert!(ours.open("none").is_none());
     let a = ours.open("a").expect("granted");
@@ -39,16 +60,16 @@ async fn answers(at: &str, root: &Path) {
     assert_eq!(a.get("k").await, Ok(None));
 
     // Keys are any text, none is another's, and both they and values have an end.
-    for key in ["", "a/b\\c#d?e%f'g\n", "\u{640}é", "K", &"k".repeat(KEY)] {
+    for key in ["", "a/b\\c#d?e%f'g\n", "\u{640}é", "K", &"k".repeat(key)] {
         assert_eq!(a.set(key, key.into()).await, Ok(()));
         assert_eq!(a.get(key).await, Ok(Some(key.into())));
     }
     assert!(matches!(a.get(&"k".repeat(KEY + 1)).await, Err(Failure::Refused(_))));
-    assert!(matches!(a.set("k", vec![0; VALUE + 1]).await, Err(Failure::Refused(_))));
-    assert_eq!(a.set("k", vec![0; VALUE]).await, Ok(()));
-    assert_eq!(a.get("k").await, Ok(Some(vec![0; VALUE])));
-    let all: Vec<String> = (0..6).map(|number| number.to_string()).collect();
-    assert_eq!(a.set_many(all.iter().map(|key| (key.clone(), vec![0; VALUE])).collect()).await, Ok(()));
+    assert!(matches!(a.set("k", vec![0; value + 1]).await, Err(Failure::Refused(_))));
+    assert_eq!(a.set("k", vec![0; value]).await, Ok(()));
+    assert_eq!(a.get("k").await, Ok(Some(vec![0; value])));
+    let all: Vec<String> = (0..=ANSWER / value).map(|number| number.to_string()).collect();
+    assert_eq!(a.set_many(all.iter().map(|key| (key.clone(), vec![0; value])).collect()).await, Ok(()));
     assert!(matches!(a.get_many(all.clone()).await, Err(Failure::Refused(_))));
     assert_eq!(a.delete_many(all).await, Ok(()));
     assert_eq!(
@@ -67,7 +88,7 @@ async fn answers(at: &str, root: &Path) {
     // Another store of the function, and the same of another function.
     for other in [ours.open("b").expect("granted"), theirs.open("a").expect("granted")] {
         assert_eq!(other.get("cas").await, Ok(None));
-        assert_eq!(other.list(0).await.map(|page| page.keys), Ok(vec![]));
+        assert_eq!(other.list(None).await.map(|page| page.keys), Ok(vec![]));
     }
     let (c, shared) = (ours.open("c").expect("granted"), theirs.open("c").expect("granted"));
     assert_eq!(c.set("cas", one()).await, Ok(()));
@@ -78,23 +99,34 @@ async fn answers(at: &str, root: &Path) {
     for part in [0..MANY / 2, MANY / 2..MANY] {
         assert_eq!(c.set_many(many[part].iter().map(|key| (key.clone(), one())).collect()).await, Ok(()));
     }
-    let (mut listed, mut from) = (std::collections::BTreeSet::new(), Some(0));
-    while let Some(at) = from {
-        let page = c.list(at).await.expect("a page");
+    let (mut listed, mut from) = (std::collections::BTreeSet::new(), None);
+    loop {
+        let page = c.list(from).await.expect("a page");
         listed.extend(page.keys);
         from = page.next;
+        if from.is_none() {
+            break;
+        }
     }
     assert_eq!(listed.len(), MANY + 1);
     assert!(listed.contains("cas") && many.iter().all(|key| listed.contains(key)));
-    assert_eq!(a.list(u64::MAX / 2).await.map(|page| page.next), Ok(None));
+    // What was not answered as a cursor lists nobody else's keys.
+    for forged in ["", "\u{10ffff}", "flexwasm:", "9", "1!8!YQ-- x"] {
+        let keys = a.list(Some(forged.to_owned())).await.map(|page| page.keys).unwrap_or_default();
+        assert!(!keys.iter().any(|key| key.contains("cas") && key != "cas"), "{keys:?}");
+    }
+    assert_eq!(a.list(Some("x".repeat(CURSOR + 1))).await, Err(NO_CURSOR));
 }
 
-/// Nothing is lost, whoever comes between.
+/// Nothing is lost, whoever comes between: callers of this process, and of another where one can be.
 async fn counts(at: &str, root: &Path) {
-    let bucket = buckets(&Stores::default(), "counts", at, root).open("a").expect("granted");
+    let processes = if at == "memory" || at.starts_with("file:") { 1 } else { 2 };
+    let processes = (0..processes).map(|_| buckets(&patient(), "counts", at, root).open("a").expect("granted"));
+    let processes: Vec<_> = processes.collect();
+    let bucket = &processes[0];
     assert_eq!(bucket.delete("n").await, Ok(()));
-    let callers = (0..200).map(|_| {
-        let bucket = bucket.clone();
+    let callers = (0..200).map(|caller| {
+        let bucket = processes[caller % processes.len()].clone();
         tokio::spawn(async move {
             for _ in 0..50 {
                 bucket.increment("n", 1).await.expect("it counts");
@@ -135,16 +167,47 @@ async fn a_file_gives_the_answers_of_the_table_and_keeps_them() {
     assert_eq!(bucket.get("k").await, Ok(None));
 }
 
-/// Redis on a port of its own, which ends with this.
+/// A server that ends with this.
 struct Server(std::process::Child);
 
 impl Server {
-    fn start(port: u16) -> Self {
-        let mut command = std::process::Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir", "/tmp"]);
-        let child = command.stdout(std::process::Stdio::null()).spawn();
-        Self(child.expect("redis-server is missing: apt-get install redis-server"))
+    fn start(mut command: Command) -> Self {
+        Self(command.stdout(std::process::Stdio::null()).spawn().expect("it starts"))
     }
+
+    fn redis(port: u16) -> Self {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir", "/tmp"]);
+        Self::start(command)
+    }
+
+    /// One service of Azurite.
+    fn azurite(service: &str, port: u16, folder: &Path) -> Self {
+        let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/azurite/node_modules/.bin");
+        let mut command = Command::new(installed.join(format!("azurite-{service}")));
+        command.args(["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--location"]).arg(folder);
+        command.args([format!("--{service}Port"), port.to_string()]);
+        Self::start(command)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), signal).expect("it runs");
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
+}
+
+/// Waits until a store answers.
+async fn works(bucket: &Bucket) {
+    for _ in 0..2000 {
+        if bucket.set("k", Vec::new()).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the store never answers");
 }
 
 impl Drop for Server {
@@ -154,34 +217,46 @@ impl Drop for Server {
     }
 }
 
+/// A server that is down, that comes, goes, is mute, and comes back.
+async fn comes_back(at: &str, start: impl Fn() -> Server) {
+    let down = async |bucket: &Bucket| assert!(matches!(bucket.get("k").await, Err(Failure::Unavailable(_))));
+    let bucket = buckets(&Stores::default(), "down", at, Path::new("/")).open("a").expect("granted");
+    down(&bucket).await;
+    let server = start();
+    works(&bucket).await;
+    answers(at, Path::new("/")).await;
+    counts(at, Path::new("/")).await;
+    drop(server);
+    down(&bucket).await;
+    let server = start();
+    works(&bucket).await;
+    server.signal(rustix::process::Signal::STOP);
+    down(&bucket).await;
+    server.signal(rustix::process::Signal::CONT);
+    works(&bucket).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server"]
 async fn redis_gives_the_answers_of_the_table_and_comes_back() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-    let at = format!("redis://127.0.0.1:{free}");
-    let bucket = buckets(&Stores::default(), "down", &at, Path::new("/")).open("a").expect("granted");
-    assert!(matches!(bucket.get("k").await, Err(Failure::Unavailable(_))));
-    let works = async || {
-        for _ in 0..1000 {
-            if bucket.set("k", Vec::new()).await.is_ok() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("Redis never answers");
-    };
-    let server = Server::start(free);
-    works().await;
-    answers(&at, Path::new("/")).await;
-    counts(&at, Path::new("/")).await;
-    drop(server);
-    assert!(matches!(bucket.get("k").await, Err(Failure::Unavailable(_))));
-    let server = Server::start(free);
-    works().await;
-    // One that is stopped answers nobody.
-    let stopped = rustix::process::Pid::from_child(&server.0);
-    rustix::process::kill_process(stopped, rustix::process::Signal::STOP).expect("stopped");
-    assert!(matches!(bucket.get("k").await, Err(Failure::Unavailable(_))));
-    rustix::process::kill_process(stopped, rustix::process::Signal::CONT).expect("goes on");
-    works().await;
+    let port = free_port();
+    comes_back(&format!("redis://127.0.0.1:{port}"), || Server::redis(port)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Azurite: cargo xtask test"]
+async fn a_table_in_azure_gives_the_answers_of_the_table_and_comes_back() {
+    in_azure("table").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Azurite: cargo xtask test"]
+async fn blobs_in_azure_give_the_answers_of_the_table_and_come_back() {
+    in_azure("blob").await;
+}
+
+async fn in_azure(service: &str) {
+    let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+    comes_back(&format!("azure-{service}:%STORAGE%/kvtest?{port}"), || Server::azurite(service, port, folder.path()))
+        .await;
 }

@@ -60,10 +60,12 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes of an answer's head.
 const HEAD: usize = 64 << 10;
 
-/// Sends the requests of one function.
+/// Sends the requests of one function, or those of the host's own to one server.
 #[derive(Debug)]
 pub struct Client {
     grants: Vec<Arc<Granted>>,
+    /// The owner of the app says where it sends to, and no guest: names may then resolve to addresses of private use.
+    own: bool,
     trust: Arc<Trust>,
     places: Arc<Semaphore>,
     look_ups: Arc<Semaphore>,
@@ -105,6 +107,7 @@ struct Connection {
 }
 
 /// Why there is no answer.
+#[derive(Debug)]
 pub enum Failure {
     /// The name is granted, but resolves to addresses of private use, such as this one.
     Private(IpAddr),
@@ -121,14 +124,24 @@ impl<E: Into<Error>> From<E> for Failure {
 impl Client {
     /// A client, if anything is granted.
     pub fn for_grants(grants: &[Server], trust: &Arc<Trust>, tokens: &Tokens) -> Option<Arc<Self>> {
-        let client = || Self {
-            grants: grants.iter().map(|server| Arc::new(Granted::new(server, tokens))).collect(),
+        let granted = || grants.iter().map(|server| Arc::new(Granted::new(server, tokens))).collect();
+        (!grants.is_empty()).then(|| Self::new(granted(), false, trust))
+    }
+
+    /// A client for requests that the host makes up by itself.
+    pub fn of_the_host(trust: &Arc<Trust>) -> Arc<Self> {
+        Self::new(Vec::new(), true, trust)
+    }
+
+    fn new(grants: Vec<Arc<Granted>>, own: bool, trust: &Arc<Trust>) -> Arc<Self> {
+        Arc::new(Self {
+            grants,
+            own,
             trust: Arc::clone(trust),
             places: Arc::new(Semaphore::new(IN_USE)),
             look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
             idle: Mutex::default(),
-        };
-        (!grants.is_empty()).then(|| Arc::new(client()))
+        })
     }
 
     /// Whether requests may be sent there, at least some.
@@ -209,7 +222,9 @@ impl Client {
         let found = resolving.await.map_err(io::Error::other).flatten();
         let found = found.map_err(|_| Error::DnsError { rcode: None, info_code: None })?;
         let (allowed, private): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| {
-            is_public(address.ip()) || self.allows(&Target { name: Name::Address(address.ip()), ..target.clone() })
+            self.own
+                || is_public(address.ip())
+                || self.allows(&Target { name: Name::Address(address.ip()), ..target.clone() })
         });
         match (&allowed[..], &private[..]) {
             ([], [address, ..]) => Err(Failure::Private(address.ip())),

@@ -16,7 +16,7 @@ mod identity;
 mod upload;
 
 pub use client::{CONNECTIONS, Client};
-pub use identity::Tokens;
+pub use identity::{Token, Tokens};
 pub use upload::Cut;
 
 use crate::config::hosts::{Name, Target, default_port};
