@@ -2,7 +2,7 @@
 
 use crate::credentials::{self, in_seconds};
 use crate::sources;
-use crate::support::{App, Host, eventually, flexwasm, guests, output};
+use crate::support::{App, Host, eventually, flexwasm, guests, output, repository};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
@@ -162,6 +162,45 @@ fn a_table_and_blobs_open_with_the_identity_of_the_app() {
             assert!(!host.log().join("\n").contains("planted"), "{:?}", host.log());
         }
     }
+}
+
+#[test]
+fn the_example_counts_and_reads_a_blob_without_a_secret() {
+    let identity = credentials::Server::identity(|_| (200, token("https://storage.azure.com")));
+    let storage = credentials::Server::start(|head| {
+        let known = head.iter().any(|line| line.starts_with("authorization: Bearer ey"));
+        (if known { 200 } else { 401 }, String::new(), "a good day".to_owned())
+    });
+    let example = repository().join("examples/grants");
+    let read = |name: &str| fs::read_to_string(example.join(name)).unwrap();
+    let mut app = App::with_host_json(&read("host.json"));
+    for function in ["counter", "report"] {
+        let text =
+            read(&format!("{function}/function.json")).replace("https://acme.blob.core.windows.net", &storage.url(""));
+        // Who calls it needs no key here.
+        let text = text.replace(r#""authLevel": "function""#, r#""authLevel": "anonymous""#);
+        app = app
+            .function_json(function, &text)
+            .file(&format!("{function}/guest.wasm"), &fs::read(guests::GRANTS).unwrap());
+    }
+    let host = app.start_with(&[
+        ("COUNTER_STORE", "memory"),
+        ("REPORT_URL", &storage.url("/reports/today.txt")),
+        ("IDENTITY_ENDPOINT", &identity.url("/msi/token")),
+        ("IDENTITY_HEADER", "planted-secret"),
+    ]);
+    let post = || {
+        let mut client = host.connect();
+        client.ask("POST /api/counter/visits HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    };
+    thread::scope(|scope| {
+        for _ in 0..200 {
+            scope.spawn(|| assert_eq!(post().status, 200));
+        }
+    });
+    assert_eq!(post().text(), "201\n");
+    assert_eq!(host.get("/api/report").text(), "a good day");
+    assert!(!host.log().join("\n").contains("planted"), "{:?}", host.log());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Builds the demonstration guest and the test guests as components, with a nested cargo in a folder of its own, and
+//! Builds the demonstration guest, the example of grants and the test guests as components, with a nested cargo in a folder of its own, and
 //! writes their names and files to `guests.rs`.
 
 use std::fmt::Write as _;
@@ -18,6 +18,7 @@ fn main() {
         "Cargo.toml",
         "Cargo.lock",
         "guest",
+        "examples/grants/guest",
         "wit",
         "host/tests/guests/Cargo.toml",
         "host/tests/guests/src",
@@ -29,7 +30,7 @@ fn main() {
     let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it"));
     cargo.current_dir(&root).args(["build", "--profile", "guest", "--target", TARGET]);
     cargo.args(["--package", "flexwasm-guest", "--package", "test-guests", "--package", "p3-test-guests"]);
-    cargo.args(["--package", "stock-guest"]);
+    cargo.args(["--package", "stock-guest", "--package", "grants-guest"]);
     cargo.arg("--target-dir").arg(&target_dir);
     // What the outer cargo set for itself (clippy's wrapper, native flags) must not reach the components.
     for variable in ["RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTDOCFLAGS"]
@@ -42,6 +43,7 @@ fn main() {
     let built = target_dir.join(TARGET).join("guest");
     let mut guests = vec![
         ("demonstration".to_owned(), built.join("flexwasm_guest.wasm")),
+        ("grants".to_owned(), built.join("grants_guest.wasm")),
         ("stock".to_owned(), built.join("stock_guest.wasm")),
     ];
     let behaviours = |folder: &str| fs::read_dir(root.join(folder)).expect("a folder of test guests");
