@@ -77,6 +77,12 @@ pub const ALL: &[Attack] = &[
             &[Whole(200)],
         )
     },
+    attack(
+        "steals_token",
+        "wants to see a token that the host adds: redirects, `Host`, smuggled headers, errors",
+        &[Whole(200)],
+    ),
+    endless("floods_store", "fills its key-value store and calls it, for ever", &[Whole(504)]),
     endless("floods_random", "wants 64 KiB of random bytes, for ever", &[Whole(504)]),
 ];
 

@@ -8,6 +8,7 @@ mod beside;
 mod log;
 mod overload;
 mod report;
+mod upstream;
 
 use crate::machine::Machine;
 use crate::server::{self, Cores, GUEST, Program, Running};
@@ -23,6 +24,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use testkit::{App, SECRET};
+use upstream::Upstream;
 
 /// The host's settings, below the project's folder.
 const SETTINGS: &str = "examples/hostile/host.json";
@@ -64,11 +66,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     setup::build_servers(smoke)?;
 
     let settings: Value = serde_json::from_slice(&app::read(SETTINGS)?).context(SETTINGS)?;
-    let app = app_root(&settings, smoke)?;
-    check(&flexwasm(app.path(), smoke).arg("check").output()?)?;
+    let upstream = Upstream::start(cores.client)?;
+    let app = app_root(&settings, &upstream, smoke)?;
+    check(&flexwasm(app.path(), &upstream, smoke).arg("check").output()?)?;
     let address = server::free_address();
     let (output, log) = Log::follow(cores.client)?;
-    let mut command = flexwasm(app.path(), smoke);
+    let mut command = flexwasm(app.path(), &upstream, smoke);
     command.args(["--listen", &address.to_string()]).stdout(output);
     let mut host = Running::start(command, address, "/api/innocent", &[cores.server])?;
 
@@ -102,18 +105,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if smoke { Ok(()) } else { report::write(&results) }
 }
 
-/// The host's command in an app folder, with the secret and a cache of its own.
-fn flexwasm(app: &Path, smoke: bool) -> Command {
+/// The host's command in an app folder, with the secret, an identity, and a cache of its own.
+fn flexwasm(app: &Path, upstream: &Upstream, smoke: bool) -> Command {
     let mut command = Program::Flexwasm.command(smoke);
     command
         .current_dir(app)
         .env("AzureWebJobsStorage", SECRET)
+        .env("IDENTITY_ENDPOINT", format!("http://{}/token", upstream.identity))
+        .env("IDENTITY_HEADER", SECRET)
+        .env("API", upstream.api.to_string())
+        .env("ECHO", upstream.echo.to_string())
         .env("XDG_CACHE_HOME", crate::root().join("target/gallery"));
     command
 }
 
 /// An app with a function for each attack, an innocent one, and one that sleeps.
-fn app_root(settings: &Value, smoke: bool) -> Result<App> {
+fn app_root(settings: &Value, upstream: &Upstream, smoke: bool) -> Result<App> {
     // Planted in the app settings too.
     let local = json!({ "IsEncrypted": false, "Values": { "DATABASE": SECRET } });
     let mut app = App::with_host_json(&settings.to_string());
@@ -126,8 +133,16 @@ fn app_root(settings: &Value, smoke: bool) -> Result<App> {
     let hurried = json!({ "limits": { "timeout": "300ms" } });
     // The development build may take its time over many bytes.
     let patient = json!({ "limits": { "timeout": "30s" } });
+    let Upstream { api, echo, .. } = upstream;
+    let hosts =
+        json!([{ "url": format!("http://{api}"), "identity": "https://api.example" }, format!("http://{echo}")]);
+    let with_token = json!({ "grants": { "env": ["API", "ECHO"], "hosts": hosts }, "limits": { "timeout": "30s", "outgoing": 1000 } });
+    let mut with_store = if smoke { hurried.clone() } else { none.clone() };
+    with_store["grants"] = json!({ "keyvalue": { "default": "memory" } });
     for attack in attacks::ALL {
         let settings = match attack {
+            Attack { name: "steals_token", .. } => &with_token,
+            Attack { name: "floods_store", .. } => &with_store,
             Attack { endless: true, .. } if smoke => &hurried,
             Attack { posts: 1.., .. } => &patient,
             _ => &none,

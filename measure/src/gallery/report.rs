@@ -21,7 +21,7 @@ pub fn write(results: &Results) -> Result<()> {
          callers ask for again and again while a fifth asks for the innocent one. The command fails if the process ends, if a \
          single innocent request is not answered correctly, if p99 of the innocent ones reaches 20 times that of the quiet \
          moment before (25 ms at least, 50 ms at most), if the host's memory exceeds 512 MiB, or if a secret \
-         planted in its environment and in its app settings shows up in an answer or in the log.\n\n\
+         planted in its environment, in its app settings and as the token of its identity shows up in an answer or in the log.\n\n\
          {}\n{attacks}\n{overload}",
         results.machine,
     );
