@@ -39,7 +39,7 @@ impl Exchange {
 
     /// One whose short answer may come in a chunk.
     pub fn new(request: String, answer: Vec<u8>) -> Self {
-        let head = format!("{:x}\r\n", answer.len()).into_bytes();
+        let head = format!("{:X}\r\n", answer.len()).into_bytes();
         let chunk = [&head[..], &answer, b"\r\n0\r\n\r\n"].concat();
         Self { request, answers: vec![answer, chunk] }
     }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn an_answer_may_come_in_a_chunk() {
-        let chunk = [b"1cc\r\n", BODY, b"\r\n0\r\n\r\n"].concat();
+        let chunk = [b"1CC\r\n", BODY, b"\r\n0\r\n\r\n"].concat();
         assert!(is_whole(&answer(200, &chunk), &expected()).expect("the right answer"));
         assert!(!is_whole(&answer(200, &chunk[..chunk.len() - 1]), &expected()).expect("a part of it"));
     }

@@ -8,6 +8,7 @@ mod cold;
 mod collector;
 mod document;
 mod events;
+mod grants;
 mod load;
 mod looking;
 mod neighbours;
@@ -79,6 +80,7 @@ pub struct Results {
     pub neighbours: neighbours::Neighbours,
     pub events: events::Events,
     pub looking: looking::Looking,
+    pub grants: grants::Grants,
 }
 
 /// All windows of one server.
@@ -144,6 +146,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         neighbours: neighbours::measure(cores, smoke)?,
         events: events::measure(cores, smoke)?,
         looking: looking::measure(cores, smoke)?,
+        grants: grants::measure(cores, smoke)?,
         rows,
     };
     for table in report::tables(&results) {
@@ -218,7 +221,8 @@ impl Row {
 fn build(smoke: bool, beside: Option<&Path>) -> Result<()> {
     setup::build_guests(&["bench-guest", "bench-guest-p3", "flexwasm-guest", "test-guests"])?;
     setup::build_servers(smoke)?;
-    for guest in [server::GUEST, servers::GUEST_P3, sleepers::GUEST, neighbours::SPIN, events::ANSWER, events::SLEEP] {
+    let own = [events::ANSWER, events::SLEEP, grants::STORE, grants::FETCH];
+    for guest in [server::GUEST, servers::GUEST_P3, sleepers::GUEST, neighbours::SPIN].into_iter().chain(own) {
         execute(Program::Flexwasm.command(smoke).args(["compile", guest]))?;
     }
     if let Some(folder) = beside {

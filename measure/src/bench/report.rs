@@ -15,6 +15,7 @@ pub fn tables(results: &Results) -> Vec<Table> {
         events(results),
         burst(results),
         looking(results),
+        grants(results),
     ];
     tables.extend([peers(results)].into_iter().chain(ours).filter(|table| !table.rows.is_empty()));
     tables
@@ -231,6 +232,30 @@ fn looking(results: &Results) -> Table {
             .to_owned(),
         columns: vec!["slots", "of them run", "alone", "with its page open"],
         rows: vec![row],
+    }
+}
+
+fn grants(results: &Results) -> Table {
+    let super::grants::Grants { reads, requests } = &results.grants;
+    let times = f64::from(super::grants::READS);
+    let row = |(name, turns, times): (&str, &[[Window; 2]], f64)| {
+        let adds = |figure: fn(&Window) -> f64| {
+            spelled(Spread::of(turns.iter().map(|[without, with]| (figure(with) - figure(without)) / times)), 2)
+        };
+        vec![name.to_owned(), adds(|window| window.p50_us), adds(|window| window.cpu_us)]
+    };
+    let rows = [
+        ("a value read from a store in memory", &reads[..], times),
+        ("a token, which the host has, on a request that a guest sends", &requests[..], 1.0),
+    ];
+    Table {
+        title: "What a grant adds",
+        note: format!(
+            "One connection. An invocation that reads {times} values more than another, for each of them; and one whose request goes to the same \
+             server with a token of 1500 bytes or without."
+        ),
+        columns: vec!["", "p50 µs", "CPU µs"],
+        rows: rows.into_iter().map(row).collect(),
     }
 }
 

@@ -175,9 +175,11 @@ impl Server {
         Self(command.stdout(std::process::Stdio::null()).spawn().expect("it starts"))
     }
 
-    fn redis(port: u16) -> Self {
+    /// Redis, which holds no more than `most` bytes.
+    fn redis(port: u16, most: &str) -> Self {
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir", "/tmp"]);
+        command.args(["--maxmemory", most]);
         Self::start(command)
     }
 
@@ -240,7 +242,19 @@ async fn comes_back(at: &str, start: impl Fn() -> Server) {
 #[ignore = "needs redis-server"]
 async fn redis_gives_the_answers_of_the_table_and_comes_back() {
     let port = free_port();
-    comes_back(&format!("redis://127.0.0.1:{port}"), || Server::redis(port)).await;
+    comes_back(&format!("redis://127.0.0.1:{port}"), || Server::redis(port, "0")).await;
+    // One that has no room is there, and says so.
+    let port = free_port();
+    let _server = Server::redis(port, "4mb");
+    let at = format!("redis://127.0.0.1:{port}");
+    let bucket = buckets(&patient(), "full", &at, Path::new("/")).open("a").expect("granted");
+    works(&bucket).await;
+    let mut full = None;
+    for number in 0..8 {
+        full = full.or(bucket.set(&number.to_string(), vec![0; VALUE]).await.err());
+    }
+    assert_eq!(full, Some(Failure::Refused("the store is full")));
+    assert_eq!(bucket.get("k").await, Ok(Some(Vec::new())));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,6 +52,7 @@ fn act(bucket: &store::Bucket, operation: &str, key: &str) -> String {
     match operation {
         "increment" => format!("{:?}", atomics::increment(bucket, key, 1)),
         "get" => format!("{:?}", bucket.get(key)),
+        "read" => bucket.get(key).map(|_| "read".to_owned()).unwrap_or_default(),
         _ => both(bucket).unwrap_or_else(|error| error),
     }
 }

@@ -1,0 +1,78 @@
+//! What the host's part in grants costs: a value of a store in memory, and a token that is added to a request.
+
+use super::load::{self, Exchange, Meanwhile, Window};
+use crate::app;
+use crate::server::{self, BODY, Cores, Program, Running};
+use anyhow::Result;
+use serde::Serialize;
+use serde_json::json;
+use std::time::Duration;
+use testkit::App;
+
+/// Does what its path says with a store, as often as its query says.
+pub const STORE: &str = "target/guests/wasm32-wasip2/guest/keyvalue.wasm";
+/// Sends its request on to the URL that a header says.
+pub const FETCH: &str = "target/guests/wasm32-wasip2/guest/fetch.wasm";
+
+/// Rounds, in each of which all take a turn of this length.
+const ROUNDS: usize = 15;
+const TURN: Duration = Duration::from_millis(500);
+/// Values that an invocation reads more than the one that it is compared with.
+pub const READS: u32 = 100;
+
+#[derive(Serialize)]
+pub struct Grants {
+    /// By round: an invocation that reads one value of a store in memory, and one that reads [`READS`] more.
+    pub reads: Vec<[Window; 2]>,
+    /// By round: an invocation that sends a request without a token, and one whose request gets it.
+    pub requests: Vec<[Window; 2]>,
+}
+
+pub fn measure(cores: Cores, smoke: bool) -> Result<Grants> {
+    println!("stores and tokens");
+    let rounds = if smoke { 1 } else { ROUNDS };
+    // A server that does next to nothing, beside the client.
+    let address = server::free_address();
+    let mut command = Program::Raw.command(smoke);
+    command.args(["--current-thread", &address.port().to_string()]);
+    let upstream = Running::start(command, address, "/", &[cores.client])?;
+    let url = format!("http://{address}");
+
+    let host =
+        json!({"version": "2.0", "extensions": {"http": {"routePrefix": ""}}, "flexwasm": {"pool": {"size": 4}}});
+    let mut app = App::with_host_json(&host.to_string());
+    let token = json!({"url": url, "identity": "https://api.example", "token": "%TOKEN%"});
+    for (name, route, guest, grants) in [
+        ("store", "store/{operation}/{key}", STORE, json!({"keyvalue": {"default": "memory"}})),
+        ("plain", "plain", FETCH, json!({"hosts": [url]})),
+        ("token", "token", FETCH, json!({"hosts": [token]})),
+    ] {
+        app = app::add_function(app, name, route, &app::read(guest)?, &json!({"grants": grants}));
+        app = app::compiled(app, name, guest)?;
+    }
+    let address = server::free_address();
+    let mut command = Program::Flexwasm.command(smoke);
+    command.current_dir(app.path()).args(["--listen", &address.to_string()]);
+    command.env_remove("IDENTITY_ENDPOINT").env("TOKEN", "t".repeat(1500));
+    let running = Running::start(command, address, "/store/increment/n", &[cores.server])?;
+
+    let get = |target: &str, headers: &str, answer: &[u8]| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
+        Exchange::new(request, answer.to_vec())
+    };
+    let read = |times: u32| get(&format!("/store/read/n?times={times}"), "", b"read");
+    let send = |function: &str| get(&format!("/{function}"), &format!("x-url: {url}/\r\n"), BODY);
+    let turns = |pair: [Exchange; 2], meanwhile| -> Result<Vec<[Window; 2]>> {
+        let turn =
+            |exchange: &Exchange| load::exchange(&running, cores, 1, exchange, meanwhile, |_, elapsed| elapsed < TURN);
+        for exchange in &pair {
+            turn(exchange)?;
+        }
+        (0..rounds).map(|_| Ok([turn(&pair[0])?, turn(&pair[1])?])).collect()
+    };
+    let reads = turns([read(1), read(1 + READS)], Meanwhile::Looks)?;
+    // The server has the client's processor as well.
+    let requests = turns([send("plain"), send("token")], Meanwhile::Sleeps)?;
+    drop(upstream);
+    Ok(Grants { reads, requests })
+}
