@@ -1,4 +1,4 @@
-//! What the bindings of an app reach, for whoever has to allow it.
+//! What the bindings of an app reach, and its stores, for whoever has to allow it.
 
 use super::Function;
 use super::bindings::text;
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 /// What the Functions host calls its own storage; bindings may leave out the first half.
 const OWN: [&str; 2] = ["AzureWebJobsStorage", "Storage"];
 
-/// What the bindings of an app reach.
+/// What the bindings of an app and its stores reach.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Connections {
     /// Queues in the storage of the Functions host. Its blobs are reached in any case.
@@ -21,7 +21,9 @@ pub struct Connections {
 impl Connections {
     /// Those of these functions.
     pub fn of(functions: &[Function]) -> Self {
-        let mut found = Self::default();
+        let stores = functions.iter().flat_map(|function| &function.grants.keyvalue);
+        let tables = stores.filter_map(|store| store.written.table_of()).any(|setting| setting == OWN[0]);
+        let mut found = Self { tables, ..Self::default() };
         for binding in functions.iter().flat_map(|function| &*function.bindings) {
             let kind = text(binding, "type").unwrap_or_default().to_ascii_lowercase();
             let connection = text(binding, "connection").filter(|name| !name.is_empty());

@@ -116,6 +116,14 @@ impl Written {
         &self.name
     }
 
+    /// The app setting that names the account of a table, if it is in one.
+    pub fn table_of(&self) -> Option<&str> {
+        match &self.at {
+            At::Azure(written) => written.table_of(),
+            At::Place(_) | At::Setting(_) => None,
+        }
+    }
+
     /// Finds out where the store is, and which part of it belongs to `function`.
     ///
     /// # Errors

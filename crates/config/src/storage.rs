@@ -31,6 +31,21 @@ impl Service {
         }
     }
 
+    /// What names of servers have.
+    fn host(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Blob => "blob",
+        }
+    }
+
+    /// The URL of the account that an identity opens, of the app settings that begin with this name.
+    fn identity_based(self, setting: &str, settings: &AppSettings) -> Option<String> {
+        let part = |end: &str| settings.get(&format!("{setting}__{end}"));
+        let url = part(&format!("{}ServiceUri", self.host())).cloned();
+        url.or_else(|| Some(format!("https://{}.{}.core.windows.net", part("accountName")?, self.host())))
+    }
+
     /// Whether a table, or a container, can have this name (Azure Storage, "Understanding the Table service data model" and "Naming and
     /// referencing containers, blobs, and metadata").
     fn can_have(self, name: &str) -> bool {
@@ -63,7 +78,8 @@ pub struct Written {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Account {
     Endpoint(Endpoint),
-    /// In the app setting of this name: a connection string, or an endpoint.
+    /// In the app setting of this name: a connection string, or an endpoint. Or in those that begin with it, as bindings name an account that an
+    /// identity opens (Azure Functions, "Configure an identity-based connection").
     Setting(String),
 }
 
@@ -142,6 +158,14 @@ impl Written {
         Ok(Self { service, account, name: name.to_owned() })
     }
 
+    /// The app setting that names the account, if it is a table.
+    pub fn table_of(&self) -> Option<&str> {
+        match (self.service, &self.account) {
+            (Service::Table, Account::Setting(setting)) => Some(setting),
+            _ => None,
+        }
+    }
+
     /// Finds out where it is and who uses it.
     ///
     /// # Errors
@@ -152,7 +176,8 @@ impl Written {
             Account::Endpoint(endpoint) => (endpoint.clone(), Access::Token(identity.fill(settings)?)),
             Account::Setting(setting) => {
                 let missing = || format!("there is no app setting {setting}: set it, or write another name");
-                let text = settings.get(setting).ok_or_else(missing)?;
+                let text = settings.get(setting).cloned().or_else(|| service.identity_based(setting, settings));
+                let text = &*text.ok_or_else(missing)?;
                 if text.contains("://") && !text.contains('=') {
                     let endpoint =
                         Endpoint::for_tokens(text).ok_or_else(|| format!("the app setting {setting} {URL}"))?;
@@ -218,11 +243,8 @@ fn connection(text: &str, service: Service) -> Result<(Endpoint, Access), &'stat
         value("AccountName").filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric())).ok_or(FORM)?;
     let key = STANDARD.decode(value("AccountKey").ok_or(FORM)?);
     let key = key.map_err(|_| "has an AccountKey that is not base64: copy the connection string again")?;
-    let (explicit, host) = match service {
-        Service::Table => ("TableEndpoint", "table"),
-        Service::Blob => ("BlobEndpoint", "blob"),
-    };
-    let endpoint = match value(explicit) {
+    let host = service.host();
+    let endpoint = match value(&format!("{host}Endpoint")) {
         Some(endpoint) => Endpoint::parse(endpoint),
         None => {
             let scheme = value("DefaultEndpointsProtocol").unwrap_or("https");
@@ -240,7 +262,14 @@ mod tests {
     use serde_json::Map;
 
     fn find(text: &str, setting: &str) -> Result<Place, String> {
-        let settings = AppSettings::from([("S".to_owned(), setting.to_owned())]);
+        let named = [
+            ("S", setting),
+            ("I__accountName", "acme"),
+            ("J__accountName", "no"),
+            ("J__tableServiceUri", "https://a.example"),
+        ];
+        let settings: AppSettings =
+            named.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let identity = Identity::storage(&Map::new()).expect("nothing is written");
         Written::parse(text).expect("a place in Azure").map_err(str::to_owned)?.find(&identity, &settings)
     }
@@ -273,6 +302,8 @@ mod tests {
                 false,
             ),
             ("azure-table:%S%/abc", "https://a.example/", "azure-table:https://a.example/abc", true),
+            ("azure-blob:%I%/abc", "", "azure-blob:https://acme.blob.core.windows.net/abc", true),
+            ("azure-table:%J%/abc", "", "azure-table:https://a.example/abc", true),
         ] {
             let place = find(text, setting).expect(text);
             assert_eq!(place.to_string(), if shown.is_empty() { text } else { shown });

@@ -1,5 +1,6 @@
 //! Whole apps, read from their files.
 
+use super::connections::Connections;
 use super::function_json::Trigger;
 use super::local_settings::Cors;
 use super::section::Problem;
@@ -395,4 +396,19 @@ fn forwarding_alone_is_told_what_it_lacks() {
     let notes = App::new(forwarding).function("one", "").deployed().notes;
     assert!(notes[0].contains("enableProxyingHttpRequest is not true: answers do not stream"), "{notes:?}");
     assert_eq!(App::new(SMALLEST).function("one", "").deployed().notes, [""; 0]);
+}
+
+#[test]
+fn a_table_in_the_storage_of_the_functions_host_is_known_to_whoever_deploys() {
+    for (place, tables) in [
+        ("azure-table:%AzureWebJobsStorage%/counters", true),
+        ("azure-blob:%AzureWebJobsStorage%/pages", false),
+        ("azure-table:%OTHER%/counters", false),
+        ("memory", false),
+    ] {
+        let grants = format!(r#"{{"grants":{{"keyvalue":{{"default":"{place}"}}}}}}"#);
+        let app = App::new(SMALLEST).with_settings("f", "", &grants);
+        let app = app.set("AzureWebJobsStorage__accountName", "acme").set("OTHER__accountName", "other");
+        assert_eq!(Connections::of(&app.deployed().functions).tables, tables, "{place}");
+    }
 }
