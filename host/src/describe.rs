@@ -230,7 +230,11 @@ fn source(function: &Function) -> [(&'static str, String); 11] {
         (None, Ask::Path(_)) => "200".to_owned(),
         (None, Ask::Event(_)) => "any of success".to_owned(),
     };
-    let middleware: Vec<&str> = function.middleware.iter().map(|middleware| &*middleware.file).collect();
+    let part = |Middleware { file, source, .. }: &Middleware| match source {
+        Some(source) => format!("{file} from {source}"),
+        None => file.to_string(),
+    };
+    let middleware: Vec<String> = function.middleware.iter().map(part).collect();
     let credentials = source.as_ref().and_then(|remote| remote.credentials.as_ref());
     let secret = credentials.map_or_else(none, |_| "set, not shown".to_owned());
     [

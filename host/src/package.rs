@@ -110,6 +110,7 @@ impl Package {
                 problems.add(&shown, "", None, format!("{why}: {remedy}"));
             }
             function.guest.source = None;
+            function.middleware.iter_mut().for_each(|entry| entry.source = None);
         }
         problems.0.append(&mut config.objections);
         if problems.0.is_empty() { Ok(config) } else { Err(problems.0) }

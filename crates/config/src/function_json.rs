@@ -29,8 +29,8 @@ pub struct FunctionFile {
     pub patch: FunctionPatch,
     /// Where the guest comes from.
     pub guest: GuestSettings,
-    /// What stands in front of it, the outermost first.
-    pub middleware: Vec<Written>,
+    /// What stands in front of it, the outermost first. None if nothing is said about it.
+    pub middleware: Option<Vec<Written>>,
 }
 
 /// How the Functions host calls a function.
@@ -126,7 +126,7 @@ impl FunctionFile {
                 None => {}
             }
         }
-        let middleware = middleware::read(file, middleware, problems);
+        let middleware = middleware.map(|entries| middleware::read(file, entries, settings, problems));
         let event = Event::read(file, document, of_event, problems);
         let (trigger, objection) = trigger?;
         if let (Trigger::Http { .. }, Some(Smoke { ask: Ask::Event(file_of_event), .. })) = (&trigger, &guest.smoke) {

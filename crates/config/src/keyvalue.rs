@@ -106,7 +106,7 @@ pub struct Granted {
     pub written: Written,
     /// Where it is.
     pub place: Place,
-    /// What every key of the function begins with there, so that no other function has it.
+    /// What every key of the owner begins with there, so that nobody else has it.
     pub prefix: String,
 }
 
@@ -124,11 +124,11 @@ impl Written {
         }
     }
 
-    /// Finds out where the store is, and which part of it belongs to `function`.
+    /// Finds out where the store is, and which part of it belongs to `owner`, a function or a part of one.
     ///
     /// # Errors
     /// What is wrong, without a word of a value.
-    pub fn find(self, function: &str, root: &Path, settings: &AppSettings) -> Result<Granted, String> {
+    pub fn find(self, owner: &str, root: &Path, settings: &AppSettings) -> Result<Granted, String> {
         let at = match &self.at {
             At::Setting(name) => {
                 let missing = || format!("there is no app setting {name}: set it, or write another name");
@@ -145,7 +145,7 @@ impl Written {
         };
         let prefix = match &self.shared {
             Some(shared) => format!("flexwasm:shared:{shared}:"),
-            None => format!("flexwasm:own:{function}:{}:", self.name),
+            None => format!("flexwasm:own:{owner}:{}:", self.name),
         };
         Ok(Granted { written: self, place, prefix })
     }

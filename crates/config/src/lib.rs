@@ -297,7 +297,10 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         return Err(problems.0);
     }
     let azure = AzureHost::read(&document, &settings, &mut problems);
-    let of_file = HostPatch::read(Section::of_file(host_json::FILE, &document, &mut problems));
+    let mut section = Section::of_file(host_json::FILE, &document, &mut problems);
+    let in_front = middleware::take(&mut section).unwrap_or_default();
+    let of_file = HostPatch::read(section);
+    let in_front = middleware::read(host_json::FILE, in_front, &settings, &mut problems);
     let pairs = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let overrides = HostPatch::read(Section::of_app_settings(pairs, &mut problems));
     let host = overrides.over(&of_file);
@@ -342,12 +345,19 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         let patch = overrides.function.over(&patch.over(&of_file.function));
         let limits = limits(&patch, timeout.default, total_memory);
         let instances = Instances::from(&patch);
-        let mut resolve = |granted| grants(granted, &name, root, &settings, &file, &mut problems);
-        let own_grants = resolve(Granted::from(&patch));
-        let stand_in_front = |Written { file, granted }: Written| Middleware {
-            path: root.join(&name).join(&file),
+        let own_grants = grants(Granted::from(&patch), &name, root, &settings, &file, &mut problems);
+        let (middleware, written_in, folder) = match middleware {
+            _ if builtin.is_some() => (Vec::new(), &*file, root.to_owned()),
+            Some(own) => (own, &*file, root.join(&name)),
+            None => (in_front.clone(), host_json::FILE, root.to_owned()),
+        };
+        let stand_in_front = |Written { file, source, sha256, granted }: Written| Middleware {
+            path: folder.join(&file),
+            source,
+            sha256,
+            // Its stores are its own: no function has a slash in its name, and what is quoted has an end.
+            grants: grants(granted, &format!("{name}/{file:?}"), root, &settings, written_in, &mut problems),
             file: file.into(),
-            grants: resolve(granted),
         };
         let middleware = middleware.into_iter().map(stand_in_front).collect();
         let refused = objection.as_ref().map(|objection| objection.to_string().into());
@@ -427,10 +437,10 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
     Err(problems.0)
 }
 
-/// What is granted in `file`, that of a function, as it is used. What cannot be granted is noted.
+/// What is granted in `file` as it is used by `owner`, a function or a part of one. What cannot be granted is noted.
 fn grants(
     granted: Granted,
-    function: &str,
+    owner: &str,
     root: &Path,
     settings: &AppSettings,
     file: &str,
@@ -456,7 +466,7 @@ fn grants(
     let hosts = hosts.into_iter().filter_map(server).collect();
     let store = |written: keyvalue::Written| {
         let shown = written.name().to_owned();
-        let found = written.find(function, root, settings);
+        let found = written.find(owner, root, settings);
         found.map_err(|remedy| problems.add(file, "grants.keyvalue", Some(&shown.into()), remedy)).ok()
     };
     let keyvalue = keyvalue.into_iter().filter_map(store).collect();

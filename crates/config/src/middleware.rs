@@ -1,8 +1,10 @@
-//! `guest.middleware` of a `function.json`: components in front of the guest, each with grants of its own.
+//! `guest.middleware` of a `function.json` or of `host.json`: components in front of the guest, each with grants of its own.
 
-use super::Grants;
+use super::digest::Digest;
 use super::section::{Problems, Section};
 use super::settings::{FUNCTION_KEYS, FunctionPatch, Granted};
+use super::source::{self, Remote};
+use super::{AppSettings, Grants};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,18 +12,33 @@ use std::sync::Arc;
 /// The most components in front of a guest: each of them has a memory at least, and a guest has no more than 16 with its own.
 const MOST: usize = 15;
 
-/// What an entry may be granted.
-const GRANTS: [&str; 3] = ["grants.env", "grants.dirs", "grants.hosts"];
+/// What an entry may say beside its file.
+const KEYS: [&str; 10] = [
+    "file",
+    "source",
+    "username",
+    "password",
+    "sha256",
+    "grants.env",
+    "grants.config",
+    "grants.dirs",
+    "grants.hosts",
+    "grants.keyvalue",
+];
 
 const KEY: &str = "guest.middleware";
 
 /// A component in front of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Middleware {
-    /// Its file as it is written, which is also its name.
+    /// Its file as it is written, which is also its name. Empty if there are grants for none.
     pub file: Arc<str>,
     /// The file.
     pub path: PathBuf,
+    /// Where else it comes from.
+    pub source: Option<Remote>,
+    /// Only a component with this digest ever stands there.
+    pub sha256: Option<Digest>,
     /// What it may use; it has none of the guest's grants.
     pub grants: Grants,
 }
@@ -29,47 +46,50 @@ pub struct Middleware {
 /// One entry, as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// Its file, relative to the function's folder.
+    /// Its file, relative to the folder of the function or, in `host.json`, of the app.
     pub file: String,
+    /// Where else it comes from.
+    pub source: Option<Remote>,
+    /// Which component it has to be.
+    pub sha256: Option<Digest>,
     /// What it is granted.
     pub granted: Granted,
 }
 
-/// Takes the entries from a section.
-pub fn take(section: &mut Section<'_>) -> Vec<Value> {
-    let entries = section.take(KEY, |value| match value {
+/// Takes the entries from a section. None if it has no word about them.
+pub fn take(section: &mut Section<'_>) -> Option<Vec<Value>> {
+    section.take(KEY, |value| match value {
         Value::Array(entries) if entries.len() <= MOST => Ok(entries.clone()),
         Value::Array(_) => Err(format!("must have at most {MOST} entries: remove some")),
         _ => Err("must be a list of files, such as [\"auth.wasm\"]".to_owned()),
-    });
-    entries.unwrap_or_default()
+    })
 }
 
-/// Reads the entries of `file`: the name of a component's file, or an object with `file` and `grants`.
-pub fn read(file: &str, entries: Vec<Value>, problems: &mut Problems) -> Vec<Written> {
-    let mut read: Vec<Written> = Vec::new();
+/// Reads the entries of `file`: the name of a component's file, or an object with [`KEYS`]. What is wrong with the chain as a whole,
+/// such as a file that stands in it twice, costs one function and is found when that is composed.
+pub fn read(file: &str, entries: Vec<Value>, settings: &AppSettings, problems: &mut Problems) -> Vec<Written> {
+    let mut read = Vec::new();
     for entry in entries {
         let shorthand = json!({ "file": entry });
         let document = json!({ "flexwasm": if entry.is_object() { &entry } else { &shorthand } });
         let mut section = Section::of_file(file, &document, problems);
-        let is_known = |name: &str| read.iter().any(|other| other.file == name);
-        let named = section.take("file", |value| match value.as_str() {
-            Some(name) if is_known(name) => Err("stands in guest.middleware twice: leave one of them out".to_owned()),
-            Some(name) if !name.is_empty() => Ok(name.to_owned()),
-            _ => Err("must be a file, or an object such as {\"file\": \"auth.wasm\", \"grants\": {}}".to_owned()),
-        });
+        let named = match section.has("file") {
+            true => section.take("file", |value| match value.as_str() {
+                Some(name) if !name.is_empty() => Ok(name.to_owned()),
+                _ => Err("must be a file, or an object such as {\"file\": \"auth.wasm\", \"grants\": {}}".to_owned()),
+            }),
+            false => Some(String::new()),
+        };
         // The limits are those of the whole.
-        let others: Vec<_> =
-            FUNCTION_KEYS.into_iter().filter(|key| !GRANTS.contains(key) && section.has(key)).collect();
+        let others: Vec<_> = FUNCTION_KEYS.into_iter().filter(|key| !KEYS.contains(key) && section.has(key)).collect();
         for key in others {
             section.refuse(key, format!("is for the whole function: move it out of {KEY}"));
         }
-        let patch = FunctionPatch::take(&mut section);
-        if named.is_none() && entry.is_object() && entry.get("file").is_none() {
-            section.refuse(KEY, "has an entry without a file: add \"file\": \"auth.wasm\"");
-        }
-        section.finish(&[&GRANTS[..], &["file"]].concat(), (&[], ""));
-        read.extend(named.map(|file| Written { file, granted: Granted::from(&patch) }));
+        let granted = Granted::from(&FunctionPatch::take(&mut section));
+        let source = source::take(&mut section, settings, "");
+        let sha256 = source::take_digest(&mut section, "sha256");
+        section.finish(&KEYS, (&[], ""));
+        read.extend(named.map(|file| Written { file, source, sha256, granted }));
     }
     read
 }

@@ -54,10 +54,13 @@ impl fmt::Display for Problem {
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    /// Notes a mistake in `file`.
+    /// Notes a mistake in `file`, once: what stands in `host.json` may be read again for each function.
     pub fn add(&mut self, file: &str, key: &str, value: Option<&Value>, remedy: impl Into<String>) {
         let value = value.map(Value::to_string);
-        self.0.push(Problem { file: file.to_owned(), key: key.to_owned(), value, remedy: remedy.into() });
+        let problem = Problem { file: file.to_owned(), key: key.to_owned(), value, remedy: remedy.into() };
+        if !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
     }
 }
 

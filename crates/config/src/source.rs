@@ -1,10 +1,11 @@
-//! `flexwasm.guest` of a `function.json`: where a function's guest comes from, and what it takes to be published.
+//! `flexwasm.guest` of a `function.json`: where a function's guest comes from, and what it takes to be published. What stands in front
+//! of a guest comes from the same places.
 //!
 //! A source may hold a secret in its query (a shared access signature), so neither [`fmt::Display`] nor [`fmt::Debug`] of
 //! anything here shows one.
 
 use super::AppSettings;
-use super::digest::Digest;
+use super::digest::{Digest, NoDigest};
 use super::kind::{Kind as _, Setting, SizeWithin, UpToHours};
 use super::section::{Section, Withheld};
 use http::StatusCode;
@@ -179,7 +180,7 @@ impl GuestSettings {
             row("guest.username", vec![], "none"),
             row("guest.password", vec![], "none"),
             row("guest.sha256", vec![], "none"),
-            row("guest.middleware", vec![], "`[]`"),
+            Setting { scope: "both", ..row("guest.middleware", vec![], "`[]`") },
             row("guest.maxSize", MAX_SIZE.range(), &MAX_SIZE.spell(&max_size)),
             row("guest.compileTimeout", COMPILE_TIMEOUT.range(), &COMPILE_TIMEOUT.spell(&compile_timeout)),
             row("guest.poll", POLL.range(), &POLL.spell(&poll)),
@@ -192,24 +193,8 @@ impl GuestSettings {
     /// Takes the keys of `guest`. A value `%NAME%` is that app setting's, Azure's notation in a `function.json`; what the
     /// setting holds is in no message.
     pub fn read(section: &mut Section<'_>, settings: &AppSettings) -> Self {
-        let keys = ["guest.source", "guest.username", "guest.password", "guest.smoke.path", "guest.smoke.event"];
-        let [has_source, has_username, has_password, has_path, has_event] = keys.map(|key| section.has(key));
-
-        let place = section.take_discreet("guest.source", |value| Text::of(value, settings)?.place());
-        let username = section.take_discreet("guest.username", |value| Text::of(value, settings)?.username());
-        let password = section.take_discreet("guest.password", |value| Text::of(value, settings)?.password());
-        for (key, has, other, has_other) in [
-            ("guest.username", has_username, "guest.password", has_password),
-            ("guest.password", has_password, "guest.username", has_username),
-        ] {
-            if has && !has_source {
-                section.refuse(key, "is for a guest.source, but there is none: add one, or remove this key");
-            } else if has && !has_other {
-                section.refuse(key, format!("is of no use alone: add {other}, or remove this key"));
-            }
-        }
-        let credentials = username.zip(password).map(|(username, password)| Credentials { username, password });
-
+        let source = take(section, settings, "guest.");
+        let [has_path, has_event] = ["guest.smoke.path", "guest.smoke.event"].map(|key| section.has(key));
         let path = section.take("guest.smoke.path", |value| smoke_path(value.as_str().unwrap_or_default()));
         let status = section.take("guest.smoke.status", |value| {
             let status = value.as_u64().and_then(|status| u16::try_from(status).ok());
@@ -231,10 +216,8 @@ impl GuestSettings {
         let default = Self::default();
         let max_size = section.take("guest.maxSize", |value| MAX_SIZE.read(value));
         Self {
-            source: place.map(|place| Remote { place, credentials }),
-            sha256: section.take("guest.sha256", |value| {
-                value.as_str().unwrap_or_default().parse::<Digest>().map_err(|wrong| wrong.to_string())
-            }),
+            source,
+            sha256: take_digest(section, "guest.sha256"),
             max_size: max_size.unwrap_or(default.max_size),
             compile_timeout: section
                 .take("guest.compileTimeout", |value| COMPILE_TIMEOUT.read(value))
@@ -243,6 +226,31 @@ impl GuestSettings {
             smoke: ask.map(|ask| Smoke { ask, status }),
         }
     }
+}
+
+/// Takes from a section where a component comes from: `source`, `username` and `password` behind `prefix`.
+pub(super) fn take(section: &mut Section<'_>, settings: &AppSettings, prefix: &str) -> Option<Remote> {
+    let [source, username, password] = ["source", "username", "password"].map(|key| format!("{prefix}{key}"));
+    let [has_source, has_username, has_password] = [&source, &username, &password].map(|key| section.has(key));
+    let place = section.take_discreet(&source, |value| Text::of(value, settings)?.place());
+    let name = section.take_discreet(&username, |value| Text::of(value, settings)?.username());
+    let word = section.take_discreet(&password, |value| Text::of(value, settings)?.password());
+    for (key, has, other, has_other) in
+        [(&username, has_username, &password, has_password), (&password, has_password, &username, has_username)]
+    {
+        if has && !has_source {
+            section.refuse(key, format!("is for a {source}, but there is none: add one, or remove this key"));
+        } else if has && !has_other {
+            section.refuse(key, format!("is of no use alone: add {other}, or remove this key"));
+        }
+    }
+    let credentials = name.zip(word).map(|(username, password)| Credentials { username, password });
+    place.map(|place| Remote { place, credentials })
+}
+
+/// Takes a digest from a section.
+pub(super) fn take_digest(section: &mut Section<'_>, key: &str) -> Option<Digest> {
+    section.take(key, |value| value.as_str().unwrap_or_default().parse().map_err(|wrong: NoDigest| wrong.to_string()))
 }
 
 /// What a value says, and the app setting that it names for it.

@@ -122,7 +122,8 @@ struct Shared {
 fn part(entry: &Middleware, shared: &Shared) -> PartPolicy {
     let Middleware { file, grants, .. } = entry;
     let client = Client::for_grants(&grants.hosts, &shared.trust, &shared.tokens);
-    PartPolicy { name: Arc::clone(file), grants: grants.clone(), client }
+    let buckets = shared.stores.of(&grants.keyvalue);
+    PartPolicy { name: Arc::clone(file), grants: grants.clone(), client, buckets }
 }
 
 fn policy(function: &Function, machine: &Arc<Machine>, shared: &Shared, metrics: &Metrics) -> Policy {

@@ -4,6 +4,7 @@
 //! compile. So whoever listens does not wait for the last guest: each function has a place that is filled when its guest is
 //! loaded, and until then it is refused.
 
+use crate::config::Function;
 use crate::swap::Swap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,10 @@ impl Loading {
 
     /// Whether every guest is known to be broken, and no source can mend it.
     pub fn is_hopeless(&self) -> bool {
-        let lost = |swap: &Arc<Swap>| swap.function.guest.source.is_none() && swap.problem().is_some();
+        let fetched = |function: &Function| {
+            function.guest.source.is_some() || function.middleware.iter().any(|entry| entry.source.is_some())
+        };
+        let lost = |swap: &Arc<Swap>| !fetched(&swap.function) && swap.problem().is_some();
         !self.swaps.is_empty() && self.swaps.iter().all(lost)
     }
 

@@ -113,7 +113,7 @@ fn function(config: &Config, function: &Function) -> Value {
             Ask::Event(file) => json!({ "event": file.display().to_string(), "status": status }),
         }
     };
-    let part = |Middleware { file, grants, .. }: &Middleware| json!({ "file": &**file, "grants": granted(grants) });
+    let part = |Middleware { file, source, grants, .. }: &Middleware| json!({ "file": &**file, "source": source.as_ref().map(ToString::to_string), "grants": granted(grants) });
     json!({
         "name": &**name,
         "trigger": trigger(config, &function.trigger),

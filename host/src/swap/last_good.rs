@@ -23,7 +23,7 @@ pub struct Kept {
 }
 
 impl<'a> LastGood<'a> {
-    /// The place that belongs to this function and source. Nothing is read or written yet.
+    /// The place that belongs to this function, or part of one, and source. Nothing is read or written yet.
     pub fn new(cache: &'a Cache, function: &str, source: &Remote) -> Self {
         let key = Digest::of(format!("{function} {source}").as_bytes());
         Self { cache, name: format!("{}.last-good", key.digits::<32>()) }

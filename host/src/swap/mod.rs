@@ -133,15 +133,34 @@ impl Swap {
 
     /// Loads the first guest, and then every other guest that its source has, for as long as the future is polled. Drops `loaded` when
     /// the first guest serves, or is known not to.
-    pub async fn follow(&self, loaded: impl Send) {
-        let middleware = (0..self.function.middleware.len()).map(|part| watch::follow_part(self, part));
+    pub async fn follow(&self, loaded: impl Send + Sync) {
+        let loaded = Arc::new(loaded);
+        // The whole is there, with what stands in front read from its files, when nobody holds the sender any more.
+        let (begun, whole) = tokio::sync::watch::channel(());
+        let middleware = self.function.middleware.iter().enumerate().map(|(part, entry)| {
+            let (mut whole, loaded) = (whole.clone(), Arc::clone(&loaded));
+            async move {
+                match &entry.source {
+                    Some(remote) => {
+                        let _ = whole.changed().await;
+                        remote::follow(self, Some(part), remote, loaded).await;
+                    }
+                    None => {
+                        drop(loaded);
+                        watch::follow_part(self, part).await;
+                    }
+                }
+            }
+        });
+        let middleware = join_all(middleware);
+        let loaded = (loaded, begun);
         let guest = async {
             match &self.function.guest.source {
-                Some(remote) => remote::follow(self, remote, loaded).await,
+                Some(remote) => remote::follow(self, None, remote, loaded).await,
                 None => watch::follow(self, &self.function.script_file, loaded).await,
             }
         };
-        futures_util::future::join(guest, join_all(middleware)).await;
+        futures_util::future::join(guest, middleware).await;
     }
 
     /// Checks `artifact`, and publishes it: it serves requests from now on. Dropping the future leaves everything as it was.
@@ -165,9 +184,7 @@ impl Swap {
     ) -> Result<Outcome, LoadError> {
         let _turn = self.turn.lock().await;
         let begun = Instant::now();
-        if let Some(wanted) = self.function.guest.sha256.filter(|wanted| part.is_none() && *wanted != artifact.digest) {
-            return Err(LoadError::Digest(artifact.digest, wanted));
-        }
+        composition::check_digest(&self.function, part, &artifact)?;
         let artifact = match self.function.middleware.len() {
             0 => artifact,
             _ => self.compose(part, artifact).await?,
@@ -198,21 +215,15 @@ impl Swap {
     async fn compose(&self, part: Option<usize>, artifact: Artifact) -> Result<Artifact, LoadError> {
         let (function, serving) = (self.function.clone(), self.place.guest());
         let composing = tokio::task::spawn_blocking(move || {
-            let mut parts = match serving {
-                Some(guest) => guest.parts.to_vec(),
-                // The guest itself is read only where it is not what is new: it may come from elsewhere.
-                None => composition::parts(&function, part.is_some())?,
-            };
             let place = part.unwrap_or(function.middleware.len());
-            let name = match function.middleware.get(place) {
-                Some(middleware) => Arc::clone(&middleware.file),
-                None => composition::guest_name(&function),
+            let parts = match serving {
+                Some(guest) => {
+                    let mut parts = guest.parts.to_vec();
+                    parts[place] = Part::new(composition::name_of(&function, place), artifact);
+                    parts
+                }
+                None => composition::parts(&function, Some((place, artifact)))?,
             };
-            let new = Part::new(name, artifact);
-            match parts.get_mut(place) {
-                Some(old) => *old = new,
-                None => parts.push(new),
-            }
             composition::compose(&function, &parts)
         });
         // A component may bring down the library that reads it.

@@ -1,10 +1,12 @@
-//! Guests from a source elsewhere, which is asked at the start and then again and again.
+//! Guests from a source elsewhere, which is asked at the start and then again and again. What stands in front of a guest may come from
+//! one as well.
 //!
 //! If the source cannot be reached, or has no guest that loads, the last good guest serves; if there is none that loads, the app's own
 //! file does. An unreachable source costs a line in the log and nothing else.
 
 use super::last_good::{Kept, LastGood};
 use super::{Outcome, Swap};
+use crate::config::Function;
 use crate::config::digest::Digest;
 use crate::config::source::Remote;
 use crate::guest::artifact::Artifact;
@@ -19,8 +21,9 @@ const FIRST: Duration = Duration::from_secs(5);
 /// The longest pause between two attempts to reach a source, unless `guest.poll` is longer.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Publishes the guest that `remote` has, and each that takes its place.
-pub async fn follow(swap: &Swap, remote: &Remote, loaded: impl Send) {
+/// Publishes the guest that `remote` has, and each that takes its place. With the number of a part it is the component of
+/// `guest.middleware` instead, and the app's own file of it serves already.
+pub async fn follow(swap: &Swap, part: Option<usize>, remote: &Remote, loaded: impl Send) {
     let made = {
         let (remote, max_size) = (remote.clone(), swap.function.guest.max_size);
         tokio::task::spawn_blocking(move || Source::new(&remote, max_size))
@@ -28,11 +31,15 @@ pub async fn follow(swap: &Swap, remote: &Remote, loaded: impl Send) {
     let source = match made.await.expect("certificates are read without panic") {
         Ok(source) => source,
         Err(why) => {
-            swap.begin(&remote.to_string(), Err(LoadError::Fetch(why))).await;
+            if part.is_none() {
+                swap.begin(&remote.to_string(), Err(LoadError::Fetch(why))).await;
+            } else {
+                swap.refuse(&remote.to_string(), &LoadError::Fetch(why));
+            }
             return;
         }
     };
-    let mut following = Following { swap, source, origin: remote.to_string(), version: None, failures: 0 };
+    let mut following = Following { swap, part, source, origin: remote.to_string(), version: None, failures: 0 };
     following.begin(remote).await;
     drop(loaded);
     while following.goes_on() {
@@ -43,6 +50,8 @@ pub async fn follow(swap: &Swap, remote: &Remote, loaded: impl Send) {
 
 struct Following<'a> {
     swap: &'a Swap,
+    /// What it delivers, as a number in `guest.middleware`; none is the guest itself.
+    part: Option<usize>,
     source: Source,
     /// The source without its secrets.
     origin: String,
@@ -79,7 +88,7 @@ impl Following<'_> {
         }
         if let Some(Kept { wasm, .. }) = kept {
             let published = match Artifact::new(self.origin.clone(), wasm) {
-                Ok(artifact) => self.swap.publish(artifact, Keep::IfPossible).await.map(drop),
+                Ok(artifact) => self.publish(artifact, Keep::IfPossible).await.map(drop),
                 Err(why) => Err(why.into()),
             };
             match published {
@@ -96,16 +105,19 @@ impl Following<'_> {
                 }
             }
         }
-        let file = &self.swap.function.script_file;
-        self.swap.begin(&file.display().to_string(), self.swap.read(file).await).await;
-        self.serves("the guest of the app");
+        if self.part.is_none() {
+            let file = &self.swap.function.script_file;
+            self.swap.begin(&file.display().to_string(), self.swap.read(file).await).await;
+        }
+        self.serves(if self.part.is_none() { "the guest of the app" } else { "the part of the app" });
     }
 
     /// Logs which guest serves in place of the one that the source has.
     fn serves(&self, what: &str) {
         if let Some(guest) = self.swap.place.guest() {
             let function = &self.swap.function.name;
-            tracing::warn!(%function, "serves {what} ({}) until {} delivers", guest.digest.short(), self.origin);
+            let digest = self.part.map_or(guest.digest, |part| guest.parts[part].digest);
+            tracing::warn!(%function, "serves {what} ({}) until {} delivers", digest.short(), self.origin);
         }
     }
 
@@ -138,7 +150,8 @@ impl Following<'_> {
     }
 
     fn undelivered(&self, why: String) {
-        self.swap.undelivered.set(why).expect("there is one first guest");
+        // One is enough to be told.
+        let _ = self.swap.undelivered.set(why);
     }
 
     /// Publishes what was fetched.
@@ -180,7 +193,11 @@ impl Following<'_> {
             }
             Ok(artifact)
         });
-        self.swap.publish(artifact.await?, keep).await
+        self.publish(artifact.await?, keep).await
+    }
+
+    async fn publish(&self, artifact: Artifact, keep: Keep) -> Result<Outcome, LoadError> {
+        self.swap.publish_part(self.part, artifact, keep).await
     }
 
     async fn kept(&self, remote: &Remote) -> Option<Kept> {
@@ -203,8 +220,13 @@ impl Following<'_> {
         work: impl FnOnce(Option<LastGood<'_>>) -> T + Send + 'static,
     ) -> T {
         let compiler = Arc::clone(&self.swap.loader.compiler);
-        let (function, remote) = (Arc::clone(&self.swap.function.name), remote.clone());
-        let work = move || work(compiler.cache().map(|cache| LastGood::new(cache, &function, &remote)));
+        let Function { name, middleware, .. } = &self.swap.function;
+        let owner = match self.part {
+            Some(part) => format!("{name}/{}", middleware[part].file),
+            None => name.to_string(),
+        };
+        let remote = remote.clone();
+        let work = move || work(compiler.cache().map(|cache| LastGood::new(cache, &owner, &remote)));
         tokio::task::spawn_blocking(work).await.expect("files are read and written without panic")
     }
 }

@@ -30,6 +30,7 @@ mod limits;
 mod logs;
 mod mcp;
 mod middleware;
+mod middleware_examples;
 mod operate;
 mod outgoing;
 mod overload;

@@ -1,7 +1,17 @@
 //! Components in front of a guest: in which order they see requests, what each is granted, and what is said of one that does not fit.
 
-use crate::support::{App, Host, eventually, flexwasm, get, guests, output};
+use crate::support::{App, Host, PATIENCE, eventually, flexwasm, get, guests, output};
+use flexwasm::config::digest::Digest;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+use testkit::{marked, marked_answer};
+use wac_graph::types::Package;
+use wac_graph::{CompositionGraph, EncodeOptions};
 
 /// A function of WASI 0.3 that echoes, behind these entries of `guest.middleware`, with all of their files there.
 fn behind(entries: &str, grants: &str) -> App {
@@ -20,7 +30,18 @@ const CHAIN: &str = r#"[
 ]"#;
 
 fn start(app: &App) -> Host {
-    app.start_with(&[("NAME", "first"), ("OTHER", "third"), ("SECRET", "of the guest")])
+    let host = app.start_with(&[("NAME", "first"), ("OTHER", "third"), ("SECRET", "of the guest")]);
+    loaded(&host, "f");
+    host
+}
+
+/// Waits until a function has its guest: to compile several parts takes longer than a host waits before it listens.
+pub fn loaded(host: &Host, function: &str) {
+    eventually("the guest is compiled", || {
+        let mut client = host.connect();
+        client.write(get(&format!("/api/{function}")));
+        client.response_head().status != 503
+    });
 }
 
 fn check(app: &App) -> String {
@@ -44,10 +65,66 @@ fn a_chain_sees_requests_in_order_and_each_has_its_own_grants() {
     for name in ["first", "nobody", "third"] {
         assert_eq!(host.get(&format!("/api/f?stop={name}")).text(), format!("stopped at {name}"));
     }
-    for name in ["first", "nobody", "third"] {
-        assert_eq!(host.get(&format!("/api/f?trap={name}")).status, 500);
+}
+
+#[test]
+fn the_part_that_traps_is_named_and_nobody_else_is_hurt() {
+    // Three parts and a guest, all different; of the parts, two have the same bytes.
+    let app = behind(CHAIN, "[]").file("f/third.wasm", &other(1));
+    let host = start(&app);
+    for (name, file) in [("first", "first.wasm"), ("nobody", "second.wasm"), ("third", "third.wasm")] {
+        let answer = host.get(&format!("/api/f?trap={name}"));
+        assert_eq!((answer.status, answer.text().contains(".wasm")), (500, false));
+        let line = host.line(&["outcome=\"faulted\"", &format!("of {file}: its standard error may say more")]);
+        assert!(line.contains("p3_part"), "{line}");
     }
+    let guest =
+        App::new("{}").routed("f", guests::P3_TRAP_BEFORE, ANYBODY, r#"{"guest": {"middleware": ["part.wasm"]}}"#);
+    let guest = guest.file("f/part.wasm", &fs::read(guests::P3_PART).unwrap()).start();
+    loaded(&guest, "f");
+    assert_eq!(guest.get("/api/f").status, 500);
+    guest.line(&["outcome=\"faulted\"", "of guest.wasm: "]);
+    assert_eq!(host.get("/api/f?stop=first").text(), "stopped at first");
     assert_eq!(host.get("/api/neighbour").text(), "1");
+}
+
+#[test]
+fn bodies_stream_through_a_chain_in_both_directions() {
+    let app = behind(CHAIN, "[]");
+    let host = start(&app);
+    let mut client = host.connect();
+    let body: Vec<u8> = (0..100 << 20_u32).map(|at| (at / 7 + at / 65_536) as u8).collect();
+    let idle = host.resident();
+    client.write(format!("POST /api/f?copy HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
+    client.write(&body);
+    let answer = client.response(false);
+    assert_eq!((answer.status, answer.complete, answer.headers("x-via").len()), (200, true, 3));
+    assert!(answer.body == body, "the bytes are others");
+    let grown = host.most_resident().saturating_sub(idle);
+    assert!(grown < 64 << 20, "{} MiB", grown >> 20);
+}
+
+#[test]
+fn a_part_has_configuration_and_stores_of_its_own() {
+    let stores = r#""keyvalue": {"default": "memory"}"#;
+    let chain = format!(
+        r#"[
+            {{"file": "first.wasm", "grants": {{"env": ["NAME"], "config": ["OTHER"], {stores}}}}},
+            "second.wasm",
+            {{"file": "third.wasm", "grants": {{"env": ["OTHER"], {stores}}}}}
+        ]"#
+    );
+    let settings = format!(r#"{{"guest": {{"middleware": {chain}}}, "grants": {{"config": ["SECRET"], {stores}}}}}"#);
+    let app = App::new("{}").routed("f", guests::P3_ECHO, ANYBODY, &settings);
+    let part = fs::read(guests::P3_PART).unwrap();
+    let app =
+        ["first", "second", "third"].into_iter().fold(app, |app, name| app.file(&format!("f/{name}.wasm"), &part));
+    let host = start(&app);
+    let find = |name: &str| host.get(&format!("/api/f?find={name}")).text();
+    assert_eq!(find("first"), r#"["OTHER"] Ok(1) Ok(["1", "word"])"#);
+    assert_eq!(find("first"), r#"["OTHER"] Ok(2) Ok(["2", "word"])"#);
+    assert_eq!(find("nobody"), "[] Err(Error::NoSuchStore) Err(Error::NoSuchStore)");
+    assert_eq!(find("third"), r#"[] Ok(1) Ok(["1", "word"])"#);
 }
 
 #[test]
@@ -77,6 +154,74 @@ fn a_guest_of_0_2_has_middleware_too() {
     let line = host.line(&["in front:"]);
     assert!(!line.contains("SECRET"), "{line}");
     assert_eq!(host.get("/api/f?stop").status, 401);
+}
+
+/// What `wac plug SOCKET --plug PLUG` makes: its command is this function.
+fn plugged(socket: &[u8], plug: &[u8]) -> Vec<u8> {
+    let mut graph = CompositionGraph::new();
+    let [socket, plug] = [("test:socket", socket), ("test:plug", plug)].map(|(name, wasm)| {
+        let package = Package::from_bytes(name, None, wasm.to_vec(), graph.types_mut()).unwrap();
+        graph.register_package(package).unwrap()
+    });
+    wac_graph::plug(&mut graph, vec![plug], socket).unwrap();
+    graph.encode(EncodeOptions::default()).unwrap()
+}
+
+#[test]
+fn what_wac_plugs_together_serves_with_two_three_and_eight_memories() {
+    let [part, echo, small, counter] =
+        [guests::P3_PART, guests::P3_ECHO, guests::PART, guests::COUNTER].map(|file| fs::read(file).unwrap());
+    let composed =
+        |parts: usize, part: &[u8], guest: &[u8]| (0..parts).fold(guest.to_vec(), |behind, _| plugged(part, &behind));
+    let app = App::new("{}").with_guest("two", &composed(1, &part, &echo), ANYBODY, "{}");
+    let app = app.with_guest("three", &composed(2, &part, &echo), ANYBODY, "{}");
+    let app = app.with_guest("eight", &composed(7, &small, &counter), ANYBODY, "{}");
+    // Middleware may be composed as well, and so may be what it stands in front of.
+    let settings = r#"{"guest": {"middleware": ["part.wasm"]}}"#;
+    let app = app.with_guest("both", &composed(1, &small, &counter), ANYBODY, settings);
+    let host = app.file("both/part.wasm", &plugged(&small, &small)).start();
+    for (function, parts) in [("two", 1), ("three", 2)] {
+        loaded(&host, function);
+        let answer = host.get(&format!("/api/{function}"));
+        assert_eq!((answer.status, answer.headers("x-via").len()), (200, parts), "{function}");
+    }
+    for function in ["eight", "both"] {
+        loaded(&host, function);
+        assert_eq!(host.get(&format!("/api/{function}")).text(), "1", "{function}");
+    }
+}
+
+#[test]
+fn a_part_is_replaced_under_load_and_no_request_fails() {
+    let marker = fs::read(guests::MARKER_PART).unwrap();
+    let app = App::new("{}").routed("f", guests::COUNTER, ANYBODY, r#"{"guest": {"middleware": ["part.wasm"]}}"#);
+    let app = app.file("f/part.wasm", &marked(&marker, 0));
+    let host = start(&app);
+    let (begun, swapped) = (Instant::now(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let callers = [(); 4].map(|()| {
+            scope.spawn(|| {
+                let mut client = host.connect();
+                // Not for ever, should a swap fail.
+                while !swapped.load(Ordering::Relaxed) && begun.elapsed() < 4 * PATIENCE {
+                    let answer = client.get("/api/f");
+                    let known = (0..5).any(|number| answer.text() == marked_answer(number));
+                    assert!(answer.status == 200 && known, "{answer:?}");
+                }
+            })
+        });
+        for number in 1..5 {
+            let staged = app.path().join("f/staged");
+            fs::write(&staged, marked(&marker, number)).unwrap();
+            fs::rename(staged, app.path().join("f/part.wasm")).unwrap();
+            host.line(&[&format!("swapped: generation {} ", number + 1)]);
+            // Whoever asks now gets the new one.
+            assert_eq!(host.get("/api/f").text(), marked_answer(number));
+        }
+        swapped.store(true, Ordering::Relaxed);
+        callers.map(|caller| caller.join().unwrap());
+    });
+    assert_eq!(host.get("/api/f?pass").text(), "1");
 }
 
 /// The part with other bytes: so many custom sections without name and content.
@@ -118,6 +263,89 @@ fn a_part_is_replaced_alone_and_rolled_back_with_the_whole() {
     host.line(&["swapped: generation 4", "in place of generation 3"]);
 }
 
+/// A server that has these bytes, whatever they are when it is asked, and its address.
+fn source(content: &Arc<Mutex<Vec<u8>>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/part.wasm", listener.local_addr().unwrap());
+    let content = Arc::clone(content);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut head = String::new();
+            let mut lines = BufReader::new(stream.try_clone().unwrap());
+            while !head.ends_with("\r\n\r\n") && lines.read_line(&mut head).is_ok_and(|read| read > 0) {}
+            let body = content.lock().unwrap().clone();
+            let etag = format!("\"{}\"", body.len());
+            let known = head.contains(&etag);
+            let (status, body) = if known { ("304 Not Modified", Vec::new()) } else { ("200 OK", body) };
+            let length = if known { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+            let head = format!("HTTP/1.1 {status}\r\netag: {etag}\r\nconnection: close\r\n{length}\r\n");
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+        }
+    });
+    url
+}
+
+#[test]
+fn a_part_comes_from_a_source_like_a_guest() {
+    let content = Arc::new(Mutex::new(other(1)));
+    let url = source(&content);
+    let settings = |sha256: &str| {
+        let entry = format!(r#"{{"file": "part.wasm", "source": "{url}"{sha256}}}"#);
+        format!(r#"{{"guest": {{"poll": "1s", "middleware": [{entry}]}}}}"#)
+    };
+    // What is in the app would not fit.
+    let app = App::new("{}").routed("f", guests::P3_ECHO, ANYBODY, &settings(""));
+    let app = app.file("f/part.wasm", &fs::read(guests::P3_ECHO).unwrap());
+    let cache = app.path().join("cache");
+    let start = |app: &App| app.start_with(&[("XDG_CACHE_HOME", cache.to_str().unwrap())]);
+    let host = start(&app);
+    loaded(&host, "f");
+    assert_eq!(host.get("/api/f").headers("x-via"), ["nobody [] false"]);
+    let digest = |sections: usize| Digest::of(&other(sections)).to_string();
+    *content.lock().unwrap() = other(2);
+    host.line(&["swapped: generation 2", &format!("part.wasm {}", &digest(2)[..12])]);
+    drop(host);
+    // The last good one serves when its source is gone, and nothing but what is pinned.
+    *content.lock().unwrap() = b"rubbish".to_vec();
+    let host = start(&app);
+    loaded(&host, "f");
+    assert_eq!(host.get("/api/f").headers("x-via"), ["nobody [] false"]);
+    host.line(&["WARN", "serves the last good guest", &digest(2)[..12]]);
+    drop(host);
+    let pinned = app.routed("f", guests::P3_ECHO, ANYBODY, &settings(&format!(r#", "sha256": "{}""#, digest(3))));
+    *content.lock().unwrap() = other(2);
+    let host = start(&pinned);
+    host.line(&["ERROR", "has the SHA-256", &digest(2), "its sha256 in guest.middleware allows only"]);
+    assert_eq!(host.get("/api/f").status, 503);
+    *content.lock().unwrap() = other(3);
+    eventually("the function serves", || host.get("/api/f").status == 200);
+}
+
+#[test]
+fn host_json_puts_components_in_front_of_every_function_that_does_not_say_otherwise() {
+    let entry = r#"{"file": "common/part.wasm", "grants": {"env": ["NAME"]}}"#;
+    let app = App::new(&format!(r#"{{"guest": {{"middleware": [{entry}]}}}}"#));
+    let app = ["one", "two"].into_iter().fold(app, |app, name| app.routed(name, guests::P3_ECHO, ANYBODY, "{}"));
+    let app = app.routed("own", guests::P3_ECHO, ANYBODY, r#"{"guest": {"middleware": ["part.wasm"]}}"#);
+    let app = app.routed("none", guests::P3_ECHO, ANYBODY, r#"{"guest": {"middleware": []}}"#);
+    let part = fs::read(guests::P3_PART).unwrap();
+    let app = app.file("common/part.wasm", &part).file("own/part.wasm", &part);
+    let host = app.start_with(&[("NAME", "common")]);
+    ["one", "two", "own", "none"].map(|function| loaded(&host, function));
+    for (function, via) in
+        [("one", &["common [] false"][..]), ("two", &["common [] false"]), ("own", &["nobody [] false"]), ("none", &[])]
+    {
+        assert_eq!(host.get(&format!("/api/{function}")).headers("x-via"), via, "{function}");
+    }
+    // A mistake there is one mistake.
+    let stderr = check(
+        &App::new(&format!(r#"{{"guest": {{"middleware": [{}]}}}}"#, entry.replace("NAME", "MISSING")))
+            .routed("one", guests::P3_ECHO, ANYBODY, "{}")
+            .routed("two", guests::P3_ECHO, ANYBODY, "{}"),
+    );
+    assert_eq!(stderr.matches(r#"host.json: grants.env = "MISSING": there is no app setting"#).count(), 1, "{stderr}");
+}
+
 #[test]
 fn what_does_not_fit_is_named() {
     let with = |name: &str, content: &[u8]| check(&behind(CHAIN, "[]").file(&format!("f/{name}"), content));
@@ -135,9 +363,10 @@ fn what_does_not_fit_is_named() {
     }
     for (entries, words) in [
         (r#"["missing.wasm"]"#, "guest.middleware: missing.wasm cannot be read (No such file"),
-        (r#"["first.wasm", {"file": "first.wasm"}]"#, "stands in guest.middleware twice"),
+        (r#"["first.wasm", {"file": "./first.wasm"}]"#, "guest.middleware: ./first.wasm stands there twice"),
+        (r#"["./guest.wasm"]"#, "guest.middleware: ./guest.wasm is the guest itself, so that requests would go round"),
         (r#"[7]"#, "must be a file, or an object"),
-        (r#"[{"grants": {}}]"#, "has an entry without a file"),
+        (r#"[{"grants": {"env": ["NAME"]}}]"#, "guest.middleware: it has an entry without a file"),
         (r#"[{"file": "first.wasm", "grant": {"env": []}}]"#, "unknown key"),
         (r#"[{"file": "first.wasm", "limits": {"memory": "1MiB"}}]"#, "is for the whole function"),
         (r#"[{"file": "first.wasm", "grants": {"env": ["MISSING"]}}]"#, "there is no app setting of this name"),
@@ -148,7 +377,8 @@ fn what_does_not_fit_is_named() {
     }
     // The neighbour serves.
     let app = behind(r#"["missing.wasm"]"#, "[]");
-    let host = start(&app);
+    let host = app.start();
+    loaded(&host, "neighbour");
     assert_eq!((host.get("/api/f").status, host.get("/api/neighbour").status), (503, 200));
     // What was missing comes.
     fs::write(app.path().join("f/missing.wasm"), fs::read(guests::P3_PART).unwrap()).unwrap();

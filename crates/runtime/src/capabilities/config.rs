@@ -1,11 +1,12 @@
 //! `grants.config`: app settings that the guest finds in `wasi:config/store`.
 
 use super::{Capability, granted};
-use crate::config::Function;
+use crate::config::{Function, Grants};
 use crate::engine::Wasi;
 use crate::sandbox::Sandbox;
 use bindings::wasi::config::store::{Error, Host, add_to_linker};
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{HasSelf, Linker, LinkerInstance};
 
 /// Generated from `wit/deps`, which has it as wasmtime does.
 mod bindings {
@@ -31,10 +32,23 @@ impl Capability for Config {
     }
 }
 
+/// Links what the part with this number finds.
+pub fn link_part(linker: &mut LinkerInstance<'_, Sandbox>, part: usize) -> wasmtime::Result<()> {
+    linker.func_wrap("get", move |store: StoreContextMut<'_, Sandbox>, (key,): (String,)| {
+        Ok((Ok::<_, Error>(value(&store.data().policy().parts[part].grants, &key)),))
+    })?;
+    linker.func_wrap("get-all", move |store: StoreContextMut<'_, Sandbox>, ()| {
+        Ok((Ok::<_, Error>(store.data().policy().parts[part].grants.config.clone()),))
+    })
+}
+
+fn value(grants: &Grants, key: &str) -> Option<String> {
+    grants.config.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
+}
+
 impl Host for Sandbox {
     fn get(&mut self, key: String) -> Result<Option<String>, Error> {
-        let found = self.policy().grants.config.iter().find(|(name, _)| *name == key);
-        Ok(found.map(|(_, value)| value.clone()))
+        Ok(value(&self.policy().grants, &key))
     }
 
     fn get_all(&mut self) -> Result<Vec<(String, String)>, Error> {

@@ -9,8 +9,8 @@ use crate::sandbox::Sandbox;
 use crate::sandbox::leftovers::Entry;
 use draft2::keyvalue::atomics::{CasError, HostCas};
 use draft2::keyvalue::store::Error;
-use wasmtime::Result;
-use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::component::{HasSelf, Linker, LinkerInstance, Resource, ResourceType};
+use wasmtime::{Result, StoreContextMut};
 
 /// As wasmtime has it.
 mod draft {
@@ -91,6 +91,42 @@ impl From<Bucket> for Opened {
         Self { bucket, pages: 0, next: None }
     }
 }
+
+/// Links `store` of one draft for the part with this number: it opens the stores of that part, which are stores like any other then.
+macro_rules! link_part {
+    ($name:ident, $draft:ident, $cursor:ty) => {
+        #[doc = concat!("Links the stores of the part with this number, as `", stringify!($draft), "` has them.")]
+        pub fn $name(linker: &mut LinkerInstance<'_, Sandbox>, part: usize) -> Result<()> {
+            use $draft::keyvalue::store::{Error, HostBucket};
+            type Store<'a> = StoreContextMut<'a, Sandbox>;
+            linker.resource_async("bucket", ResourceType::host::<Bucket>(), |mut store, bucket| {
+                Box::new(async move { HostBucket::drop(store.data_mut(), Resource::new_own(bucket)).await })
+            })?;
+            linker.func_wrap("open", move |mut store: Store<'_>, (name,): (String,)| {
+                let found = store.data().policy().parts[part].buckets.open(&name);
+                let opened = found.map(|bucket| store.data_mut().table.push(bucket)).transpose()?;
+                Ok((opened.ok_or(Error::NoSuchStore),))
+            })?;
+            link_part!(method linker, HostBucket, get(key: String));
+            link_part!(method linker, HostBucket, set(key: String, value: Vec<u8>));
+            link_part!(method linker, HostBucket, delete(key: String));
+            link_part!(method linker, HostBucket, exists(key: String));
+            link_part!(method linker, HostBucket, list_keys(cursor: Option<$cursor>));
+            Ok(())
+        }
+    };
+    (method $linker:ident, $host:ident, $method:ident($($argument:ident: $type:ty),+)) => {
+        $linker.func_wrap_async(
+            &format!("[method]bucket.{}", stringify!($method).replace('_', "-")),
+            |mut store: Store<'_>, (bucket, $($argument),+): (Resource<Bucket>, $($type),+)| {
+                Box::new(async move { Ok(($host::$method(store.data_mut(), bucket, $($argument),+).await?,)) })
+            },
+        )?
+    };
+}
+
+link_part!(link_part_draft, draft, u64);
+link_part!(link_part_draft2, draft2, String);
 
 /// A value that a guest has seen, and will replace only if it is still there.
 pub struct Cas {

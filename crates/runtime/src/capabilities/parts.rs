@@ -4,7 +4,7 @@
 //! each part instead, under a plain name ([`name`]), and linked here. Types stay one: a folder's descriptor is a descriptor for all,
 //! which only a part can use that was given it.
 
-use super::{dirs, outgoing};
+use super::{config, dirs, keyvalue, outgoing};
 use crate::config::Grants;
 use crate::engine::Wasi;
 use crate::sandbox::{Policy, Sandbox};
@@ -39,6 +39,10 @@ pub const OWN: &[Own] = &[
     Own { interface: "wasi:filesystem/preopens@0.3.", word: "p3-preopens", link: folders },
     Own { interface: "wasi:http/outgoing-handler@0.2.", word: "p2-outgoing-handler", link: outgoing::link_part_p2 },
     Own { interface: "wasi:http/client@0.3.", word: "p3-client", link: outgoing::link_part_p3 },
+    Own { interface: "wasi:config/store@0.2.", word: "config", link: config::link_part },
+    // Before the draft whose name is the beginning of this one's.
+    Own { interface: "wasi:keyvalue/store@0.2.0-draft2", word: "keyvalue-draft2", link: keyvalue::link_part_draft2 },
+    Own { interface: "wasi:keyvalue/store@0.2.0-draft", word: "keyvalue-draft", link: keyvalue::link_part_draft },
 ];
 
 /// Under which name the part with this number, counted from the outermost, imports an interface of its own.
@@ -55,6 +59,7 @@ const SHARED: &[&str] = &[
     "wasi:cli/",
     "wasi:filesystem/",
     "wasi:sockets/",
+    "wasi:keyvalue/",
     "flexwasm:host/diagnostics@",
 ];
 
@@ -76,7 +81,7 @@ pub fn of_name(import: &str) -> Option<(usize, &'static str)> {
 /// When two interfaces claim one name, which no input can cause.
 pub fn link(linker: &mut Linker<Sandbox>, wasi: Wasi, parts: usize) -> wasmtime::Result<()> {
     for part in 0..parts {
-        for own in OWN.iter().filter(|own| wasi == Wasi::P3 || own.word.starts_with("p2")) {
+        for own in OWN.iter().filter(|own| wasi == Wasi::P3 || !own.word.starts_with("p3")) {
             (own.link)(&mut linker.instance(&name(part, own))?, part)?;
         }
     }

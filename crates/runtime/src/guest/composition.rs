@@ -14,9 +14,12 @@ use crate::config::digest::Digest;
 use crate::config::middleware::Middleware;
 use crate::engine::Wasi;
 use std::fmt;
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use wac_graph::types::{Interface, ItemKind, Package};
+use wac_graph::types::{Interface, ItemKind, Package, Type, UsedType};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
+use wasmparser::{Parser, Payload};
 
 /// One of the components that a guest was composed of.
 #[derive(Clone)]
@@ -27,6 +30,8 @@ pub struct Part {
     pub digest: Digest,
     /// All of it.
     pub wasm: Arc<[u8]>,
+    /// Where it lies in the whole, by which a trap's place in the code tells whose code it is. Empty before it is composed.
+    pub at: Range<usize>,
 }
 
 impl fmt::Debug for Part {
@@ -38,15 +43,62 @@ impl fmt::Debug for Part {
 impl Part {
     /// A component whose bytes are here.
     pub fn new(name: Arc<str>, artifact: Artifact) -> Self {
-        Self { name, digest: artifact.digest, wasm: artifact.wasm.into() }
+        Self { name, digest: artifact.digest, wasm: artifact.wasm.into(), at: 0..0 }
     }
 
     fn read(middleware: &Middleware, max_size: u64) -> Result<Self, LoadError> {
-        match Artifact::read(&middleware.path, max_size) {
-            Ok(artifact) => Ok(Self::new(Arc::clone(&middleware.file), artifact)),
-            Err(why) => Err(LoadError::Middleware(Arc::clone(&middleware.file), why)),
+        let file = &middleware.file;
+        let read = || {
+            let artifact = Artifact::read(&middleware.path, max_size)?;
+            expect(&artifact, middleware.sha256, PART_DIGEST)?;
+            Ok(Self::new(Arc::clone(file), artifact))
+        };
+        read().map_err(|why| LoadError::Middleware(Arc::clone(file), Box::new(why)))
+    }
+}
+
+/// Where the digest of a part is named.
+const PART_DIGEST: &str = "its sha256 in guest.middleware";
+
+/// Checks that the component is the one that the configuration names for the part with this number, none for the guest itself, if it
+/// names one.
+///
+/// # Errors
+/// [`LoadError::Digest`].
+pub fn check_digest(function: &Function, part: Option<usize>, artifact: &Artifact) -> Result<(), LoadError> {
+    match part {
+        Some(part) => expect(artifact, function.middleware[part].sha256, PART_DIGEST),
+        None => expect(artifact, function.guest.sha256, "guest.sha256"),
+    }
+}
+
+fn expect(artifact: &Artifact, wanted: Option<Digest>, key: &'static str) -> Result<(), LoadError> {
+    match wanted.filter(|wanted| *wanted != artifact.digest) {
+        Some(wanted) => Err(LoadError::Digest(artifact.digest, wanted, key)),
+        None => Ok(()),
+    }
+}
+
+/// What is wrong with the entries of a chain, before any file is read.
+fn objection(function: &Function) -> Option<String> {
+    let plain = |path: &Path| path.components().filter(|name| *name != Component::CurDir).collect::<PathBuf>();
+    let mut known = vec![plain(&function.script_file)];
+    for Middleware { file, path, .. } in &function.middleware {
+        if file.is_empty() {
+            return Some(
+                "it has an entry without a file: add \"file\": \"auth.wasm\", or remove its grants".to_owned(),
+            );
+        }
+        let path = plain(path);
+        match known.iter().position(|other| *other == path) {
+            Some(0) => {
+                return Some(format!("{file} is the guest itself, so that requests would go round: leave it out"));
+            }
+            Some(_) => return Some(format!("{file} stands there twice: leave one of them out")),
+            None => known.push(path),
         }
     }
+    None
 }
 
 /// Reads the guest of a function from its file, with its middleware in front.
@@ -57,26 +109,34 @@ pub fn read(function: &Function) -> Result<Artifact, LoadError> {
     if function.middleware.is_empty() {
         return Ok(Artifact::read(&function.script_file, function.guest.max_size)?);
     }
-    compose(function, &parts(function, true)?)
+    compose(function, &parts(function, None)?)
 }
 
-/// Reads what stands in front of the guest of a function, and the guest itself if asked to.
+/// Reads the parts of a guest from their files: what stands in front of it, and the guest itself last. The one with the number of `new`
+/// is that component, whose file is not read.
 ///
 /// # Errors
 /// [`LoadError`]: a file cannot be read, or is no component.
-pub fn parts(function: &Function, with_guest: bool) -> Result<Vec<Part>, LoadError> {
-    let most = function.guest.max_size;
-    let mut parts = function.middleware.iter().map(|entry| Part::read(entry, most)).collect::<Result<Vec<_>, _>>()?;
-    if with_guest {
-        parts.push(Part::new(guest_name(function), Artifact::read(&function.script_file, most)?));
+pub fn parts(function: &Function, new: Option<(usize, Artifact)>) -> Result<Vec<Part>, LoadError> {
+    if let Some(why) = objection(function) {
+        return Err(LoadError::Composition(why));
     }
-    Ok(parts)
+    let most = function.guest.max_size;
+    let (place, mut new) = new.map_or((None, None), |(place, artifact)| (Some(place), Some(artifact)));
+    let part = |number: usize| match (new.take_if(|_| place == Some(number)), function.middleware.get(number)) {
+        (Some(new), _) => Ok(Part::new(name_of(function, number), new)),
+        (None, Some(entry)) => Part::read(entry, most),
+        (None, None) => Ok(Part::new(name_of(function, number), Artifact::read(&function.script_file, most)?)),
+    };
+    (0..=function.middleware.len()).map(part).collect()
 }
 
-/// What the guest itself is called among the parts.
-pub fn guest_name(function: &Function) -> Arc<str> {
-    let name = function.script_file.file_name().unwrap_or_default();
-    name.to_string_lossy().into()
+/// What the part with this number is called; the last one is the guest itself.
+pub fn name_of(function: &Function, number: usize) -> Arc<str> {
+    match function.middleware.get(number) {
+        Some(middleware) => Arc::clone(&middleware.file),
+        None => function.script_file.file_name().unwrap_or_default().to_string_lossy().into(),
+    }
 }
 
 /// Composes the guest of a function of its parts: the outermost first, the guest itself last. Takes milliseconds for each megabyte.
@@ -85,10 +145,27 @@ pub fn guest_name(function: &Function) -> Arc<str> {
 /// [`LoadError::Composition`], [`LoadError::Artifact`].
 pub fn compose(function: &Function, parts: &[Part]) -> Result<Artifact, LoadError> {
     let wasm = join(parts).map_err(LoadError::Composition)?;
+    let parts = located(parts, &wasm);
     let artifact = Artifact::new(function.script_file.display().to_string(), wasm)?;
     // One guest's file may stand in several compositions, each with code of its own.
     let compiled = function.script_file.with_extension(format!("{}.cwasm", artifact.digest.short()));
     Ok(Artifact { parts: parts.into(), compiled: Some(compiled), ..artifact })
+}
+
+/// The parts with their places in the whole, which has each as a component of its own: the guest first, because what stands in front
+/// of something is instantiated after it.
+fn located(parts: &[Part], whole: &[u8]) -> Vec<Part> {
+    let mut parts = parts.to_vec();
+    let mut rest = parts.iter_mut().rev().peekable();
+    for payload in Parser::new(0).parse_all(whole).map_while(Result::ok) {
+        let Payload::ComponentSection { unchecked_range: Range { start, end }, .. } = payload else { continue };
+        let [start, end] = [start, end].map(|place| usize::try_from(place).unwrap_or(usize::MAX));
+        // What a part nests is none of these.
+        if let Some(part) = rest.next_if(|part| whole.get(start..end) == Some(&part.wasm)) {
+            part.at = start..end;
+        }
+    }
+    parts
 }
 
 /// The handler of each version, without the last number of it.
@@ -195,9 +272,18 @@ fn keep_apart(
 }
 
 /// The same interface without its own name: under a plain name with it, it would be imported by a feature (`implements`) that the
-/// engine has not switched on.
+/// engine has not switched on. Its resources stay those of the interface that has the name, because other interfaces take and make
+/// them: what is the part's own is who gets hold of one.
 fn unnamed(graph: &mut CompositionGraph, kind: ItemKind) -> ItemKind {
     let ItemKind::Instance(id) = kind else { return kind };
-    let interface = Interface { id: None, ..graph.types()[id].clone() };
+    let mut interface = Interface { id: None, ..graph.types()[id].clone() };
+    let own =
+        |(name, kind): &(&String, &ItemKind)| matches!(kind, ItemKind::Type(_)) && !interface.uses.contains_key(*name);
+    let types: Vec<_> = interface.exports.iter().filter(own).collect();
+    if types.iter().any(|(_, kind)| matches!(kind, ItemKind::Type(Type::Resource(_)))) {
+        let used = |(name, _): &(&String, _)| ((*name).clone(), UsedType { interface: id, name: None });
+        let used: Vec<_> = types.iter().map(used).collect();
+        interface.uses.extend(used);
+    }
     ItemKind::Instance(graph.types_mut().add_interface(interface))
 }

@@ -14,12 +14,12 @@ pub enum LoadError {
     /// Its source did not deliver it.
     #[error("{0}")]
     Fetch(String),
-    /// Not what `guest.sha256` names.
-    #[error("has the SHA-256 {0}, but guest.sha256 allows only {1}: deliver that very guest, or change the setting")]
-    Digest(Digest, Digest),
+    /// Not what `guest.sha256` names, or the entry of a part.
+    #[error("has the SHA-256 {0}, but {key} allows only {1}: deliver that very guest, or change the setting", key = .2)]
+    Digest(Digest, Digest, &'static str),
     /// Something in front of it cannot be had.
     #[error("cannot be composed with its guest.middleware: {0} {1}")]
-    Middleware(Arc<str>, NoArtifact),
+    Middleware(Arc<str>, Box<LoadError>),
     /// It does not fit what stands in front of it.
     #[error("cannot be composed with its guest.middleware: {0}")]
     Composition(String),

@@ -3,6 +3,7 @@
 //!
 //! What comes from the guest, names above all, is cut to a length that a log can bear. Nothing of this reaches a client.
 
+use crate::guest::composition::Part;
 use crate::sandbox::Sandbox;
 use crate::sandbox::hit::Hit;
 use wasmtime::{FrameInfo, Store, Trap, WasmBacktrace};
@@ -28,13 +29,13 @@ pub enum Failure {
     Trap(String),
 }
 
-/// Puts a failed call into words, while the store that it failed in still knows.
-pub fn failure(store: &Store<Sandbox>, error: &wasmtime::Error) -> Failure {
+/// Puts a failed call into words, while the store that it failed in still knows. `parts` are those that the guest was composed of.
+pub fn failure(store: &Store<Sandbox>, parts: &[Part], error: &wasmtime::Error) -> Failure {
     if let Some(I32Exit(status)) = error.downcast_ref() {
         return Failure::Exit(*status);
     }
     let trace = error.downcast_ref::<WasmBacktrace>();
-    let place = trace.map(place).unwrap_or_default();
+    let place = trace.map(|trace| place(trace, parts)).unwrap_or_default();
     let sandbox = store.data();
     if let Some(hit) = Hit::behind(error, &sandbox.policy().limits) {
         return Failure::Limit(format!("{hit}{place}: {}", hit.remedy()));
@@ -146,13 +147,26 @@ fn words(trap: Trap) -> (&'static str, &'static str) {
 }
 
 /// `, in a < b < c`: the frames, innermost first, without the machinery of a panic, which is the same in every Rust guest
-/// and explains nothing.
-fn place(trace: &WasmBacktrace) -> String {
+/// and explains nothing. Of a guest with middleware, the name of the part follows: that of the innermost frame, because frames between
+/// two parts belong to neither.
+fn place(trace: &WasmBacktrace, parts: &[Part]) -> String {
     let name = |frame: &FrameInfo| match frame.func_name() {
         Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
         None => format!("function {}", frame.func_index()),
     };
-    shown(trace.frames().iter().map(name))
+    let frames = shown(trace.frames().iter().map(name));
+    let offsets = trace.frames().iter().filter_map(FrameInfo::module_offset);
+    match part_at(offsets, parts) {
+        Some(part) if frames.is_empty() => format!(", in {part}"),
+        Some(part) => format!("{frames} of {part}"),
+        None => frames,
+    }
+}
+
+/// The name of the part that has the first of these places in its code.
+fn part_at(mut offsets: impl Iterator<Item = usize>, parts: &[Part]) -> Option<&str> {
+    let part = offsets.find_map(|offset| parts.iter().find(|part| part.at.contains(&offset)))?;
+    Some(&part.name)
 }
 
 fn shown(names: impl Iterator<Item = String>) -> String {

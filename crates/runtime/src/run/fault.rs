@@ -1,6 +1,7 @@
 //! How a guest fails.
 
 use super::explain::{self, Failure};
+use crate::guest::composition::Part;
 use crate::sandbox::Sandbox;
 use crate::sandbox::hit::Hit;
 use wasmtime::Store;
@@ -52,9 +53,9 @@ impl Fault {
         }
     }
 
-    /// Why a call into the guest failed.
-    pub(super) fn of_call(store: &Store<Sandbox>, error: &wasmtime::Error) -> Self {
-        match explain::failure(store, error) {
+    /// Why a call into the guest, which has these parts, failed.
+    pub(super) fn of_call(store: &Store<Sandbox>, parts: &[Part], error: &wasmtime::Error) -> Self {
+        match explain::failure(store, parts, error) {
             Failure::Exit(status) => Self::Exit(status),
             Failure::Limit(words) => Self::Limit(words),
             Failure::Trap(words) => Self::Trap(words),
@@ -62,8 +63,8 @@ impl Fault {
     }
 
     /// Why no instance could be made.
-    pub(super) fn of_start(store: &Store<Sandbox>, error: &wasmtime::Error) -> Self {
-        match explain::failure(store, error) {
+    pub(super) fn of_start(store: &Store<Sandbox>, parts: &[Part], error: &wasmtime::Error) -> Self {
+        match explain::failure(store, parts, error) {
             Failure::Exit(status) => Self::Exit(status),
             Failure::Limit(words) | Failure::Trap(words) => Self::Instantiate(words),
         }

@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use crate::engine::Stay;
+use crate::guest::composition::Part;
 use crate::guest::{Guest, Handler};
 use crate::outgoing::Cut;
 use crate::sandbox::Sandbox;
@@ -17,6 +18,8 @@ pub struct Instance {
     _cut: Cut,
     pub(super) store: Store<Sandbox>,
     pub(super) handler: Handler,
+    /// What the guest was composed of.
+    parts: Arc<[Part]>,
     /// What the guest held after its first request.
     held: Option<usize>,
     /// The guest has called exit(0), and cannot be called any more.
@@ -35,7 +38,7 @@ impl Instance {
     /// What came of the call. A guest that exits with success has ended well if its answer is whole, which
     /// [`Self::without`] decides.
     pub(super) fn called(mut self, result: wasmtime::Result<()>) -> Result<Self, Fault> {
-        let fault = result.map_err(|error| Fault::of_call(&self.store, &error));
+        let fault = result.map_err(|error| Fault::of_call(&self.store, &self.parts, &error));
         match fault {
             Ok(()) => Ok(self),
             Err(Fault::Exit(0)) => {
@@ -105,8 +108,9 @@ async fn instantiate(guest: &Guest, store: Store<Sandbox>) -> Result<Instance, F
     match instantiated {
         Ok(handler) => {
             stay.settle();
-            Ok(Instance { _cut: cut, store, handler, held: None, exited: false, stay })
+            let parts = Arc::clone(&guest.parts);
+            Ok(Instance { _cut: cut, store, handler, parts, held: None, exited: false, stay })
         }
-        Err(error) => Err(Fault::of_start(&store, &error)),
+        Err(error) => Err(Fault::of_start(&store, &guest.parts, &error)),
     }
 }

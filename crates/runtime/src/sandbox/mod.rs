@@ -68,6 +68,8 @@ pub struct PartPolicy {
     pub grants: Grants,
     /// Sends its requests, if it may send any.
     pub client: Option<Arc<Client>>,
+    /// The stores that it may open.
+    pub buckets: Buckets,
 }
 
 impl Policy {

@@ -1,5 +1,5 @@
-//! Builds the demonstration guest, the example of grants and the test guests as components, with a nested cargo in a folder of its own, and
-//! writes their names and files to `guests.rs`.
+//! Builds the demonstration guest, the examples of grants and of middleware and the test guests as components, with a nested cargo in a
+//! folder of its own, and writes their names and files to `guests.rs`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ fn main() {
         "host/tests/guests/Cargo.toml",
         "host/tests/guests/src",
         "host/tests/guests/p3",
+        "examples/middleware",
     ] {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
@@ -30,7 +31,7 @@ fn main() {
     let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it"));
     cargo.current_dir(&root).args(["build", "--profile", "guest", "--target", TARGET]);
     cargo.args(["--package", "flexwasm-guest", "--package", "test-guests", "--package", "p3-test-guests"]);
-    cargo.args(["--package", "stock-guest", "--package", "grants-guest"]);
+    cargo.args(["--package", "stock-guest", "--package", "grants-guest", "--package", "middleware-examples"]);
     cargo.arg("--target-dir").arg(&target_dir);
     // What the outer cargo set for itself (clippy's wrapper, native flags) must not reach the components.
     for variable in ["RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTDOCFLAGS"]
@@ -47,7 +48,8 @@ fn main() {
         ("stock".to_owned(), built.join("stock_guest.wasm")),
     ];
     let behaviours = |folder: &str| fs::read_dir(root.join(folder)).expect("a folder of test guests");
-    for behaviour in behaviours("host/tests/guests/src/bin").chain(behaviours("host/tests/guests/p3/src/bin")) {
+    let folders = ["host/tests/guests/src/bin", "host/tests/guests/p3/src/bin", "examples/middleware/src/bin"];
+    for behaviour in folders.into_iter().flat_map(behaviours) {
         let source = behaviour.expect("an entry").path();
         let name = source.file_stem().expect("a file name").to_string_lossy().into_owned();
         guests.push((name.clone(), built.join(name).with_extension("wasm")));

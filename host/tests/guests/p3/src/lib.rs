@@ -19,7 +19,6 @@ pub mod bindings {
     });
 }
 
-use bindings::wit_stream;
 use wit_bindgen::StreamResult;
 
 pub use bindings::exports::wasi::http0_3_0::handler::Guest;
@@ -28,7 +27,7 @@ pub use bindings::wasi::clocks0_3_0::monotonic_clock::wait_for;
 pub use bindings::wasi::http0_3_0::client;
 pub use bindings::wasi::http0_3_0::handler as next;
 pub use bindings::wasi::http0_3_0::types::{ErrorCode, Fields, Request, Response, Trailers};
-pub use bindings::wit_future;
+pub use bindings::{wit_future, wit_stream};
 pub use wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamWriter, spawn_local};
 
 /// What a body ends with.

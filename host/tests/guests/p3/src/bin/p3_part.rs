@@ -1,9 +1,66 @@
 //! Stands in front of a guest under the name that its environment has: answers `?stop=NAME` itself, traps at `?trap=NAME`, tells at
-//! `?ask=NAME` whether it may send a request, and passes everything else on. Its name, what else it knows of its environment, and
-//! whether it has folders are added to `x-via`.
+//! `?ask=NAME` whether it may send a request and at `?find=NAME` what it finds in its configuration and its store, and passes
+//! everything else on; at `?copy` it copies what it passes on. Its name, what else it knows of its environment, and whether it has
+//! folders are added to `x-via`.
 
 use p3_test_guests::bindings::wasi::http0_3_0::types::Scheme;
-use p3_test_guests::{ErrorCode, Request, Response, client, fields, next, respond, wit_future};
+use p3_test_guests::{
+    ErrorCode, Request, Response, StreamReader, client, consume, copy, fields, next, respond, spawn_local, wit_future,
+    wit_stream,
+};
+
+mod granted {
+    wit_bindgen::generate!({
+        path: "../../../../wit",
+        inline: "
+            package test:granted;
+            world imports {
+                import wasi:config/store@0.2.0-rc.1;
+                import wasi:keyvalue/store@0.2.0-draft;
+                import wasi:keyvalue/atomics@0.2.0-draft;
+                import wasi:keyvalue/store@0.2.0-draft2;
+                import wasi:keyvalue/batch@0.2.0-draft2;
+            }
+        ",
+        world: "test:granted/imports",
+        generate_all,
+    });
+}
+use granted::wasi::config::store as config;
+use granted::wasi::keyvalue0_2_0_draft::{atomics, store};
+use granted::wasi::keyvalue0_2_0_draft2::{batch as batch2, store as store2};
+
+/// What the part is granted of configuration and stores: each call adds 1 to a number of its own.
+fn found() -> String {
+    let names: Vec<_> = config::get_all().expect("it answers").into_iter().map(|(name, _)| name).collect();
+    let count = store::open("default").and_then(|bucket| {
+        bucket.set("last", b"word")?;
+        atomics::increment(&bucket, "count", 1)
+    });
+    let read =
+        store2::open("default").and_then(|bucket| batch2::get_many(&bucket, &["count".to_owned(), "last".to_owned()]));
+    let read =
+        read.map(|pairs| pairs.into_iter().filter_map(|(_, value)| String::from_utf8(value?).ok()).collect::<Vec<_>>());
+    format!("{names:?} {count:?} {read:?}")
+}
+
+/// The same bytes, which pass through the memory of this part.
+fn through(from: StreamReader<u8>) -> StreamReader<u8> {
+    let (mut to, copied) = wit_stream::new();
+    spawn_local(async move {
+        copy(from, &mut to).await;
+    });
+    copied
+}
+
+fn again(request: Request) -> Request {
+    let (method, path, headers) = (request.get_method(), request.get_path_with_query(), request.get_headers().clone());
+    let (contents, trailers) = consume(request);
+    let (request, _) = Request::new(headers, Some(through(contents)), trailers, None);
+    request.set_method(&method).expect("it was one");
+    request.set_path_with_query(path.as_deref()).expect("it was one");
+    request
+}
 
 async fn handle(request: Request) -> Result<Response, ErrorCode> {
     let names: Vec<_> = std::env::vars().map(|(name, _)| name).filter(|name| name != "NAME").collect();
@@ -12,6 +69,9 @@ async fn handle(request: Request) -> Result<Response, ErrorCode> {
     let asked = |what: &str| path.ends_with(&format!("?{what}={name}"));
     if asked("stop") {
         return Ok(respond(format!("stopped at {name}")));
+    }
+    if asked("find") {
+        return Ok(respond(found()));
     }
     if asked("ask") {
         let (_, trailers) = wit_future::new(|| Ok(None));
@@ -25,12 +85,14 @@ async fn handle(request: Request) -> Result<Response, ErrorCode> {
         ));
     }
     assert!(!asked("trap"), "as asked");
-    let response = next::handle(request).await?;
+    let copies = path.ends_with("?copy");
+    let response = next::handle(if copies { again(request) } else { request }).await?;
     let (status, headers) = (response.get_status_code(), response.get_headers().clone());
     let via = format!("{name} [{}] {}", names.join(","), std::fs::read_dir("/").is_ok());
     headers.append("x-via", via.as_bytes()).expect("a valid header");
     let (_, read) = wit_future::new(|| Ok(()));
     let (contents, trailers) = Response::consume_body(response, read);
+    let contents = if copies { through(contents) } else { contents };
     let (response, _) = Response::new(headers, Some(contents), trailers);
     response.set_status_code(status).expect("it was one");
     Ok(response)
