@@ -11,6 +11,7 @@ mod events;
 mod grants;
 mod load;
 mod looking;
+mod middleware;
 mod neighbours;
 mod onlooker;
 mod report;
@@ -81,6 +82,7 @@ pub struct Results {
     pub events: events::Events,
     pub looking: looking::Looking,
     pub grants: grants::Grants,
+    pub middleware: middleware::Middleware,
 }
 
 /// All windows of one server.
@@ -147,6 +149,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         events: events::measure(cores, smoke)?,
         looking: looking::measure(cores, smoke)?,
         grants: grants::measure(cores, smoke)?,
+        middleware: middleware::measure(cores, smoke)?,
         rows,
     };
     for table in report::tables(&results) {
@@ -219,7 +222,7 @@ impl Row {
 
 /// Builds all that is compared, and installs the peer.
 fn build(smoke: bool, beside: Option<&Path>) -> Result<()> {
-    setup::build_guests(&["bench-guest", "bench-guest-p3", "flexwasm-guest", "test-guests"])?;
+    setup::build_guests(&["bench-guest", "bench-guest-p3", "bench-part-p3", "flexwasm-guest", "test-guests"])?;
     setup::build_servers(smoke)?;
     let own = [events::ANSWER, events::SLEEP, grants::STORE, grants::FETCH];
     for guest in [server::GUEST, servers::GUEST_P3, sleepers::GUEST, neighbours::SPIN].into_iter().chain(own) {

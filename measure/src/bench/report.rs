@@ -16,6 +16,7 @@ pub fn tables(results: &Results) -> Vec<Table> {
         burst(results),
         looking(results),
         grants(results),
+        middleware(results),
     ];
     tables.extend([peers(results)].into_iter().chain(ours).filter(|table| !table.rows.is_empty()));
     tables
@@ -256,6 +257,39 @@ fn grants(results: &Results) -> Table {
         ),
         columns: vec!["", "p50 µs", "CPU µs"],
         rows: rows.into_iter().map(row).collect(),
+    }
+}
+
+fn middleware(results: &Results) -> Table {
+    let super::middleware::Middleware { turns, phases_us } = &results.middleware;
+    let figure = |figure: fn(&Window) -> f64, decimals| {
+        let row = |index: usize| spelled(Spread::of(turns.iter().map(|turn| figure(&turn[index]))), decimals);
+        let ratio = spelled(Spread::of(turns.iter().map(|[alone, behind]| figure(behind) / figure(alone))), 2);
+        [row(0), row(1), ratio]
+    };
+    let phase = |phase: usize| {
+        let [alone, behind] = phases_us.each_ref().map(|phases| phases[phase]);
+        [spelled(alone, 0), spelled(behind, 0), format!("{:.2}", behind.median / alone.median)]
+    };
+    let columns = [
+        figure(|window| window.requests_per_second, 0),
+        figure(|window| window.p50_us, 0),
+        figure(|window| window.p99_us, 0),
+        figure(|window| window.cpu_us, 1),
+        phase(0),
+        phase(1),
+    ];
+    let names = ["alone", "behind it", "behind ÷ alone"];
+    let row = |(index, name): (usize, &str)| {
+        [name.to_owned()].into_iter().chain(columns.iter().map(|column| column[index].clone())).collect()
+    };
+    Table {
+        title: "A guest behind a component that does nothing",
+        note: "16 connections to one process, a fresh instance of the guest, or of guest and component, for each request. Both are in Rust, for \
+               WASI 0.3. The last two columns are what the host tells of requests that come one after the other (`server-timing`)."
+            .to_owned(),
+        columns: vec!["", "per second", "p50 µs", "p99 µs", "CPU µs", "µs to make the instance", "µs from the call to the head"],
+        rows: names.into_iter().enumerate().map(row).collect(),
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Attack {
     pub posts: usize,
     /// The envelope that the attacker posts in their place, if the function has a queue.
     pub event: Option<&'static str>,
+    /// Whether the attacker stands in front of a guest that is granted everything.
+    pub in_front: bool,
 }
 
 /// A message whose sender has chosen its metadata.
@@ -61,6 +63,10 @@ pub const ALL: &[Attack] = &[
         ..attack("abuses_events", "an event: forged metadata, outputs that are none, orders in its log", &[Whole(200)])
     },
     telling("reads_everything", "reads environment, arguments and files"),
+    Attack {
+        in_front: true,
+        ..telling("steals_grants", "stands in front of a guest, and tries to use what that is granted")
+    },
     telling("reaches_out", "asks the metadata service, the host itself, sockets and names"),
     // Where a limit ends the guest, that is right too.
     Attack { expected: &[Whole(200), Whole(500)], ..telling("fans_out", "500 requests at once to the host itself") },
@@ -87,7 +93,7 @@ pub const ALL: &[Attack] = &[
 ];
 
 const fn attack(name: &'static str, does: &'static str, expected: &'static [Got]) -> Attack {
-    Attack { name, does, expected, endless: false, says: None, posts: 0, event: None }
+    Attack { name, does, expected, endless: false, says: None, posts: 0, event: None, in_front: false }
 }
 
 const fn endless(name: &'static str, does: &'static str, expected: &'static [Got]) -> Attack {

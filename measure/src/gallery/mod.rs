@@ -67,9 +67,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
     let settings: Value = serde_json::from_slice(&app::read(SETTINGS)?).context(SETTINGS)?;
     let upstream = Upstream::start(cores.client)?;
-    let app = app_root(&settings, &upstream, smoke)?;
-    check(&flexwasm(app.path(), &upstream, smoke).arg("check").output()?)?;
     let address = server::free_address();
+    let app = app_root(&settings, &upstream, address.port(), smoke)?;
+    check(&flexwasm(app.path(), &upstream, smoke).arg("check").output()?)?;
     let (output, log) = Log::follow(cores.client)?;
     let mut command = flexwasm(app.path(), &upstream, smoke);
     command.args(["--listen", &address.to_string()]).stdout(output);
@@ -119,8 +119,8 @@ fn flexwasm(app: &Path, upstream: &Upstream, smoke: bool) -> Command {
     command
 }
 
-/// An app with a function for each attack, an innocent one, and one that sleeps.
-fn app_root(settings: &Value, upstream: &Upstream, smoke: bool) -> Result<App> {
+/// An app with a function for each attack, an innocent one, and one that sleeps; the host will listen on this port.
+fn app_root(settings: &Value, upstream: &Upstream, port: u16, smoke: bool) -> Result<App> {
     // Planted in the app settings too.
     let local = json!({ "IsEncrypted": false, "Values": { "DATABASE": SECRET } });
     let mut app = App::with_host_json(&settings.to_string());
@@ -140,6 +140,16 @@ fn app_root(settings: &Value, upstream: &Upstream, smoke: bool) -> Result<App> {
     let mut with_store = if smoke { hurried.clone() } else { none.clone() };
     with_store["grants"] = json!({ "keyvalue": { "default": "memory" } });
     for attack in attacks::ALL {
+        if attack.in_front {
+            let grants = json!({
+                "env": ["DATABASE"], "config": ["DATABASE"], "dirs": [attack.name], "keyvalue": { "default": "memory" },
+                "hosts": [format!("http://127.0.0.1:{port}")],
+            });
+            let settings = json!({ "guest": { "middleware": ["attacker.wasm"] }, "grants": grants });
+            app = app::add_function(app, attack.name, attack.name, &app::read(GUEST)?, &settings);
+            app = app.file(&format!("{}/attacker.wasm", attack.name), &attack.guest()?);
+            continue;
+        }
         let settings = match attack {
             Attack { name: "steals_token", .. } => &with_token,
             Attack { name: "floods_store", .. } => &with_store,

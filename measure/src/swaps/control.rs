@@ -24,11 +24,12 @@ pub struct Asked {
 }
 
 impl Asked {
-    pub fn send(socket: &Path, guest: &[u8]) -> Result<Self> {
+    /// Of the guest of the function `swapped`, or of its part that `query` names.
+    pub fn send(socket: &Path, query: &str, guest: &[u8]) -> Result<Self> {
         let stream = UnixStream::connect(socket).with_context(|| format!("cannot connect to {}", socket.display()))?;
         stream.set_nonblocking(true)?;
         let head = format!(
-            "POST /swap/swapped HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            "POST /swap/swapped{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
             guest.len()
         );
         let request = [head.as_bytes(), guest].concat();
@@ -67,8 +68,8 @@ impl Asked {
 }
 
 /// Swaps, and waits until that is done.
-pub fn wait(socket: &Path, guest: &[u8]) -> Result<()> {
-    let (mut asked, begun) = (Asked::send(socket, guest)?, Instant::now());
+pub fn wait(socket: &Path, query: &str, guest: &[u8]) -> Result<()> {
+    let (mut asked, begun) = (Asked::send(socket, query, guest)?, Instant::now());
     loop {
         if let Some(answer) = asked.look()? {
             ensure!(answer["error"].is_null(), "a swap was refused: {answer}");

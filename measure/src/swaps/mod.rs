@@ -1,5 +1,5 @@
 //! `cargo xtask swaps`: guests are replaced again and again under full load, with a fresh instance for every request and with
-//! instances that are reused.
+//! instances that are reused, and a component in front of a guest is replaced alone.
 //!
 //! The host runs on one processor; all callers, and the one that swaps, run on another, in one thread that never sleeps. Every guest
 //! names itself at both ends of its answer, and every answer is checked against what its head says.
@@ -25,6 +25,8 @@ use testkit::App;
 
 /// Answers with its name, at both ends.
 const GUEST: &str = "target/guests/wasm32-wasip2/guest/marker.wasm";
+/// The same in front of another guest.
+const PART: &str = "target/guests/wasm32-wasip2/guest/marker_part.wasm";
 /// Guests that take turns; each has been compiled before.
 const GUESTS: usize = 10;
 const SLOTS: u32 = 32;
@@ -40,13 +42,23 @@ pub struct Arguments {
     smoke: bool,
 }
 
-/// How instances are used.
+/// What is replaced, and how instances are used.
 struct Mode {
     name: &'static str,
     reuse: u32,
+    /// What is replaced.
+    file: &'static str,
+    /// Names it where it is not the guest itself.
+    query: &'static str,
+    /// Outside of a smoke run.
+    swaps: usize,
 }
 
-const MODES: [Mode; 2] = [Mode { name: "fresh", reuse: 1 }, Mode { name: "warm", reuse: 1000 }];
+const MODES: [Mode; 3] = [
+    Mode { name: "fresh", reuse: 1, file: GUEST, query: "", swaps: 100 },
+    Mode { name: "warm", reuse: 1000, file: GUEST, query: "", swaps: 100 },
+    Mode { name: "part", reuse: 1, file: PART, query: "?part=part.wasm", swaps: 1000 },
+];
 
 /// How long, and how often.
 #[derive(Clone, Copy)]
@@ -79,17 +91,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let cores = Cores { server, client };
     setup::build_guests(&["test-guests"])?;
     setup::build_servers(smoke)?;
-    let plan = if smoke {
-        Plan { swaps: 12, length: Duration::from_secs(3) }
-    } else {
-        Plan { swaps: 100, length: Duration::from_secs(60) }
-    };
+    let length = Duration::from_secs(if smoke { 3 } else { 60 });
     let mut rows = Vec::new();
     for mode in &MODES {
+        let plan = Plan { swaps: if smoke { 12 } else { mode.swaps }, length };
         println!("{}: {} swaps in {} s", mode.name, plan.swaps, plan.length.as_secs());
         rows.push((mode, measure(mode, cores, plan, smoke)?));
     }
-    let table = table(&rows, plan);
+    let table = table(&rows, length);
     println!("\n{table}");
     let problems: Vec<String> = rows.iter().flat_map(|(mode, seen)| seen.problems(mode, !smoke)).collect();
     if !problems.is_empty() {
@@ -99,11 +108,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn measure(mode: &Mode, cores: Cores, plan: Plan, smoke: bool) -> Result<Seen> {
-    let guests = guests()?;
+    let guests = guests(mode.file)?;
     let settings = json!({ "version": "2.0",
         "flexwasm": { "pool": { "size": SLOTS, "reuse": mode.reuse }, "headers": "id", "log": { "level": "warn" } } });
     let folder = App::with_host_json(&settings.to_string());
-    let folder = app::add_function(folder, "swapped", "swapped", &guests[0], &json!({}));
+    let folder = if mode.query.is_empty() {
+        app::add_function(folder, "swapped", "swapped", &guests[0], &json!({}))
+    } else {
+        let settings = json!({ "guest": { "middleware": ["part.wasm"] } });
+        let folder = app::add_function(folder, "swapped", "swapped", &app::read(GUEST)?, &settings);
+        folder.file("swapped/part.wasm", &guests[0])
+    };
     let address = server::free_address();
     let mut command = Program::Flexwasm.command(smoke);
     command.current_dir(folder.path()).args(["--listen", &address.to_string()]);
@@ -111,14 +126,15 @@ fn measure(mode: &Mode, cores: Cores, plan: Plan, smoke: bool) -> Result<Seen> {
     let mut host = Running::start(command, address, "/api/swapped", &[cores.server])?;
     let socket = control::socket(&folder.path().join("flexwasm"))?;
     let process = host.process();
+    let query = mode.query;
     // A thread of its own, because the processor that it is bound to stays bound.
     let client = thread::spawn(move || {
         process::bind_to(cores.client)?;
         // Each guest once, so that all of them are compiled; the one that serves is the last.
         for guest in &guests {
-            control::wait(&socket, guest)?;
+            control::wait(&socket, query, guest)?;
         }
-        load(address, &socket, &guests, process, plan)
+        load(address, (&socket, query), &guests, process, plan)
     });
     let seen = client.join().expect("the client does not panic")?;
     ensure!(host.is_up(), "the host has ended: {}", host.errors());
@@ -127,13 +143,19 @@ fn measure(mode: &Mode, cores: Cores, plan: Plan, smoke: bool) -> Result<Seen> {
 }
 
 /// The same guest under several names.
-fn guests() -> Result<Vec<Vec<u8>>> {
-    let wasm = app::read(GUEST)?;
+fn guests(file: &str) -> Result<Vec<Vec<u8>>> {
+    let wasm = app::read(file)?;
     Ok((0..GUESTS).map(|number| testkit::marked(&wasm, number)).collect())
 }
 
 /// Full load, and swaps at even intervals.
-fn load(address: SocketAddr, socket: &Path, guests: &[Vec<u8>], process: u32, plan: Plan) -> Result<Seen> {
+fn load(
+    address: SocketAddr,
+    (socket, query): (&Path, &str),
+    guests: &[Vec<u8>],
+    process: u32,
+    plan: Plan,
+) -> Result<Seen> {
     let mut seen = Seen::default();
     let mut callers: Vec<Caller> = (0..CALLERS).map(|_| Caller::new(address)).collect();
     // Which guest each generation is: the first was loaded at the start, the others took their turns before.
@@ -148,7 +170,7 @@ fn load(address: SocketAddr, socket: &Path, guests: &[Vec<u8>], process: u32, pl
         if swap.is_none() && swaps < plan.swaps && begun.elapsed() >= pause * u32::try_from(swaps)? {
             let turn = swaps % GUESTS;
             names.insert(generation + 1, turn);
-            swap = Some((Asked::send(socket, &guests[turn])?, Instant::now(), generation + 1));
+            swap = Some((Asked::send(socket, query, &guests[turn])?, Instant::now(), generation + 1));
             swaps += 1;
         }
         let answer = swap.as_mut().map(|(asked, ..)| asked.look()).transpose()?.flatten();
@@ -222,7 +244,7 @@ impl Seen {
     }
 }
 
-fn table(rows: &[(&Mode, Seen)], plan: Plan) -> Table {
+fn table(rows: &[(&Mode, Seen)], length: Duration) -> Table {
     let row = |(mode, seen): &(&Mode, Seen)| {
         let spread = seen.median_ms().unwrap_or(Spread { median: 0.0, low: 0.0, high: 0.0 });
         let slowest = seen.taken.iter().max().map_or(0.0, Duration::as_secs_f64) * 1e3;
@@ -243,12 +265,12 @@ fn table(rows: &[(&Mode, Seen)], plan: Plan) -> Table {
     Table {
         title: "Swaps under load",
         note: format!(
-            "{} swaps in {} s while {CALLERS} callers never pause; {SLOTS} slots; {GUESTS} compiled guests take turns. `fresh`: every request in \
-             an instance of its own, `warm`: instances are reused. Milliseconds from asking for a swap to the first answer of the \
+            "Swaps in {} s while {CALLERS} callers never pause; {SLOTS} slots; {GUESTS} compiled guests take turns. `fresh`: every request in \
+             an instance of its own, `warm`: instances are reused, `part`: as `fresh`, but what is replaced is a component in front of a \
+             guest that stays. Milliseconds from asking for a swap to the first answer of the \
              new guest: median, quartiles, slowest; of these, the host's own work until the guest was published (median). Resident \
              memory after the tenth swap and at the end, in MiB.",
-            plan.swaps,
-            plan.length.as_secs(),
+            length.as_secs(),
         ),
         columns: vec![
             "mode",

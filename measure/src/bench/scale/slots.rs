@@ -91,7 +91,7 @@ pub fn swapped(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table>
         bytes
             .iter()
             .map(|guest| {
-                control::wait(&socket, guest)?;
+                control::wait(&socket, "", guest)?;
                 load::run(&host, cores, CALLERS[1], length / 3, Meanwhile::Sleeps)?;
                 let before = process::counted(host.process())?;
                 let windows: Vec<load::Window> = (0..WINDOWS)
@@ -108,7 +108,7 @@ pub fn swapped(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table>
     let before = figures()?;
     thread::scope(|scope| {
         let swapping =
-            scope.spawn(|| (0..SWAPS).try_for_each(|turn| control::wait(&socket, &bytes[turn % bytes.len()])));
+            scope.spawn(|| (0..SWAPS).try_for_each(|turn| control::wait(&socket, "", &bytes[turn % bytes.len()])));
         while !swapping.is_finished() {
             load::run(&host, cores, CALLERS[2], length / 3, Meanwhile::Sleeps)?;
         }
