@@ -73,12 +73,13 @@ pub fn read(file: &str, entries: Vec<Value>, settings: &AppSettings, problems: &
         let shorthand = json!({ "file": entry });
         let document = json!({ "flexwasm": if entry.is_object() { &entry } else { &shorthand } });
         let mut section = Section::of_file(file, &document, problems);
-        let named = match section.has("file") {
-            true => section.take("file", |value| match value.as_str() {
+        let named = if section.has("file") {
+            section.take("file", |value| match value.as_str() {
                 Some(name) if !name.is_empty() => Ok(name.to_owned()),
                 _ => Err("must be a file, or an object such as {\"file\": \"auth.wasm\", \"grants\": {}}".to_owned()),
-            }),
-            false => Some(String::new()),
+            })
+        } else {
+            Some(String::new())
         };
         // The limits are those of the whole.
         let others: Vec<_> = FUNCTION_KEYS.into_iter().filter(|key| !KEYS.contains(key) && section.has(key)).collect();

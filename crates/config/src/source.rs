@@ -16,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use url::{Host, Url};
 
-/// Keys that only a `function.json` may have.
+/// Keys that only a `function.json` may have; `guest.middleware` may stand in `host.json` as well.
 pub const GUEST_KEYS: [&str; 11] = [
     "guest.source",
     "guest.username",

@@ -59,7 +59,8 @@ const SHARED: &[&str] = &[
     "wasi:cli/",
     "wasi:filesystem/",
     "wasi:sockets/",
-    "wasi:keyvalue/",
+    "wasi:keyvalue/atomics@",
+    "wasi:keyvalue/batch@",
     "flexwasm:host/diagnostics@",
 ];
 
