@@ -23,7 +23,7 @@ fn handle(_: IncomingRequest, _: ResponseOutparam) {
     let bucket = store::open("default").expect("it is granted");
     let value = vec![b'x'; 256 << 10];
     let keys: Vec<String> = (0..1000).map(|key| format!("{key:0>64}")).collect();
-    for round in 0.. {
+    for round in 0..u64::MAX {
         // Whatever comes of it.
         let _ = bucket.set(&format!("large-{}", round % 1000), &value);
         let _ = batch::set_many(&bucket, &keys.iter().map(|key| (key.clone(), Vec::new())).collect::<Vec<_>>());
