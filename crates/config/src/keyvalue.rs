@@ -45,7 +45,7 @@ pub enum Place {
     /// In Redis, by a URL that may hold a password.
     Redis(String),
     /// In Azure Storage.
-    Azure(storage::Place),
+    Azure(Box<storage::Place>),
 }
 
 impl At {
@@ -140,7 +140,7 @@ impl Written {
         let place = match at {
             At::Place(Place::File(path)) => Place::File(root.join(path)),
             At::Place(place) => place,
-            At::Azure(written) => Place::Azure(written.find(&self.identity, settings)?),
+            At::Azure(written) => Place::Azure(written.find(&self.identity, settings)?.into()),
             At::Setting(_) => unreachable!("what is read of a setting is a place"),
         };
         let prefix = match &self.shared {
@@ -262,11 +262,8 @@ mod tests {
         assert!(!format!("{found:?}").contains("hush"));
         assert!(found[3].as_ref().is_err_and(|why| why.starts_with("the app setting X must be")));
         assert_eq!(found[4], Err("there is no app setting Y: set it, or write another name".to_owned()));
-        let Ok(Granted { place: Place::Azure(storage::Place { access: storage::Access::Token(token), .. }), .. }) =
-            &found[5]
-        else {
-            panic!("{found:?}");
-        };
+        let Ok(Granted { place: Place::Azure(account), .. }) = &found[5] else { panic!("{found:?}") };
+        let storage::Access::Token(token) = &account.access else { panic!("{account:?}") };
         assert_eq!(token.client_id.as_deref(), Some("hush"));
     }
 

@@ -122,7 +122,7 @@ struct Shared {
 fn part(entry: &Middleware, shared: &Shared) -> PartPolicy {
     let Middleware { file, grants, .. } = entry;
     let client = Client::for_grants(&grants.hosts, &shared.trust, &shared.tokens);
-    let buckets = shared.stores.of(&grants.keyvalue);
+    let buckets = shared.stores.of(&grants.keyvalue, &shared.trust, &shared.tokens);
     PartPolicy { name: Arc::clone(file), grants: grants.clone(), client, buckets }
 }
 

@@ -99,12 +99,12 @@ macro_rules! link_part {
         pub fn $name(linker: &mut LinkerInstance<'_, Sandbox>, part: usize) -> Result<()> {
             use $draft::keyvalue::store::{Error, HostBucket};
             type Store<'a> = StoreContextMut<'a, Sandbox>;
-            linker.resource_async("bucket", ResourceType::host::<Bucket>(), |mut store, bucket| {
+            linker.resource_async("bucket", ResourceType::host::<Opened>(), |mut store, bucket| {
                 Box::new(async move { HostBucket::drop(store.data_mut(), Resource::new_own(bucket)).await })
             })?;
             linker.func_wrap("open", move |mut store: Store<'_>, (name,): (String,)| {
                 let found = store.data().policy().parts[part].buckets.open(&name);
-                let opened = found.map(|bucket| store.data_mut().table.push(bucket)).transpose()?;
+                let opened = found.map(|bucket| store.data_mut().table.push(Opened::from(bucket))).transpose()?;
                 Ok((opened.ok_or(Error::NoSuchStore),))
             })?;
             link_part!(method linker, HostBucket, get(key: String));
@@ -118,7 +118,7 @@ macro_rules! link_part {
     (method $linker:ident, $host:ident, $method:ident($($argument:ident: $type:ty),+)) => {
         $linker.func_wrap_async(
             &format!("[method]bucket.{}", stringify!($method).replace('_', "-")),
-            |mut store: Store<'_>, (bucket, $($argument),+): (Resource<Bucket>, $($type),+)| {
+            |mut store: Store<'_>, (bucket, $($argument),+): (Resource<Opened>, $($type),+)| {
                 Box::new(async move { Ok(($host::$method(store.data_mut(), bucket, $($argument),+).await?,)) })
             },
         )?
