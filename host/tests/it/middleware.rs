@@ -219,7 +219,9 @@ fn a_part_is_replaced_under_load_and_no_request_fails() {
             assert_eq!(host.get("/api/f").text(), marked_answer(number));
         }
         swapped.store(true, Ordering::Relaxed);
-        callers.map(|caller| caller.join().unwrap());
+        for caller in callers {
+            caller.join().unwrap();
+        }
     });
     assert_eq!(host.get("/api/f?pass").text(), "1");
 }
@@ -331,7 +333,9 @@ fn host_json_puts_components_in_front_of_every_function_that_does_not_say_otherw
     let part = fs::read(guests::P3_PART).unwrap();
     let app = app.file("common/part.wasm", &part).file("own/part.wasm", &part);
     let host = app.start_with(&[("NAME", "common")]);
-    ["one", "two", "own", "none"].map(|function| loaded(&host, function));
+    for function in ["one", "two", "own", "none"] {
+        loaded(&host, function);
+    }
     for (function, via) in
         [("one", &["common [] false"][..]), ("two", &["common [] false"]), ("own", &["nobody [] false"]), ("none", &[])]
     {

@@ -100,7 +100,9 @@ fn the_example_of_a_cache_passes_on_what_it_does_not_keep() {
     let app = app.routed("endless", guests::P3_STREAM, ANYBODY, settings);
     let cache = fs::read(guests::CACHE).unwrap();
     let host = app.file("fails/part.wasm", &cache).file("endless/part.wasm", &cache).start();
-    ["fails", "endless"].map(|function| loaded(&host, function));
+    for function in ["fails", "endless"] {
+        loaded(&host, function);
+    }
     for _ in 0..2 {
         let answer = host.get("/api/fails");
         // The cache waits for the end of what it may keep, so that the failure is told in time.
