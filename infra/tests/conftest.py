@@ -113,7 +113,7 @@ class World:
     def path_without(self, hidden):
         """A search path where these programs are not found."""
         folder = self.folder / ("without-" + "-".join(hidden))
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         for program in [*Path("/usr/bin").iterdir(), *Path("/bin").iterdir()]:
             link = folder / program.name
             if program.name not in hidden and not link.is_symlink():

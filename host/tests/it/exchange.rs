@@ -166,7 +166,8 @@ fn an_error_tells_a_guest_nothing_of_the_host() {
     let app = App::new("{}").function("words", guests::ERROR_WORDS);
     let host = app.start_with(&[("RUST_BACKTRACE", "1")]);
     let request = chunked("/api/words", 100).replacen("\r\n32\r\n", "\r\nZZ\r\n", 1);
-    host.connect().write(request);
+    let mut client = host.connect();
+    client.write(request);
     let line = host.line(&["words of the error: "]);
     assert!(line.contains("connection terminated") && line.len() < 300, "{line}");
 }
