@@ -166,8 +166,8 @@ fn p8_large_uploads_in_parallel_need_little_memory() {
 
 #[test]
 fn p8_above_capacity_requests_wait_then_get_503() {
-    let app = App::new(r#"{"pool": {"size": 1}, "queue": {"length": 1, "timeout": "5s"}}"#)
-        .function("sleep", guests::SLEEP);
+    let app =
+        App::new(r#"{"pool": {"size": 1}, "queue": {"length": 1, "timeout": "5s"}}"#).function("sleep", guests::SLEEP);
     let host = FunctionsHost::start(&app, Mode::Proxying);
     let _running = host.open(Request::get("/api/sleep?ms=3600000"));
     let mut waiting = host.handler().waiting("/api/sleep");
