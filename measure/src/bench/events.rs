@@ -18,9 +18,8 @@ pub const ANSWER: &str = "target/guests/wasm32-wasip2/guest/answer.wasm";
 /// Waits as the query of its request says.
 pub const SLEEP: &str = "target/guests/wasm32-wasip2/guest/sleep.wasm";
 
-/// Rounds, in each of which both take a turn of this length.
+/// Rounds, in each of which both take a turn.
 const ROUNDS: usize = 9;
-const TURN: Duration = Duration::from_millis(500);
 const CONNECTIONS: u32 = 16;
 
 /// Messages that the listener of a queue has under way, and slots.
@@ -59,13 +58,7 @@ fn turns(rounds: usize, cores: Cores, smoke: bool) -> Result<Vec<[Window; 2]>> {
     let payload = format!("200\ncontent-length: {}\n\n{body}", body.len());
     let post = post("/quick", "text/plain", &payload, BODY.to_vec());
     let event = event(&payload, BODY);
-    let turn = |exchange: &Exchange| {
-        load::exchange(&running, cores, CONNECTIONS, exchange, Meanwhile::Looks, |_, elapsed| elapsed < TURN)
-    };
-    for exchange in [&post, &event] {
-        turn(exchange)?;
-    }
-    (0..rounds).map(|_| Ok([turn(&post)?, turn(&event)?])).collect()
+    load::in_turns(&running, cores, CONNECTIONS, &[post, event], Meanwhile::Looks, rounds)
 }
 
 /// What callers of an HTTP function see while so many events arrive, whose function may hold `share` of the slots. Both guests wait, as for

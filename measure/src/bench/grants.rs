@@ -6,7 +6,6 @@ use crate::server::{self, BODY, Cores, Program, Running};
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::json;
-use std::time::Duration;
 use testkit::App;
 
 /// Does what its path says with a store, as often as its query says.
@@ -14,9 +13,8 @@ pub const STORE: &str = "target/guests/wasm32-wasip2/guest/keyvalue.wasm";
 /// Sends its request on to the URL that a header says.
 pub const FETCH: &str = "target/guests/wasm32-wasip2/guest/fetch.wasm";
 
-/// Rounds, in each of which all take a turn of this length.
+/// Rounds, in each of which both take a turn.
 const ROUNDS: usize = 15;
-const TURN: Duration = Duration::from_millis(500);
 /// Values that an invocation reads more than the one that it is compared with.
 pub const READS: u32 = 100;
 
@@ -62,14 +60,7 @@ pub fn measure(cores: Cores, smoke: bool) -> Result<Grants> {
     };
     let read = |times: u32| get(&format!("/store/read/n?times={times}"), "", b"read");
     let send = |function: &str| get(&format!("/{function}"), &format!("x-url: {url}/\r\n"), BODY);
-    let turns = |pair: [Exchange; 2], meanwhile| -> Result<Vec<[Window; 2]>> {
-        let turn =
-            |exchange: &Exchange| load::exchange(&running, cores, 1, exchange, meanwhile, |_, elapsed| elapsed < TURN);
-        for exchange in &pair {
-            turn(exchange)?;
-        }
-        (0..rounds).map(|_| Ok([turn(&pair[0])?, turn(&pair[1])?])).collect()
-    };
+    let turns = |pair, meanwhile| load::in_turns(&running, cores, 1, &pair, meanwhile, rounds);
     let reads = turns([read(1), read(1 + READS)], Meanwhile::Looks)?;
     // The server has the client's processor as well.
     let requests = turns([send("plain"), send("token")], Meanwhile::Sleeps)?;

@@ -66,6 +66,29 @@ pub fn run(server: &Running, cores: Cores, connections: u32, length: Duration, m
     exchange(server, cores, connections, &Exchange::get(server.address()), meanwhile, |_, elapsed| elapsed < length)
 }
 
+/// How long each of two requests that are compared is sent in a round.
+const TURN: Duration = Duration::from_millis(500);
+
+/// Sends two requests in turns, for as many rounds. The first turn of each warms up and does not count.
+///
+/// # Errors
+/// As [`exchange`].
+pub fn in_turns(
+    server: &Running,
+    cores: Cores,
+    connections: u32,
+    pair: &[Exchange; 2],
+    meanwhile: Meanwhile,
+    rounds: usize,
+) -> Result<Vec<[Window; 2]>> {
+    let turn = |exchange: &Exchange| {
+        self::exchange(server, cores, connections, exchange, meanwhile, |_, elapsed| elapsed < TURN)
+    };
+    let round = || Ok([turn(&pair[0])?, turn(&pair[1])?]);
+    round()?;
+    (0..rounds).map(|_| round()).collect()
+}
+
 /// Sends the same request again and again, as long as `more` says after so many answers and so much time.
 ///
 /// # Errors

@@ -8,15 +8,13 @@ use crate::stats::Spread;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use serde_json::json;
-use std::time::Duration;
 use testkit::{App, Client};
 
 /// Passes every request on.
 const PART: &str = "target/guests/wasm32-wasip2/guest/bench_part_p3.wasm";
 
-/// Rounds, in each of which both take a turn of this length.
+/// Rounds, in each of which both take a turn.
 const ROUNDS: usize = 9;
-const TURN: Duration = Duration::from_millis(500);
 const CONNECTIONS: u32 = 16;
 /// Requests, one after the other, whose phases the host tells.
 const TOLD: usize = 500;
@@ -52,14 +50,8 @@ pub fn measure(cores: Cores, smoke: bool) -> Result<Middleware> {
 
     let exchanges = FUNCTIONS
         .map(|function| Exchange::new(format!("GET /{function} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"), BODY.to_vec()));
-    let turn = |exchange: &Exchange| {
-        load::exchange(&running, cores, CONNECTIONS, exchange, Meanwhile::Looks, |_, elapsed| elapsed < TURN)
-    };
-    for exchange in &exchanges {
-        turn(exchange)?;
-    }
-    let round = |_| Ok([turn(&exchanges[0])?, turn(&exchanges[1])?]);
-    let turns = (0..if smoke { 1 } else { ROUNDS }).map(round).collect::<Result<_>>()?;
+    let rounds = if smoke { 1 } else { ROUNDS };
+    let turns = load::in_turns(&running, cores, CONNECTIONS, &exchanges, Meanwhile::Looks, rounds)?;
     let mut client = Client::connect(address.port());
     let [alone, behind] = FUNCTIONS.map(|function| phases(&mut client, function));
     Ok(Middleware { turns, phases_us: [alone?, behind?] })
