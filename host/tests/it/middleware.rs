@@ -1,5 +1,6 @@
 //! Components in front of a guest: in which order they see requests, what each is granted, and what is said of one that does not fit.
 
+use crate::sources::kept;
 use crate::support::{App, Host, PATIENCE, eventually, flexwasm, get, guests, output};
 use flexwasm::config::digest::Digest;
 use std::fs;
@@ -306,6 +307,7 @@ fn a_part_comes_from_a_source_like_a_guest() {
     let digest = |sections: usize| Digest::of(&other(sections)).to_string();
     *content.lock().unwrap() = other(2);
     host.line(&["swapped: generation 2", &format!("part.wasm {}", &digest(2)[..12])]);
+    kept(&app, &other(2));
     drop(host);
     // The last good one serves when its source is gone, and nothing but what is pinned.
     *content.lock().unwrap() = b"rubbish".to_vec();

@@ -143,6 +143,19 @@ fn start(app: &App, settings: &[(&str, &str)]) -> Host {
     app.start_with(&[&cache[..], settings].concat())
 }
 
+/// Waits until a start without the source would find these bytes, which the host notes after they serve.
+pub fn kept(app: &App, wasm: &[u8]) {
+    let digest = sha256(wasm).replace("sha256:", "");
+    let is_noted = |file: &Path| {
+        file.extension().is_some_and(|kind| kind == "last-good")
+            && fs::read_to_string(file).is_ok_and(|note| note.contains(&digest))
+    };
+    eventually("the guest is kept", || {
+        let files = fs::read_dir(app.path().join("cache/flexwasm")).into_iter().flatten();
+        files.flatten().any(|file| is_noted(&file.path()))
+    });
+}
+
 /// Waits until the guest with this number answers.
 fn becomes(host: &Host, number: usize) {
     eventually("the guest serves", || host.get("/api/only").text() == answer(number));
@@ -223,6 +236,7 @@ fn a_last_good_guest_that_no_longer_loads_does_not_hide_the_app_s_own() {
     let first = app(&json!({ "source": source, "poll": "1s" }));
     let host = start(&first, &[]);
     assert_eq!(host.get("/api/only").text(), answer(1));
+    kept(&first, &marked(1));
     drop(host);
     // From now on only the guest that came with the app is allowed.
     let digest = sha256(&marked(9)).replace("sha256:", "");
@@ -266,6 +280,7 @@ fn an_artifact_in_a_registry() {
     host.line(&["WARN", &tag, "cannot be reached ("]);
     assert_eq!(host.get("/api/only").text(), answer(2));
     assert_eq!(steady.get("/api/only").text(), answer(1), "a digest does not move");
+    kept(&pinned, &marked(1));
     drop((host, steady));
 
     // Without the registry, and without asking it.

@@ -7,6 +7,7 @@
 mod cold;
 mod collector;
 mod document;
+mod duplex;
 mod events;
 mod grants;
 mod load;
@@ -79,6 +80,8 @@ pub struct Results {
     pub cold_starts: Vec<cold::Start>,
     pub sleepers: Vec<sleepers::Sleepers>,
     pub neighbours: neighbours::Neighbours,
+    /// By round: with reading ahead, and without.
+    pub duplex: Vec<[duplex::Echoes; 2]>,
     pub events: events::Events,
     pub looking: looking::Looking,
     pub grants: grants::Grants,
@@ -146,6 +149,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .map(|&(requests, delay)| sleepers::measure(requests, delay, cores, smoke))
             .collect::<Result<_>>()?,
         neighbours: neighbours::measure(cores, smoke)?,
+        duplex: duplex::measure(cores, smoke)?,
         events: events::measure(cores, smoke)?,
         looking: looking::measure(cores, smoke)?,
         grants: grants::measure(cores, smoke)?,
@@ -224,7 +228,7 @@ impl Row {
 fn build(smoke: bool, beside: Option<&Path>) -> Result<()> {
     setup::build_guests(&["bench-guest", "bench-guest-p3", "bench-part-p3", "flexwasm-guest", "test-guests"])?;
     setup::build_servers(smoke)?;
-    let own = [events::ANSWER, events::SLEEP, grants::STORE, grants::FETCH];
+    let own = [duplex::ECHO, events::ANSWER, events::SLEEP, grants::STORE, grants::FETCH];
     for guest in [server::GUEST, servers::GUEST_P3, sleepers::GUEST, neighbours::SPIN].into_iter().chain(own) {
         execute(Program::Flexwasm.command(smoke).args(["compile", guest]))?;
     }

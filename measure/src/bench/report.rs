@@ -12,6 +12,7 @@ pub fn tables(results: &Results) -> Vec<Table> {
         phases(results),
         sleepers(results),
         neighbours(results),
+        duplex(results),
         events(results),
         burst(results),
         looking(results),
@@ -172,6 +173,29 @@ fn neighbours(results: &Results) -> Table {
                 .to_owned(),
         columns: vec!["guests that spin", "p50 µs", "p99 µs", "requests/s"],
         rows: vec![row],
+    }
+}
+
+fn duplex(results: &Results) -> Table {
+    let turns = &results.duplex;
+    let figure = |figure: fn(&super::duplex::Echoes) -> f64, decimals| {
+        let column = |index: usize| spelled(Spread::of(turns.iter().map(|turn| figure(&turn[index]))), decimals);
+        let ratio = spelled(Spread::of(turns.iter().map(|[with, without]| figure(with) / figure(without))), 2);
+        [column(0), column(1), ratio]
+    };
+    let columns = [figure(|echoes| echoes.mebibytes_per_second, 0), figure(|echoes| echoes.cpu_ms, 2)];
+    let names = ["`limits.spool` as it comes", "`limits.spool` 0", "with ÷ without"];
+    let row = |(index, name): (usize, &str)| {
+        [name.to_owned()].into_iter().chain(columns.iter().map(|column| column[index].clone())).collect()
+    };
+    Table {
+        title: "A body that its client reads while it sends it",
+        note: format!(
+            "One request after the other, each with a body of {} MiB that the guest sends back as it comes.",
+            super::duplex::BODY >> 20
+        ),
+        columns: vec!["", "MiB/s", "CPU ms/request"],
+        rows: names.into_iter().enumerate().map(row).collect(),
     }
 }
 
