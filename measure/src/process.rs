@@ -1,10 +1,13 @@
 //! Processes of this machine: what `/proc` tells of them, and the processors that they may use.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
+use nix::time::{ClockId, clock_getcpuclockid};
+use nix::unistd::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
+use std::time::Duration;
 
 /// A number of `/proc/PID/status`, such as `VmRSS` in KiB; 0 where it cannot be read.
 pub fn status(process: u32, name: &str) -> u64 {
@@ -13,20 +16,14 @@ pub fn status(process: u32, name: &str) -> u64 {
     value.and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Nanoseconds that the threads of a process have spent on a processor, those that have ended left out.
+/// Nanoseconds that a process has spent on a processor, in all of its threads, those that have ended too.
 ///
-/// The scheduler's own count: the clock ticks of `/proc/PID/stat` are too coarse for a short run.
+/// The clock that the scheduler keeps: the ticks of `/proc/PID/stat` are too coarse for a short run.
 pub fn cpu_time(process: u32) -> Result<u64> {
-    let tasks = format!("/proc/{process}/task");
-    let mut total = 0;
-    for task in fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))? {
-        // A thread may end between the two reads.
-        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        let spent: Option<u64> = text.split_whitespace().next().and_then(|number| number.parse().ok());
-        total += spent.with_context(|| format!("{tasks}/*/schedstat has no number"))?;
-    }
-    ensure!(total > 0, "{tasks}/*/schedstat shows no time: the kernel was built without CONFIG_SCHED_INFO");
-    Ok(total)
+    let process = Pid::from_raw(i32::try_from(process)?);
+    let spent = clock_getcpuclockid(process).and_then(ClockId::now);
+    let spent = Duration::from(spent.with_context(|| format!("cannot read the clock of process {process}"))?);
+    Ok(u64::try_from(spent.as_nanos())?)
 }
 
 /// What the kernel has counted.
