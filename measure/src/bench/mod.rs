@@ -37,6 +37,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// The version of `wasmtime serve` that is the peer.
 const PEER_VERSION: &str = "50.0.1";
@@ -96,9 +97,14 @@ pub struct Row {
     pub command: String,
     /// What it prints of its settings.
     pub said: Vec<String>,
+    /// Resident memory before any load, and how much of it are not pages of files.
     pub idle_rss_kib: f64,
+    pub idle_anonymous_kib: f64,
     /// By scenario, then by round; none for a void one.
     pub windows: [Vec<Option<Window>>; CONNECTIONS.len()],
+    /// The hosts serve one app, and each wants its socket.
+    #[serde(skip)]
+    _sockets: TempDir,
     #[serde(skip)]
     _onlooker: Option<Onlooker>,
     #[serde(skip)]
@@ -169,6 +175,8 @@ impl Row {
         let mut command = server.command(address, smoke);
         let said = tempfile::NamedTempFile::new()?;
         command.stdout(said.reopen()?);
+        let sockets = tempfile::tempdir()?;
+        command.env("XDG_RUNTIME_DIR", sockets.path());
         let is_looked_on = server.key == servers::LOOKED_ON;
         let onlooker = is_looked_on.then(|| Onlooker::prepare(&mut command)).transpose()?;
         let collector = (server.key == servers::EXPORTING).then(Collector::start).transpose()?;
@@ -178,7 +186,8 @@ impl Row {
             onlooker.begin()?;
         }
         running.check().with_context(|| server.name)?;
-        let idle_rss_kib = process::status(running.process(), "VmRSS") as f64;
+        let [idle_rss_kib, idle_anonymous_kib] =
+            ["VmRSS", "RssAnon"].map(|name| process::status(running.process(), name) as f64);
         let said = fs::read_to_string(said.path()).context("cannot read what a server said")?;
         // Neither addresses nor the log are settings.
         let settings = said.lines().filter(|line| !line.contains("://") && !line.contains(" INFO "));
@@ -189,7 +198,9 @@ impl Row {
             command: if collector.is_some() { Collector::spelled(&spelled) } else { spelled },
             said,
             idle_rss_kib,
+            idle_anonymous_kib,
             windows: Default::default(),
+            _sockets: sockets,
             _onlooker: onlooker,
             collector,
         };

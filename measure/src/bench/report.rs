@@ -36,6 +36,7 @@ fn many_connections(results: &Results) -> Table {
             figure(|window| window.cpu_us, 1),
             ratio(|window| window.cpu_us),
             mebibytes(row.idle_rss_kib),
+            mebibytes(row.idle_anonymous_kib),
             mebibytes(row.spread(0, |window| window.rss_kib).median),
         ]
     });
@@ -43,7 +44,7 @@ fn many_connections(results: &Results) -> Table {
         title: "64 connections",
         note:
             "Medians, with the quartiles: half of all rounds lie between them. CPU is the time on a processor of all threads of the \
-               server, for each request."
+               server, for each request. Memory is what is resident; pages of files, which are those of the executable, can be dropped."
                 .to_owned(),
         columns: vec![
             "server",
@@ -54,6 +55,7 @@ fn many_connections(results: &Results) -> Table {
             "CPU µs/request",
             "CPU × raw",
             "MiB idle",
+            "without files",
             "MiB loaded",
         ],
         rows: rows.collect(),

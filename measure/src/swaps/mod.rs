@@ -52,12 +52,14 @@ struct Mode {
     query: &'static str,
     /// Outside of a smoke run.
     swaps: usize,
+    /// Then the median of them, from asking to the first answer, is below this.
+    within_ms: f64,
 }
 
 const MODES: [Mode; 3] = [
-    Mode { name: "fresh", reuse: 1, file: GUEST, query: "", swaps: 100 },
-    Mode { name: "warm", reuse: 1000, file: GUEST, query: "", swaps: 100 },
-    Mode { name: "part", reuse: 1, file: PART, query: "?part=part.wasm", swaps: 1000 },
+    Mode { name: "fresh", reuse: 1, file: GUEST, query: "", swaps: 100, within_ms: 20.0 },
+    Mode { name: "warm", reuse: 1000, file: GUEST, query: "", swaps: 100, within_ms: 20.0 },
+    Mode { name: "part", reuse: 1, file: PART, query: "?part=part.wasm", swaps: 1000, within_ms: 50.0 },
 ];
 
 /// How long, and how often.
@@ -237,8 +239,9 @@ impl Seen {
         if end * 10 > early * 11 {
             problems.push(format!("memory has grown from {early} to {end} KiB"));
         }
-        if timed && self.median_ms().is_none_or(|spread| spread.median >= 20.0) {
-            problems.push("the median swap took 20 ms or more".to_owned());
+        let within = mode.within_ms;
+        if timed && self.median_ms().is_none_or(|spread| spread.median >= within) {
+            problems.push(format!("the median swap took {within} ms or more"));
         }
         problems.into_iter().map(|problem| format!("{}: {problem}", mode.name)).collect()
     }
@@ -294,7 +297,7 @@ fn write(table: &Table) -> Result<()> {
          Written by `cargo xtask swaps`, which anyone can run. The host runs on one processor; all callers, and the one that swaps, run on \
          another. Each guest names itself at both ends of its answer, and each answer is checked against the generation that its head \
          names. The command fails if a single request is not answered correctly, if memory at the end is more than a tenth above that \
-         after the tenth swap, or if the median is 20 ms or more.\n\n{}\n{table}",
+         after the tenth swap, or if the median is 20 ms or more (50 ms for a part, which is composed with its guest anew).\n\n{}\n{table}",
         Machine::read(),
     );
     let path = crate::root().join("docs/swaps.md");
