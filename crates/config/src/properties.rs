@@ -7,7 +7,7 @@ use super::host_json::AzureHost;
 use super::route::Template;
 use super::section::{Problems, Section};
 use super::settings::{FUNCTION_KEYS, FunctionPatch, HOST_KEYS, HostPatch};
-use super::source::{GUEST_KEYS, GuestSettings, Place};
+use super::source::{GUEST_KEYS, GuestSettings, Location};
 use super::{AppSettings, Circumstances, units};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -235,9 +235,9 @@ proptest! {
             prop_assert!(!shown.replacen("@sha256:", "", 1).contains(['?', '#', '@']), "{shown}");
         }
         let Some(remote) = remote else { return Ok(()) };
-        let url = match &remote.place {
-            Place::Http(url) => url,
-            Place::Oci(artifact) => &artifact.registry,
+        let url = match &remote.location {
+            Location::Http(url) => url,
+            Location::Oci(artifact) => &artifact.registry,
         };
         prop_assert!(url.username().is_empty() && url.password().is_none() && url.query().is_none());
         let here = ["localhost", "127.0.0.1", "[::1]"].contains(&url.host_str().unwrap_or_default());

@@ -90,27 +90,27 @@ pub enum Ask {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remote {
     /// Where it is.
-    pub place: Place,
+    pub location: Location,
     /// For basic authentication there.
     pub credentials: Option<Credentials>,
 }
 
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.place.fmt(f)
+        self.location.fmt(f)
     }
 }
 
-/// A place outside the app.
+/// A location outside the app.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// One file: `https`, or `http` on loopback.
     Http(Url),
     /// An artifact in an OCI registry.
     Oci(Artifact),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(url) => {
@@ -123,7 +123,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -232,7 +232,7 @@ impl GuestSettings {
 pub(super) fn take(section: &mut Section<'_>, settings: &AppSettings, prefix: &str) -> Option<Remote> {
     let [source, username, password] = ["source", "username", "password"].map(|key| format!("{prefix}{key}"));
     let [has_source, has_username, has_password] = [&source, &username, &password].map(|key| section.has(key));
-    let place = section.take_discreet(&source, |value| Text::of(value, settings)?.place());
+    let location = section.take_discreet(&source, |value| Text::of(value, settings)?.location());
     let name = section.take_discreet(&username, |value| Text::of(value, settings)?.username());
     let word = section.take_discreet(&password, |value| Text::of(value, settings)?.password());
     for (key, has, other, has_other) in
@@ -245,7 +245,7 @@ pub(super) fn take(section: &mut Section<'_>, settings: &AppSettings, prefix: &s
         }
     }
     let credentials = name.zip(word).map(|(username, password)| Credentials { username, password });
-    place.map(|place| Remote { place, credentials })
+    location.map(|location| Remote { location, credentials })
 }
 
 /// Takes a digest from a section.
@@ -297,7 +297,7 @@ impl<'a> Text<'a> {
         fits.then(|| self.text.to_owned()).ok_or_else(|| self.refuse(why))
     }
 
-    fn place(&self) -> Result<Place, Withheld> {
+    fn location(&self) -> Result<Location, Withheld> {
         const FORM: &str =
             "must be like \"https://example.com/guest.wasm\" or \"oci://registry.example.com/team/guest:latest\"";
         let (scheme, rest) = self.text.split_once("://").ok_or_else(|| self.refuse(FORM))?;
@@ -323,7 +323,7 @@ impl<'a> Text<'a> {
             if is_loopback(&url) {
                 url = parse("http").map_err(|_| self.refuse(FORM))?;
             }
-            return artifact(url).map(Place::Oci).map_err(|why| self.refuse(&why));
+            return artifact(url).map(Location::Oci).map_err(|why| self.refuse(&why));
         }
         if scheme == "http" && !is_loopback(&url) {
             return Err(self.refuse("must be encrypted unless it is on this machine: write https"));
@@ -333,7 +333,7 @@ impl<'a> Text<'a> {
                 "must not hold a query here, because it may be a secret: write \"source\": \"%GUEST_SOURCE%\", and put the URL into the app setting GUEST_SOURCE",
             ));
         }
-        Ok(Place::Http(url))
+        Ok(Location::Http(url))
     }
 }
 
@@ -440,9 +440,9 @@ mod tests {
         (read, problems)
     }
 
-    fn place(source: &str) -> Place {
+    fn location(source: &str) -> Location {
         let (read, problems) = read(&json!({ "source": source }));
-        read.source.unwrap_or_else(|| panic!("{source}: {problems:?}")).place
+        read.source.unwrap_or_else(|| panic!("{source}: {problems:?}")).location
     }
 
     #[test]
@@ -460,7 +460,7 @@ mod tests {
         let url = Url::parse("https://a.example/guest.wasm?sv=1&sig=HUSH%2B").expect("a URL");
         let credentials = Credentials { username: "u".to_owned(), password: SECRET.to_owned() };
         let expected = GuestSettings {
-            source: Some(Remote { place: Place::Http(url), credentials: Some(credentials) }),
+            source: Some(Remote { location: Location::Http(url), credentials: Some(credentials) }),
             sha256: Some([0xab; 32].into()),
             max_size: 1 << 10,
             compile_timeout: Duration::from_secs(60 * 60),
@@ -489,8 +489,8 @@ mod tests {
             (&format!("oci://a.example/g@sha256:{digest}"), &format!("oci://a.example/g@sha256:{digest}")),
             (&format!("oci://a.example/g@sha256:{}", "0F".repeat(32)), &format!("oci://a.example/g@sha256:{digest}")),
         ] {
-            assert_eq!(place(source).to_string(), shown);
-            assert_eq!(place(shown), place(source), "{shown}");
+            assert_eq!(location(source).to_string(), shown);
+            assert_eq!(location(shown), location(source), "{shown}");
         }
     }
 
@@ -502,7 +502,7 @@ mod tests {
             ("oci://localhost:443/b:c", "http://localhost:443/"),
             ("oci://127.0.0.1/b:c", "http://127.0.0.1/"),
         ] {
-            let Place::Oci(artifact) = place(source) else { panic!("{source} is an artifact") };
+            let Location::Oci(artifact) = location(source) else { panic!("{source} is an artifact") };
             assert_eq!(artifact.registry.as_str(), registry);
             assert!(!artifact.is_pinned());
         }

@@ -11,8 +11,8 @@ use crate::protocol::envelope::encode::DISPOSITION;
 use crate::send::envelope::{Envelope, Function};
 use crate::send::event::{Event, was_recorded};
 use crate::send::fate::Attempts;
-use crate::send::outcome::{self, Answer, Delivered, Outcome};
 use crate::send::post::{Answered, post};
+use crate::send::verdict::{self, Answer, Delivered, Verdict};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::CONTENT_TYPE;
@@ -128,8 +128,8 @@ impl Shown<'_> {
     fn describe(&self, took: Duration, answered: &Answered) -> Described {
         let took = took.as_secs_f64() * 1e3;
         let kind = answered.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let why = match outcome::read(answered.status.as_u16(), kind, &answered.body) {
-            Outcome::Done(answer) => match self.outputs(&answer) {
+        let why = match verdict::read(answered.status.as_u16(), kind, &answered.body) {
+            Verdict::Done(answer) => match self.outputs(&answer) {
                 Ok(outputs) => {
                     let ended = match answered.headers.get(DISPOSITION) {
                         Some(_) => format!("rejected after {took:.1} ms: Azure is told that it is done, and never sends it again"),
@@ -139,8 +139,8 @@ impl Shown<'_> {
                 }
                 Err(why) => why,
             },
-            Outcome::Failed(why) => reason(&answered.body).map_or_else(|| why.clone(), |reason| format!("{why}: {reason}")),
-            Outcome::Hangs => {
+            Verdict::Failed(why) => reason(&answered.body).map_or_else(|| why.clone(), |reason| format!("{why}: {reason}")),
+            Verdict::Hangs => {
                 "an empty answer or null leaves the invocation hanging until functionTimeout, which then ends the process".to_owned()
             }
         };

@@ -11,7 +11,7 @@ use crate::observe::log;
 use crate::observe::metrics::Metrics;
 use crate::pool::{Occupant, Slot, Snapshot};
 use crate::run::Pool;
-use crate::swap::{Outcome, Swap, Version};
+use crate::swap::{Publication, Swap, Version};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, StatusCode};
@@ -259,7 +259,7 @@ fn set_level(body: &[u8]) -> Result<Value, Refused> {
     Ok(level())
 }
 
-fn described(outcome: Outcome) -> Value {
+fn described(published: Publication) -> Value {
     let version = |Version { generation, digest, parts }: Version| {
         let mut version = json!({ "generation": generation, "digest": digest.to_string() });
         if !parts.is_empty() {
@@ -268,13 +268,13 @@ fn described(outcome: Outcome) -> Value {
         }
         version
     };
-    match outcome {
-        Outcome::Swapped { old, new, took, notes } => json!({
+    match published {
+        Publication::Swapped { old, new, took, notes } => json!({
             "old": old.map(version),
             "new": version(new),
             "took_ms": took.as_secs_f64() * 1e3,
             "notes": notes,
         }),
-        Outcome::Unchanged(same) => json!({ "unchanged": version(same) }),
+        Publication::Unchanged(same) => json!({ "unchanged": version(same) }),
     }
 }

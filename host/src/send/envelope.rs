@@ -1,7 +1,7 @@
 //! What the Functions host sends in JSON mode: `{"Data": …, "Metadata": …}`, by the kind of the trigger.
 
 use super::json::{self, Json, Members};
-use super::{dates, outcome};
+use super::{dates, verdict};
 use crate::config::bindings::{is_trigger, says, text};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -300,7 +300,7 @@ pub(super) fn property(value: &Json) -> Json {
     match value {
         Json::Object(_) => value.clone(),
         Json::Text(date) => literal(&dates::rewritten(date).unwrap_or_else(|| date.clone())),
-        other => literal(&outcome::as_text(&serde_json::to_value(other).unwrap_or_default())),
+        other => literal(&verdict::as_text(&serde_json::to_value(other).unwrap_or_default())),
     }
 }
 

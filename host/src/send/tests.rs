@@ -4,8 +4,8 @@ use super::envelope::{Envelope, Function, Message, blob_properties};
 use super::event::Event;
 use super::fate::Attempts;
 use super::json::{self, Json};
-use super::outcome::{self, Answer, Called, Outcome};
 use super::request::Request;
+use super::verdict::{self, Answer, Called, Verdict};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -207,21 +207,21 @@ fn metadata_and_runs_are_as_they_were_asked_for() {
 }
 
 fn done(body: Value) -> Answer {
-    match outcome::read(200, Some("application/json"), body.to_string().as_bytes()) {
-        Outcome::Done(answer) => answer,
+    match verdict::read(200, Some("application/json"), body.to_string().as_bytes()) {
+        Verdict::Done(answer) => answer,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn an_answer_counts_only_as_an_object_of_json() {
-    let read = |status, kind, body: &str| outcome::read(status, kind, body.as_bytes());
+    let read = |status, kind, body: &str| verdict::read(status, kind, body.as_bytes());
     let json = Some("application/json");
     for hangs in [read(200, json, "null"), read(200, json, ""), read(204, None, "")] {
-        assert_eq!(hangs, Outcome::Hangs);
+        assert_eq!(hangs, Verdict::Hangs);
     }
     for kind in ["application/json", "text/json", "Application/JSON; charset=utf-8"] {
-        assert!(matches!(read(200, Some(kind), "{}"), Outcome::Done(_)), "{kind}");
+        assert!(matches!(read(200, Some(kind), "{}"), Verdict::Done(_)), "{kind}");
     }
     let failures = [
         read(500, json, "{}"),
@@ -236,7 +236,7 @@ fn an_answer_counts_only_as_an_object_of_json() {
         read(200, json, r#"{"Logs": [{}]}"#),
     ];
     for failure in failures {
-        assert!(matches!(failure, Outcome::Failed(_)), "{failure:?}");
+        assert!(matches!(failure, Verdict::Failed(_)), "{failure:?}");
     }
     let answer = done(json!({"outputs": {"q": 1}, "LOGS": ["a", 5, true], "returnValue": {"q": 2}, "other": 1}));
     assert_eq!(answer.logs, ["a", "5", "True"]);
@@ -297,14 +297,14 @@ fn outputs_to_queues_and_blobs() {
     ];
     for (value, text, binary) in table {
         for (data_type, expected) in [(None, text), (Some("string"), text), (Some("binary"), binary)] {
-            let messages = outcome::queue_messages(&value, data_type).ok();
+            let messages = verdict::queue_messages(&value, data_type).ok();
             let expected = expected.map(|all| all.iter().map(|one| one.as_bytes().to_vec()).collect::<Vec<_>>());
             assert_eq!(messages, expected, "{value} as {data_type:?}");
         }
     }
     // By chance.
-    assert_eq!(outcome::queue_messages(&json!("test"), None), Ok(vec![vec![0xb5, 0xeb, 0x2d]]));
-    let blob = |value: Value| outcome::blob(&value);
+    assert_eq!(verdict::queue_messages(&json!("test"), None), Ok(vec![vec![0xb5, 0xeb, 0x2d]]));
+    let blob = |value: Value| verdict::blob(&value);
     assert_eq!(blob(json!("no base64")), Ok(Some(b"no base64".to_vec())));
     assert_eq!(blob(json!("aGVsbG8=")), Ok(Some(b"hello".to_vec())));
     assert!(blob(json!("2026-04-20T00:00:00.000Z")).is_err());

@@ -6,7 +6,7 @@
 mod http;
 mod oci;
 
-use crate::config::source::{Credentials, Place, Remote};
+use crate::config::source::{Credentials, Location, Remote};
 use crate::config::units::spell_size;
 use crate::tls;
 use reqwest::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -116,9 +116,9 @@ impl Source {
     /// The source has no guest, or none within the bounds. Asking again may help.
     pub async fn fetch(&self, known: Option<&str>) -> Result<Fetched, FetchError> {
         let fetching = async {
-            match &self.remote.place {
-                Place::Http(url) => http::fetch(self, url, known).await,
-                Place::Oci(artifact) => oci::fetch(self, artifact, known).await,
+            match &self.remote.location {
+                Location::Http(url) => http::fetch(self, url, known).await,
+                Location::Oci(artifact) => oci::fetch(self, artifact, known).await,
             }
         };
         let in_time = tokio::time::timeout(self.timeout, fetching).await;
@@ -128,7 +128,7 @@ impl Source {
 
     /// Whether asking again can ever give another guest. It cannot if the source names an artifact by its digest.
     pub fn can_change(&self) -> bool {
-        !matches!(&self.remote.place, Place::Oci(artifact) if artifact.is_pinned())
+        !matches!(&self.remote.location, Location::Oci(artifact) if artifact.is_pinned())
     }
 
     /// The request with the credentials of the source, if it has any.

@@ -71,15 +71,15 @@ fn component(digest: &Digest) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::source::Place;
+    use crate::config::source::Location;
 
     #[test]
     fn what_was_kept_and_noted_is_read_until_it_is_damaged() {
         let base = tempfile::tempdir().expect("a folder");
         let path = base.path().join("flexwasm");
         let cache = Cache::open(&path).expect("made");
-        let place = Place::Http("https://example.com/guest.wasm?key=1".parse().expect("a URL"));
-        let source = Remote { place, credentials: None };
+        let location = Location::Http("https://example.com/guest.wasm?key=1".parse().expect("a URL"));
+        let source = Remote { location, credentials: None };
         let good = LastGood::new(&cache, "a", &source);
         assert!(good.read().is_none());
         let wasm = wat::parse_str("(component)").expect("a component");

@@ -86,7 +86,7 @@ impl fmt::Display for Version {
 
 /// The result of publishing a guest.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Publication {
     /// Another guest serves.
     Swapped {
         /// The guest that served before, if any.
@@ -167,7 +167,7 @@ impl Swap {
     ///
     /// # Errors
     /// [`LoadError`]; the old guest goes on serving.
-    pub async fn publish(&self, artifact: Artifact, keep: Keep) -> Result<Outcome, LoadError> {
+    pub async fn publish(&self, artifact: Artifact, keep: Keep) -> Result<Publication, LoadError> {
         self.publish_part(None, artifact, keep).await
     }
 
@@ -181,7 +181,7 @@ impl Swap {
         part: Option<usize>,
         artifact: Artifact,
         keep: Keep,
-    ) -> Result<Outcome, LoadError> {
+    ) -> Result<Publication, LoadError> {
         let _turn = self.turn.lock().await;
         let begun = Instant::now();
         composition::check_digest(&self.function, part, &artifact)?;
@@ -194,7 +194,7 @@ impl Swap {
             (self.place.guest(), history.generations + 1)
         };
         if let Some(same) = old.as_ref().filter(|old| old.digest == artifact.digest) {
-            return Ok(Outcome::Unchanged(Version::of(same)));
+            return Ok(Publication::Unchanged(Version::of(same)));
         }
         let terms = Terms { keep, time: self.function.guest.compile_timeout };
         let guest = self.loader.load(&Arc::new(artifact), Arc::clone(&self.policy), generation, terms).await?;
@@ -235,7 +235,7 @@ impl Swap {
     ///
     /// # Errors
     /// No guest served before the present one.
-    pub fn rollback(&self) -> Result<Outcome, &'static str> {
+    pub fn rollback(&self) -> Result<Publication, &'static str> {
         let mut history = self.history();
         let begun = Instant::now();
         let previous = history.previous.take().ok_or("has had no other guest since the host started")?;
@@ -255,7 +255,7 @@ impl Swap {
         begun: Instant,
         notes: Vec<String>,
         how: &'static str,
-    ) -> Outcome {
+    ) -> Publication {
         history.generations = guest.generation;
         let new = Version::of(&guest);
         let old = self.place.publish(guest);
@@ -275,7 +275,7 @@ impl Swap {
         for note in &notes {
             tracing::warn!(%function, "the new guest {note}");
         }
-        Outcome::Swapped { old, new, took, notes }
+        Publication::Swapped { old, new, took, notes }
     }
 
     /// Publishes what was found at the first look. If that fails, [`Swap::problem`] says why.

@@ -5,7 +5,7 @@
 //! file does. An unreachable source costs a line in the log and nothing else.
 
 use super::last_good::{Kept, LastGood};
-use super::{Outcome, Swap};
+use super::{Publication, Swap};
 use crate::config::Function;
 use crate::config::digest::Digest;
 use crate::config::source::Remote;
@@ -182,7 +182,7 @@ impl Following<'_> {
         }
     }
 
-    async fn install(&self, remote: &Remote, wasm: Vec<u8>, keep: Keep) -> Result<Outcome, LoadError> {
+    async fn install(&self, remote: &Remote, wasm: Vec<u8>, keep: Keep) -> Result<Publication, LoadError> {
         let origin = self.origin.clone();
         let artifact = self.with_last_good(remote, move |good| {
             let artifact = Artifact::new(origin, wasm)?;
@@ -196,7 +196,7 @@ impl Following<'_> {
         self.publish(artifact.await?, keep).await
     }
 
-    async fn publish(&self, artifact: Artifact, keep: Keep) -> Result<Outcome, LoadError> {
+    async fn publish(&self, artifact: Artifact, keep: Keep) -> Result<Publication, LoadError> {
         self.swap.publish_part(self.part, artifact, keep).await
     }
 

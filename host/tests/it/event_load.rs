@@ -6,7 +6,7 @@ use crate::support::{App, Response, flexwasm, guests, output, repository};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flexwasm::send::envelope::Function;
-use flexwasm::send::outcome::queue_messages;
+use flexwasm::send::verdict::queue_messages;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;

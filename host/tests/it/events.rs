@@ -7,7 +7,7 @@ use crate::swap::tell;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flexwasm::send::envelope::Function;
-use flexwasm::send::outcome::Outcome;
+use flexwasm::send::verdict::Verdict;
 use serde_json::{Value, json};
 use std::fs;
 
@@ -229,7 +229,7 @@ fn j5_a_client_of_the_functions_host_gets_the_answer() {
     ];
     let function = Function::new("Wrapped", &bindings).unwrap();
     let client = Request::post("/api/Wrapped?code=secret", "404\ncontent-type: text/html\n\n<p>\u{e9}");
-    let Outcome::Done(answer) = host.invoke(&envelope::http(&function, &client, &[])) else { panic!("it failed") };
+    let Verdict::Done(answer) = host.invoke(&envelope::http(&function, &client, &[])) else { panic!("it failed") };
     let answer = called(&answer, "res");
     assert_eq!(
         (answer.status, answer.header("content-type"), answer.text().as_str()),

@@ -3,12 +3,12 @@
 use super::Request;
 use super::wire::Pool;
 use crate::support::Response;
-use flexwasm::send::outcome::{Answer, Called, Outcome, read};
+use flexwasm::send::verdict::{Answer, Called, Verdict, read};
 
 /// Sends an envelope, follows redirects, and reads what comes in the end.
-pub fn ask(pool: &Pool, mut request: Request) -> Outcome {
+pub fn ask(pool: &Pool, mut request: Request) -> Verdict {
     loop {
-        let Ok((mut client, head)) = pool.once(&request) else { return Outcome::Failed("no answer".to_owned()) };
+        let Ok((mut client, head)) = pool.once(&request) else { return Verdict::Failed("no answer".to_owned()) };
         let answer = client.body(head, false);
         pool.put(client, &answer);
         match answer.header("location") {

@@ -16,7 +16,7 @@ pub mod wire;
 
 use crate::support::{App, Client, Host, PATIENCE, Response, free_port};
 use flexwasm::send::envelope::Envelope;
-use flexwasm::send::outcome::Outcome;
+use flexwasm::send::verdict::Verdict;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -290,9 +290,9 @@ impl<'a> FunctionsHost<'a> {
     }
 
     /// Sends an envelope as JSON mode does, and reads what it answers.
-    pub fn invoke(&self, envelope: &Envelope) -> Outcome {
+    pub fn invoke(&self, envelope: &Envelope) -> Verdict {
         if !self.supervise() {
-            return Outcome::Failed("there is no handler".to_owned());
+            return Verdict::Failed("there is no handler".to_owned());
         }
         let (telemetry, id, port) = (self.settings.telemetry, Uuid::new_v4(), self.pool.port);
         let body = envelope.to_string().into_bytes();

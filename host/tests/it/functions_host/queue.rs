@@ -3,7 +3,7 @@
 
 use super::FunctionsHost;
 use flexwasm::send::envelope::{Envelope, Function, Message};
-use flexwasm::send::outcome::{Answer, Outcome};
+use flexwasm::send::verdict::{Answer, Verdict};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex};
 use std::thread;
@@ -74,8 +74,8 @@ impl FunctionsHost<'_> {
     fn run(&self, function: &Function, payload: &[u8], count: u32) -> Option<Answer> {
         let envelope = Envelope::queue(function, payload, &Message::fresh(count)).unwrap();
         match self.invoke(&envelope) {
-            Outcome::Done(answer) => Some(answer),
-            Outcome::Failed(_) | Outcome::Hangs => None,
+            Verdict::Done(answer) => Some(answer),
+            Verdict::Failed(_) | Verdict::Hangs => None,
         }
     }
 }

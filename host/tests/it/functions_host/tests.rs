@@ -6,7 +6,7 @@ use super::translate::{enveloped, forwarded, proxied};
 use super::wire::{Pool, TIMES_AGAIN};
 use super::{AfterExit, Age, Body, Request, Telemetry};
 use crate::support::{ID, PATIENCE};
-use flexwasm::send::outcome::{Answer, Outcome};
+use flexwasm::send::verdict::{Answer, Verdict};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
@@ -233,7 +233,7 @@ fn redirects_are_followed_in_json_mode() {
         (posted, followed)
     });
     let request = enveloped(Telemetry::None, false, "OnQueue", b"{}".to_vec(), id(), pool.port);
-    assert_eq!(answer::ask(&pool, request), Outcome::Done(Answer::default()));
+    assert_eq!(answer::ask(&pool, request), Verdict::Done(Answer::default()));
     let (posted, followed) = handler.join().unwrap();
     assert!(posted.starts_with("POST /OnQueue HTTP/1.1\r\n"), "{posted}");
     assert!(followed.starts_with("GET /other HTTP/1.1\r\n"), "{followed}");

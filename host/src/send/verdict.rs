@@ -11,7 +11,7 @@ const QUEUE_MESSAGE: usize = 64 << 10;
 
 /// How an invocation in JSON mode ended.
 #[derive(Debug, PartialEq)]
-pub enum Outcome {
+pub enum Verdict {
     /// It gave something.
     Done(Answer),
     /// A caller gets 500, an event is tried again. The words say why.
@@ -60,38 +60,38 @@ pub enum Delivered {
 }
 
 /// Reads what a handler answered; redirects were followed before.
-pub fn read(status: u16, content_type: Option<&str>, body: &[u8]) -> Outcome {
+pub fn read(status: u16, content_type: Option<&str>, body: &[u8]) -> Verdict {
     if !(200..300).contains(&status) {
-        return Outcome::Failed(format!("status {status}"));
+        return Verdict::Failed(format!("status {status}"));
     }
     if body.is_empty() || body == b"null" {
-        return Outcome::Hangs;
+        return Verdict::Hangs;
     }
     let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !["application/json", "text/json"].iter().any(|known| media_type.eq_ignore_ascii_case(known)) {
-        return Outcome::Failed(format!("content type {content_type:?}"));
+        return Verdict::Failed(format!("content type {content_type:?}"));
     }
     let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
-        return Outcome::Failed("no JSON object".to_owned());
+        return Verdict::Failed("no JSON object".to_owned());
     };
     let mut answer = Answer::default();
     for (name, value) in members {
         match (&*name.to_ascii_lowercase(), value) {
             ("outputs", Value::Object(outputs)) => (answer.outputs, answer.has_outputs) = (outputs, true),
             ("outputs" | "logs", Value::Null) => {}
-            ("outputs", _) => return Outcome::Failed("Outputs is no object".to_owned()),
+            ("outputs", _) => return Verdict::Failed("Outputs is no object".to_owned()),
             ("logs", Value::Array(lines)) => {
                 if lines.iter().any(|line| line.is_object() || line.is_array()) {
-                    return Outcome::Failed("Logs holds more than scalars".to_owned());
+                    return Verdict::Failed("Logs holds more than scalars".to_owned());
                 }
                 answer.logs = lines.iter().map(as_text).collect();
             }
-            ("logs", _) => return Outcome::Failed("Logs is no array".to_owned()),
+            ("logs", _) => return Verdict::Failed("Logs is no array".to_owned()),
             ("returnvalue", value) => answer.returned = Some(value),
             _ => {}
         }
     }
-    Outcome::Done(answer)
+    Verdict::Done(answer)
 }
 
 impl Answer {
