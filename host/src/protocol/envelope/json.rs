@@ -53,9 +53,31 @@ pub fn string(value: &str) -> Option<Cow<'_, str>> {
     if !value.starts_with('"') {
         return None;
     }
-    match serde_json::from_str::<&str>(value) {
-        Ok(plain) => Some(Cow::Borrowed(plain)),
-        Err(_) => serde_json::from_str::<String>(value).ok().map(Cow::Owned),
+    serde_json::from_str(value).ok().map(|Text(text)| text)
+}
+
+/// A text that is read once: serde's own `Cow` is never borrowed, and a `&str` that would have to be unescaped is an error that quotes it.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Text<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a text")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Reader)
     }
 }
 
