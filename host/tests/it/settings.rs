@@ -67,3 +67,25 @@ fn check_lists_every_key() {
         assert!(listed.contains(key), "{key}: {stdout}{stderr}");
     }
 }
+
+#[test]
+fn the_help_of_serve_names_the_defaults_of_the_table() {
+    let mut command = flexwasm();
+    command.args(["serve", "--help"]);
+    let (_, help, _) = output(command);
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let table = [HostPatch::table(), FunctionPatch::table()].concat();
+    let of_flags = [
+        ("--reuse", "pool.reuse"),
+        ("--timeout", "limits.timeout"),
+        ("--memory", "limits.memory"),
+        ("--log-level", "log.level"),
+    ];
+    for (flag, key) in of_flags {
+        let (_, words) = help.split_once(&format!("{flag} <")).unwrap_or_else(|| panic!("{flag}: {help}"));
+        let (_, default) = words.split_once("[default: ").unwrap();
+        let (default, _) = default.split_once(']').unwrap();
+        let setting = table.iter().find(|setting| setting.key == key).unwrap_or_else(|| panic!("{key} is no setting"));
+        assert!(names(default, &setting.default), "{flag}: {default}, {key}: {}", setting.default);
+    }
+}
