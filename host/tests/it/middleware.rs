@@ -93,6 +93,24 @@ fn the_part_that_traps_is_named_and_nobody_else_is_hurt() {
 fn bodies_stream_through_a_chain_in_both_directions() {
     let app = behind(CHAIN, "[]");
     let host = start(&app);
+#[test]
+fn the_part_that_exits_or_computes_for_too_long_is_named() {
+    let settings = format!(r#"{{"guest": {{"middleware": {CHAIN}}}, "limits": {{"cpu": "2s"}}}}"#);
+    let app = behind(CHAIN, "[]").file("f/third.wasm", &other(1)).routed("f", guests::P3_ECHO, ANYBODY, &settings);
+    let app = app.routed("exits", guests::EXIT, ANYBODY, r#"{"guest": {"middleware": ["part.wasm"]}}"#);
+    let host = start(&app.file("exits/part.wasm", &fs::read(guests::PART).unwrap()));
+    for (name, file) in [("first", "first.wasm"), ("nobody", "second.wasm"), ("third", "third.wasm")] {
+        assert_eq!(host.get(&format!("/api/f?exit={name}")).status, 500);
+        host.line(&["outcome=\"faulted\"", &format!("called exit with status 1, in {file}: let the handler return")]);
+    }
+    assert_eq!(host.get("/api/f?spin=nobody").status, 500);
+    host.line(&["outcome=\"faulted\"", "limits.cpu of 2s reached, in ", " of second.wasm: raise it"]);
+    loaded(&host, "exits");
+    assert_eq!(host.get("/api/exits").status, 500);
+    host.line(&["called exit with status 0, in guest.wasm: let the handler return"]);
+    assert_eq!(host.get("/api/f?stop=first").text(), "stopped at first");
+}
+
     let mut client = host.connect();
     let body: Vec<u8> = (0..100 << 20_u32).map(|at| (at / 7 + at / 65_536) as u8).collect();
     let idle = host.resident();
