@@ -13,6 +13,8 @@ use std::time::Instant;
 use testkit::{marked, marked_answer};
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions};
+use wasm_compose::composer::ComponentComposer;
+use wasm_compose::config::Config;
 
 /// A function of WASI 0.3 that echoes, behind these entries of `guest.middleware`, with all of their files there.
 fn behind(entries: &str, grants: &str) -> App {
@@ -30,10 +32,10 @@ const CHAIN: &str = r#"[
     {"file": "third.wasm", "grants": {"env": ["OTHER"]}}
 ]"#;
 
-fn start(app: &App) -> Host {
-    let host = app.start_with(&SETTINGS);
 const SETTINGS: [(&str, &str); 3] = [("NAME", "first"), ("OTHER", "third"), ("SECRET", "of the guest")];
 
+fn start(app: &App) -> Host {
+    let host = app.start_with(&SETTINGS);
     loaded(&host, "f");
     host
 }
@@ -109,6 +111,10 @@ fn the_part_that_exits_or_computes_for_too_long_is_named() {
     assert_eq!(host.get("/api/f?stop=first").text(), "stopped at first");
 }
 
+#[test]
+fn bodies_stream_through_a_chain_in_both_directions() {
+    let app = behind(CHAIN, "[]");
+    let host = start(&app);
     let mut client = host.connect();
     let body: Vec<u8> = (0..100 << 20_u32).map(|at| (at / 7 + at / 65_536) as u8).collect();
     let idle = host.resident();
@@ -142,6 +148,20 @@ fn a_part_has_configuration_and_stores_of_its_own() {
     assert_eq!(find("first"), r#"["OTHER"] Ok(2) Ok(["2", "word"])"#);
     assert_eq!(find("nobody"), "[] Err(Error::NoSuchStore) Err(Error::NoSuchStore)");
     assert_eq!(find("third"), r#"[] Ok(1) Ok(["1", "word"])"#);
+
+    let mut command = flexwasm();
+    command.args(["explain", "f"]).current_dir(app.path()).envs(SETTINGS);
+    let (status, explained, stderr) = output(command);
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    for (asked, got) in [
+        ("wasi:keyvalue/store of first.wasm", " default in memory (grants.keyvalue)"),
+        ("wasi:keyvalue/store of second.wasm", " nothing: grants.keyvalue is empty"),
+        ("wasi:keyvalue/atomics@", " the stores that it has opened"),
+    ] {
+        assert!(explained.lines().any(|line| line.contains(asked) && line.ends_with(got)), "{asked}: {explained}");
+    }
+    // The guest opens none.
+    assert!(!explained.contains("wasi:keyvalue/store@"), "{explained}");
 }
 
 #[test]
