@@ -204,19 +204,41 @@ fn plugged(socket: &[u8], plug: &[u8]) -> Vec<u8> {
     graph.encode(EncodeOptions::default()).unwrap()
 }
 
+/// What `wasm-tools compose SOCKET --definitions PLUG` makes: its command is this function.
+fn defined(socket: &[u8], plug: &[u8]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let [socket, plug] = [("socket", socket), ("plug", plug)].map(|(name, wasm)| {
+        let path = folder.path().join(name);
+        fs::write(&path, wasm).unwrap();
+        path
+    });
+    let config = Config { definitions: vec![plug], ..Config::default() };
+    ComponentComposer::new(&socket, &config).compose().unwrap()
+}
+
 #[test]
-fn what_wac_plugs_together_serves_with_two_three_and_eight_memories() {
+fn what_wac_plugs_together_serves() {
+    serves_with_two_three_and_eight_memories(plugged);
+}
+
+#[test]
+fn what_wasm_tools_composes_serves() {
+    serves_with_two_three_and_eight_memories(defined);
+}
+
+/// Two components made one by a tool serve, and so does what it makes of that and another one.
+fn serves_with_two_three_and_eight_memories(compose: fn(&[u8], &[u8]) -> Vec<u8>) {
     let [part, echo, small, counter] =
         [guests::P3_PART, guests::P3_ECHO, guests::PART, guests::COUNTER].map(|file| fs::read(file).unwrap());
     let composed =
-        |parts: usize, part: &[u8], guest: &[u8]| (0..parts).fold(guest.to_vec(), |behind, _| plugged(part, &behind));
+        |parts: usize, part: &[u8], guest: &[u8]| (0..parts).fold(guest.to_vec(), |behind, _| compose(part, &behind));
     let app = App::new("{}").with_guest("two", &composed(1, &part, &echo), ANYBODY, "{}");
     let app = app.with_guest("three", &composed(2, &part, &echo), ANYBODY, "{}");
     let app = app.with_guest("eight", &composed(7, &small, &counter), ANYBODY, "{}");
     // Middleware may be composed as well, and so may be what it stands in front of.
     let settings = r#"{"guest": {"middleware": ["part.wasm"]}}"#;
     let app = app.with_guest("both", &composed(1, &small, &counter), ANYBODY, settings);
-    let host = app.file("both/part.wasm", &plugged(&small, &small)).start();
+    let host = app.file("both/part.wasm", &compose(&small, &small)).start();
     for (function, parts) in [("two", 1), ("three", 2)] {
         loaded(&host, function);
         let answer = host.get(&format!("/api/{function}"));

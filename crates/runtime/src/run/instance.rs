@@ -30,7 +30,7 @@ pub struct Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        self.stay.leave(self.store.data().limiter.memory());
+        self.stay.leave(self.store.data().limiter.memories());
     }
 }
 
