@@ -79,10 +79,10 @@ fn event(event: &Event) -> [(&'static str, String); 5] {
     ]
 }
 
-/// How much memory the slots of engines of this size keep between two requests, on this kernel.
+/// How much memory the slots of engines of this size keep of guests with one memory between two requests, on this kernel.
 pub fn residency(size: &Size, kernel: &str) -> String {
     let slots = u64::from(size.slots) + 1;
-    let kept = match size.keep_resident {
+    let kept = match size.keep_resident[0] {
         0 => "slots keep nothing between two requests".to_owned(),
         bytes => {
             let whole = if size.scan == Scan::On { "of what the guest wrote" } else { "of its memory, written or not" };

@@ -24,6 +24,8 @@ pub enum Language {
     Python,
     /// An echo that writes while it reads: examples/guest-python/echo.py
     PythonEcho,
+    /// A component in front of a guest, in JavaScript: examples/middleware/key.js
+    KeyJs,
     /// A queue's function in JavaScript: examples/events/orders.js
     OrdersJs,
     /// The same in Python: examples/events/orders.py
@@ -32,8 +34,16 @@ pub enum Language {
 
 impl Language {
     /// All of them: what the tests need.
-    pub const ALL: [Self; 7] =
-        [Self::Js, Self::JsDirect, Self::JsRouter, Self::Python, Self::PythonEcho, Self::OrdersJs, Self::OrdersPython];
+    pub const ALL: [Self; 8] = [
+        Self::Js,
+        Self::JsDirect,
+        Self::JsRouter,
+        Self::Python,
+        Self::PythonEcho,
+        Self::KeyJs,
+        Self::OrdersJs,
+        Self::OrdersPython,
+    ];
 
     /// The name of its component in [`FOLDER`].
     fn name(self) -> &'static str {
@@ -43,6 +53,7 @@ impl Language {
             Self::JsRouter => "guest-js-router",
             Self::Python => "guest-python",
             Self::PythonEcho => "guest-python-echo",
+            Self::KeyJs => "key-js",
             Self::OrdersJs => "orders-js",
             Self::OrdersPython => "orders-python",
         }
@@ -56,6 +67,7 @@ impl Language {
             Self::JsRouter => ("guest-js", "guest-js/router.js"),
             Self::Python => ("guest-python", "guest-python/app.py"),
             Self::PythonEcho => ("guest-python", "guest-python/echo.py"),
+            Self::KeyJs => ("guest-js", "middleware/key.js"),
             Self::OrdersJs => ("guest-js", "events/orders.js"),
             Self::OrdersPython => ("guest-python", "events/orders.py"),
         }
@@ -67,6 +79,7 @@ pub fn run(language: Language) -> Result<()> {
     let guest = build(language)?;
     let shown = guest.strip_prefix(root()).unwrap_or(&guest).display();
     match language {
+        Language::KeyJs => println!("{shown}: copy it beside a guest and name it in guest.middleware"),
         Language::OrdersJs | Language::OrdersPython => {
             println!("{shown}: swap it in with `./flexwasm swap --app examples/events orders {shown}`");
         }
@@ -78,7 +91,8 @@ pub fn run(language: Language) -> Result<()> {
 /// Builds the guest, if it has not been built from these very sources, and returns its file.
 pub fn build(language: Language) -> Result<PathBuf> {
     let (place, script) = language.source();
-    make(language.name(), place, &root().join("examples").join(script), "guest")
+    let world = if matches!(language, Language::KeyJs) { "middleware" } else { "guest" };
+    make(language.name(), place, &root().join("examples").join(script), world)
 }
 
 /// The same for the benchmark guest of this script below `benches/`; the tools are the demonstration's.

@@ -97,11 +97,13 @@ pub fn engine_size(config: &Config, machine: &Machine) -> Size {
     let most = residency::most(config.pool_size, config.total_memory);
     // With the scan nobody has to know them. One that is fetched later is not known yet.
     let known = if scan == Scan::On { &[][..] } else { &config.functions[..] };
-    let local = known.iter().filter(|function| function.guest.source.is_none());
-    let read = local.filter_map(|function| std::fs::read(&function.script_file).ok());
+    let guests = known.iter().map(|function| (&function.guest.source, &function.script_file));
+    let parts = known.iter().flat_map(|function| &function.middleware).map(|part| (&part.source, &part.path));
+    let local = guests.chain(parts).filter(|(source, _)| source.is_none());
+    let read = local.filter_map(|(_, file)| std::fs::read(file).ok());
     // Those that this process may use.
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let memories: Vec<u64> = read.map(|wasm| Footprint::of(&wasm).needs.memory).collect();
+    let memories: Vec<u64> = read.map(|wasm| Footprint::of(&wasm).needs.largest).collect();
     Size {
         slots: config.pool_size,
         core_instances: config.core_instances,

@@ -54,7 +54,7 @@ impl Report {
                 "processors": machine.cpu_count,
             },
             "package": self.package,
-            "residency": self.size.map(|size| json!({ "slots": size.slots + 1, "bytesPerSlot": size.keep_resident })),
+            "residency": self.size.map(|size| json!({ "slots": size.slots + 1, "bytesPerSlot": size.keep_resident[0] })),
             "deploy": config.map(deploy),
             "settings": config.map(settings),
             "functions": config.map(|config| {

@@ -4,7 +4,7 @@ use crate::support::{App, Host, PATIENCE, component, flexwasm, get, guests, outp
 use bytes::Bytes;
 use flexwasm::config::Grants;
 use flexwasm::config::settings::{Limits, Reuse, Share};
-use flexwasm::engine::Size;
+use flexwasm::engine::{Shape, Size};
 use flexwasm::guest::artifact::Artifact;
 use flexwasm::guest::compiler::{Compiler, Terms};
 use flexwasm::guest::worlds::Worlds;
@@ -83,7 +83,8 @@ fn a_0_3_guest_that_computes_too_long_is_ended_before_and_in_its_answer() {
 /// A component that was not tried out, as if its start function had been good then.
 async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
     let scan = Scan::detect();
-    let size = Size { slots: 1, core_instances: 2, table_elements: 20_000, scan, keep_resident: 1 << 20 };
+    let size =
+        Size { slots: 1, core_instances: 2, table_elements: 20_000, scan, keep_resident: [1 << 20; Shape::COUNT] };
     let compiler = Arc::new(Compiler::new(env!("CARGO_BIN_EXE_flexwasm").into(), Vec::new(), 1 << 30));
     let loader = Loader { worlds: Worlds::new(size).into(), compiler, total_memory: 1 << 30, memories: 1 };
     let artifact = Arc::new(Artifact::new("start".to_owned(), component("start", start)).unwrap());

@@ -13,6 +13,8 @@ use std::time::Instant;
 use testkit::{marked, marked_answer};
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions};
+use wasm_compose::composer::ComponentComposer;
+use wasm_compose::config::Config;
 
 /// A function of WASI 0.3 that echoes, behind these entries of `guest.middleware`, with all of their files there.
 fn behind(entries: &str, grants: &str) -> App {
@@ -30,8 +32,10 @@ const CHAIN: &str = r#"[
     {"file": "third.wasm", "grants": {"env": ["OTHER"]}}
 ]"#;
 
+const SETTINGS: [(&str, &str); 3] = [("NAME", "first"), ("OTHER", "third"), ("SECRET", "of the guest")];
+
 fn start(app: &App) -> Host {
-    let host = app.start_with(&[("NAME", "first"), ("OTHER", "third"), ("SECRET", "of the guest")]);
+    let host = app.start_with(&SETTINGS);
     loaded(&host, "f");
     host
 }
@@ -47,7 +51,7 @@ pub fn loaded(host: &Host, function: &str) {
 
 fn check(app: &App) -> String {
     let mut command = flexwasm();
-    command.arg("check").arg(app.path()).envs([("NAME", "first"), ("OTHER", "third"), ("SECRET", "x")]);
+    command.arg("check").arg(app.path()).envs(SETTINGS);
     let (status, _, stderr) = output(command);
     assert_eq!(status.code(), Some(1), "{stderr}");
     stderr
@@ -90,6 +94,24 @@ fn the_part_that_traps_is_named_and_nobody_else_is_hurt() {
 }
 
 #[test]
+fn the_part_that_exits_or_computes_for_too_long_is_named() {
+    let settings = format!(r#"{{"guest": {{"middleware": {CHAIN}}}, "limits": {{"cpu": "2s"}}}}"#);
+    let app = behind(CHAIN, "[]").file("f/third.wasm", &other(1)).routed("f", guests::P3_ECHO, ANYBODY, &settings);
+    let app = app.routed("exits", guests::EXIT, ANYBODY, r#"{"guest": {"middleware": ["part.wasm"]}}"#);
+    let host = start(&app.file("exits/part.wasm", &fs::read(guests::PART).unwrap()));
+    for (name, file) in [("first", "first.wasm"), ("nobody", "second.wasm"), ("third", "third.wasm")] {
+        assert_eq!(host.get(&format!("/api/f?exit={name}")).status, 500);
+        host.line(&["outcome=\"faulted\"", &format!("called exit with status 1, in {file}: let the handler return")]);
+    }
+    assert_eq!(host.get("/api/f?spin=nobody").status, 500);
+    host.line(&["outcome=\"faulted\"", "limits.cpu of 2s reached, in ", " of second.wasm: raise it"]);
+    loaded(&host, "exits");
+    assert_eq!(host.get("/api/exits").status, 500);
+    host.line(&["called exit with status 0, in guest.wasm: let the handler return"]);
+    assert_eq!(host.get("/api/f?stop=first").text(), "stopped at first");
+}
+
+#[test]
 fn bodies_stream_through_a_chain_in_both_directions() {
     let app = behind(CHAIN, "[]");
     let host = start(&app);
@@ -126,6 +148,20 @@ fn a_part_has_configuration_and_stores_of_its_own() {
     assert_eq!(find("first"), r#"["OTHER"] Ok(2) Ok(["2", "word"])"#);
     assert_eq!(find("nobody"), "[] Err(Error::NoSuchStore) Err(Error::NoSuchStore)");
     assert_eq!(find("third"), r#"[] Ok(1) Ok(["1", "word"])"#);
+
+    let mut command = flexwasm();
+    command.args(["explain", "f"]).current_dir(app.path()).envs(SETTINGS);
+    let (status, explained, stderr) = output(command);
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    for (asked, got) in [
+        ("wasi:keyvalue/store of first.wasm", " default in memory (grants.keyvalue)"),
+        ("wasi:keyvalue/store of second.wasm", " nothing: grants.keyvalue is empty"),
+        ("wasi:keyvalue/atomics@", " the stores that it has opened"),
+    ] {
+        assert!(explained.lines().any(|line| line.contains(asked) && line.ends_with(got)), "{asked}: {explained}");
+    }
+    // The guest opens none.
+    assert!(!explained.contains("wasi:keyvalue/store@"), "{explained}");
 }
 
 #[test]
@@ -168,19 +204,41 @@ fn plugged(socket: &[u8], plug: &[u8]) -> Vec<u8> {
     graph.encode(EncodeOptions::default()).unwrap()
 }
 
+/// What `wasm-tools compose SOCKET --definitions PLUG` makes: its command is this function.
+fn defined(socket: &[u8], plug: &[u8]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let [socket, plug] = [("socket", socket), ("plug", plug)].map(|(name, wasm)| {
+        let path = folder.path().join(name);
+        fs::write(&path, wasm).unwrap();
+        path
+    });
+    let config = Config { definitions: vec![plug], ..Config::default() };
+    ComponentComposer::new(&socket, &config).compose().unwrap()
+}
+
 #[test]
-fn what_wac_plugs_together_serves_with_two_three_and_eight_memories() {
+fn what_wac_plugs_together_serves() {
+    serves_with_two_three_and_eight_memories(plugged);
+}
+
+#[test]
+fn what_wasm_tools_composes_serves() {
+    serves_with_two_three_and_eight_memories(defined);
+}
+
+/// Two components made one by a tool serve, and so does what it makes of that and another one.
+fn serves_with_two_three_and_eight_memories(compose: fn(&[u8], &[u8]) -> Vec<u8>) {
     let [part, echo, small, counter] =
         [guests::P3_PART, guests::P3_ECHO, guests::PART, guests::COUNTER].map(|file| fs::read(file).unwrap());
     let composed =
-        |parts: usize, part: &[u8], guest: &[u8]| (0..parts).fold(guest.to_vec(), |behind, _| plugged(part, &behind));
+        |parts: usize, part: &[u8], guest: &[u8]| (0..parts).fold(guest.to_vec(), |behind, _| compose(part, &behind));
     let app = App::new("{}").with_guest("two", &composed(1, &part, &echo), ANYBODY, "{}");
     let app = app.with_guest("three", &composed(2, &part, &echo), ANYBODY, "{}");
     let app = app.with_guest("eight", &composed(7, &small, &counter), ANYBODY, "{}");
     // Middleware may be composed as well, and so may be what it stands in front of.
     let settings = r#"{"guest": {"middleware": ["part.wasm"]}}"#;
     let app = app.with_guest("both", &composed(1, &small, &counter), ANYBODY, settings);
-    let host = app.file("both/part.wasm", &plugged(&small, &small)).start();
+    let host = app.file("both/part.wasm", &compose(&small, &small)).start();
     for (function, parts) in [("two", 1), ("three", 2)] {
         loaded(&host, function);
         let answer = host.get(&format!("/api/{function}"));

@@ -1,7 +1,8 @@
 //! The examples of middleware in `examples/middleware`, each in front of a guest.
 
 use crate::middleware::loaded;
-use crate::support::{App, get, guests};
+use crate::support::{App, get, guests, repository};
+use crate::swap::tell;
 use std::fs;
 
 const ANYBODY: &str = r#""authLevel": "anonymous""#;
@@ -125,4 +126,23 @@ fn the_example_of_a_log_prints_json() {
     assert_eq!(host.get("/api/f?secret=1").text(), "1");
     let line = host.line(&[r#"{\"method\":\"GET\",\"path\":\"/api/f\",\"status\":200,"#]);
     assert!(!line.contains("secret"), "{line}");
+}
+
+#[test]
+#[ignore = "needs target/examples: cargo xtask test"]
+fn the_example_in_javascript_lets_requests_with_the_key_pass() {
+    let settings = r#"{"guest": {"middleware": [{"file": "part.wasm", "grants": {"env": ["API_KEY"]}}]}}"#;
+    let app = App::new("{}").routed("f", guests::COUNTER, ANYBODY, settings);
+    let app = app.file("f/part.wasm", &fs::read(guests::PART).unwrap());
+    let host = app.start_with(&[("API_KEY", "a key")]);
+    loaded(&host, "f");
+    // Compiling takes up to a minute where this very chain was never compiled before.
+    let key = repository().join("target/examples/key-js.wasm");
+    let (status, said, stderr) = tell(app.path(), &["swap", "f", key.to_str().unwrap(), "--part", "part.wasm"]);
+    assert!(status.success(), "{said}{stderr}");
+    let with = |header: &str| host.connect().ask(get("/api/f").replacen("\r\n", &format!("\r\n{header}\r\n"), 1));
+    assert_eq!(with("X-API-Key: a key").text(), "1");
+    for header in ["X-Nothing: 1", "X-API-Key: another", "X-API-Key: a kez", "X-API-Key:"] {
+        assert_eq!(with(header).status, 401, "{header}");
+    }
 }

@@ -70,7 +70,11 @@ impl Capability for KeyValue {
     }
 
     fn describe(&self, function: &Function, interface: &str) -> Option<String> {
-        interface.starts_with("wasi:keyvalue/").then(|| granted("grants.keyvalue", &function.grants.stores()))
+        match interface {
+            "wasi:keyvalue/store" => Some(granted("grants.keyvalue", &function.grants.stores())),
+            interface if interface.starts_with("wasi:keyvalue/") => Some("the stores that it has opened".to_owned()),
+            _ => None,
+        }
     }
 
     fn keeps(&self, resource: &Entry) -> bool {

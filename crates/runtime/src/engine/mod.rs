@@ -78,6 +78,11 @@ impl Shape {
         (0..Self::COUNT as u8).map(Self)
     }
 
+    /// Something for each of them, the smallest first.
+    pub fn each<T>(make: impl Fn(Self) -> T) -> [T; Self::COUNT] {
+        std::array::from_fn(|number| make(Self(number as u8)))
+    }
+
     /// Memories of one component.
     pub fn memories(self) -> u32 {
         1 << self.0
@@ -130,8 +135,8 @@ pub struct Size {
     pub table_elements: u32,
     /// Whether written pages are asked for.
     pub scan: Scan,
-    /// Bytes of a memory that stay resident in a slot between two requests ([`residency::keep`]).
-    pub keep_resident: u64,
+    /// Bytes of each memory that stay resident in a slot between two requests, by the shape of the engine ([`residency::keep`]).
+    pub keep_resident: [u64; Shape::COUNT],
 }
 
 /// Compiles and holds components; see [`Size`].
@@ -167,9 +172,8 @@ impl Engine {
             // checks; `limits.memory` is enforced when a memory grows.
             .max_memory_size(MEMORY_RESERVATION)
             .table_elements(size.table_elements as usize)
-            .max_unused_warm_slots(slots);
-        // The memories of a slot share what it keeps.
-        let keep_resident = size.keep_resident / u64::from(shape.memories());
+            .max_unused_warm_slots(slots * shape.memories());
+        let keep_resident = size.keep_resident[usize::from(shape.0)];
         pool.linear_memory_keep_resident(usize::try_from(keep_resident).unwrap_or(usize::MAX))
             .table_keep_resident(TABLE_KEEP_RESIDENT)
             .pagemap_scan(if size.scan == Scan::On { Enabled::Yes } else { Enabled::No });
@@ -180,9 +184,7 @@ impl Engine {
         config.parallel_compilation(false);
         let wasm = wasmtime::Engine::new(&config)?;
         let ticker = Ticker::start(&wasm)?;
-        // Memories of several sizes in one slot are not told apart there: they are reset page by page where the kernel counts so.
-        let surveyed =
-            if size.scan == Scan::On && shape == Shape::PLAIN { slots::survey(&wasm, slots) } else { Ok(None) };
+        let surveyed = if size.scan == Scan::On { slots::survey(&wasm, slots * shape.memories()) } else { Ok(None) };
         let slots = surveyed.unwrap_or_else(|error| {
             tracing::warn!("untouched pages count as written, so fresh instances are slower: {error:#}");
             None

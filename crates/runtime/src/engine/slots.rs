@@ -1,5 +1,7 @@
 //! Slots of which every page is mapped before their first reset, so that only written pages count as written.
 //!
+//! A slot is here the place of one memory. A guest that was composed of several components has several, each in a slot of its own.
+//!
 //! After each instance wasmtime asks the kernel which pages of its memory were written, and resets these. Linux 6.18 calls a page
 //! written, too, that nothing has touched, as soon as its page table exists. Unmended, the first reset copies the whole image into
 //! the slot, page by page, and so does each one after it. A page that has been mapped for reading is told apart from a written
@@ -7,12 +9,13 @@
 //!
 //! wasmtime does not tell which slot an instance is in. But all of them lie at one distance from each other, so those that are
 //! not mapped yet can be tried, and it can be counted when a guest must have come into a slot that is new to it: wasmtime gives
-//! each instance a free slot that has the guest's image already, if there is one. So a guest that has more instances than ever
-//! before has been given another slot.
+//! each memory of an instance a free slot that has its image already, if there is one. So a guest that has more instances than ever
+//! before has been given other slots.
 //!
 //! A release of wasmtime that asks for pages that are written *and* present or swapped makes all of this superfluous: then
 //! [`survey`] finds nothing to do on any kernel, and this module and `pages` can go (docs/upstream.md).
 
+use super::MOST_MEMORIES;
 use super::pages::{Pages, map_for_reading};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -136,9 +139,9 @@ fn few(engine: &Engine, module: &Module, count: u32) -> Result<Option<(usize, us
 }
 
 impl Slots {
-    /// Maps the first `length` bytes of every slot that has so many. Returns whether that changed anything. One image may have
-    /// `replaced` another since.
-    fn map(&self, length: usize, replaced: bool) -> bool {
+    /// Maps the first bytes of every slot, as many as the largest of these `lengths`, in ascending order, that it has. Returns whether
+    /// that changed anything. One image may have `replaced` another since.
+    fn map(&self, lengths: &[u64], replaced: bool) -> bool {
         let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = false;
         for (slot, mapped) in mapped.iter_mut().enumerate() {
@@ -147,7 +150,13 @@ impl Slots {
             if replaced && *mapped > 0 && self.pages.has_untouched(start..start + *mapped).unwrap_or(true) {
                 *mapped = 0;
             }
-            if *mapped < length && map_for_reading(start + *mapped..start + length).is_ok() {
+            for length in lengths.iter().map(|length| usize::try_from(*length).unwrap_or(usize::MAX)) {
+                if *mapped >= length {
+                    continue;
+                }
+                if map_for_reading(start + *mapped..start + length).is_err() {
+                    break;
+                }
                 *mapped = length;
                 changed = true;
             }
@@ -165,7 +174,7 @@ impl Slots {
     }
 }
 
-/// The memory of one component, as it is when an instance begins.
+/// The memories of one component, as they are when an instance begins.
 pub struct Image {
     slots: Option<Arc<Slots>>,
     /// Instances, counted from before they are given a slot until after it is free.
@@ -174,7 +183,7 @@ pub struct Image {
     least: AtomicU32,
     /// How many slots have had this image at least.
     known: AtomicU32,
-    /// Bytes of memory that instances are known to have.
+    /// Bytes of all its memories that instances are known to have.
     reach: AtomicU64,
     /// How many more instances look for pages to map when they end, whether their slot is new or not.
     due: AtomicU32,
@@ -220,9 +229,9 @@ impl Image {
         }
     }
 
-    /// An instance ends with so many bytes of memory.
-    fn map(&self, slots: &Slots, new: bool, memory: u64) {
-        let reach = self.reach.load(Ordering::Relaxed);
+    /// An instance ends with memories of so many bytes each.
+    fn map(&self, slots: &Slots, new: bool, mut memories: [u64; MOST_MEMORIES as usize]) {
+        let (memory, reach) = (memories.iter().sum(), self.reach.load(Ordering::Relaxed));
         let grown = memory > reach + reach / 8;
         if grown {
             self.reach.fetch_max(memory, Ordering::Relaxed);
@@ -233,7 +242,8 @@ impl Image {
         }
         // What a guest writes beyond what slots keep is given back, and looks untouched too: this is no reason to look again.
         let replaced = new && slots.mixed.load(Ordering::Relaxed);
-        if slots.map(usize::try_from(memory).unwrap_or(usize::MAX), replaced) || grown {
+        memories.sort_unstable();
+        if slots.map(&memories, replaced) || grown {
             self.due.store(LOOKS, Ordering::Relaxed);
         }
     }
@@ -258,10 +268,10 @@ impl Stay {
         }
     }
 
-    /// The instance, which has so many bytes of memory now, is about to be dropped: its pages are mapped, if they have to be.
-    pub fn leave(&mut self, memory: u64) {
+    /// The instance, which has memories of so many bytes now, is about to be dropped: their pages are mapped, if they have to be.
+    pub fn leave(&mut self, memories: [u64; MOST_MEMORIES as usize]) {
         if let Some(slots) = self.image.slots.as_ref().filter(|_| self.settled) {
-            self.image.map(slots, self.new, memory);
+            self.image.map(slots, self.new, memories);
             self.image.least.fetch_sub(1, Ordering::AcqRel);
             self.settled = false;
         }
@@ -278,63 +288,88 @@ impl Drop for Stay {
 mod tests {
     use super::*;
     use crate::engine::pages::page_out;
-    use crate::engine::{Kind, Size, Wasi};
+    use crate::engine::{Kind, Shape, Size, Wasi};
     use crate::observe::machine::Scan;
 
     /// 32 pages of memory, of which the last but one has data. What it exports is all of it.
     const GUEST: &str = r#"(module (memory (export "m") 32) (data (i32.const 1966080) "data"))"#;
 
     fn engine(slots: u32) -> crate::engine::Engine {
-        let size = Size { slots, core_instances: 4, table_elements: 10, scan: Scan::detect(), keep_resident: 4 << 20 };
-        crate::engine::Engine::new(size, Kind::plain(Wasi::P2)).expect("an engine")
+        engine_of(slots, Kind::plain(Wasi::P2))
     }
 
-    /// An instance in its store, as a guest's.
+    fn engine_of(slots: u32, kind: Kind) -> crate::engine::Engine {
+        let size = Size {
+            slots,
+            core_instances: 4,
+            table_elements: 10,
+            scan: Scan::detect(),
+            keep_resident: [4 << 20; Shape::COUNT],
+        };
+        crate::engine::Engine::new(size, kind).expect("an engine")
+    }
+
+    /// An instance in its store, as a guest's: of one module, or of several as a guest that was composed of them.
     struct Running {
         store: Store<()>,
-        memory: Memory,
+        memories: Vec<Memory>,
         stay: Stay,
     }
 
     impl Running {
-        fn new(module: &Module, image: &Arc<Image>) -> Self {
+        fn new(modules: &[Module], image: &Arc<Image>) -> Self {
             let mut stay = image.enter();
-            let mut store = Store::new(module.engine(), ());
+            let mut store = Store::new(modules[0].engine(), ());
             store.set_epoch_deadline(1);
-            let instance = Instance::new(&mut store, module, &[]).expect("an instance");
+            let mut memory = |module| {
+                let instance = Instance::new(&mut store, module, &[]).expect("an instance");
+                instance.get_memory(&mut store, "m").expect("it is exported")
+            };
+            let memories = modules.iter().map(&mut memory).collect();
             stay.settle();
-            let memory = instance.get_memory(&mut store, "m").expect("it is exported");
-            Self { store, memory, stay }
+            Self { store, memories, stay }
         }
 
         /// Writes to every 64th page, which is what makes page tables of the others.
         fn write(&mut self) {
-            for byte in self.memory.data_mut(&mut self.store).iter_mut().step_by(64 * 4096) {
-                *byte = 0xaa;
+            for memory in &self.memories {
+                for byte in memory.data_mut(&mut self.store).iter_mut().step_by(64 * 4096) {
+                    *byte = 0xaa;
+                }
             }
         }
 
-        fn addresses(&self) -> std::ops::Range<usize> {
-            let start = self.memory.data_ptr(&self.store).addr();
-            start..start + self.memory.data_size(&self.store)
+        fn addresses(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+            self.memories.iter().map(|memory| {
+                let start = memory.data_ptr(&self.store).addr();
+                start..start + memory.data_size(&self.store)
+            })
         }
 
         /// Whether a page would be taken for written, though nothing has touched it.
         fn has_untouched(&self) -> bool {
             let slots = self.stay.image.slots.as_ref();
-            slots.is_some_and(|slots| slots.pages.has_untouched(self.addresses()).expect("a scan"))
+            let has = |slots: &Arc<Slots>, addresses| slots.pages.has_untouched(addresses).expect("a scan");
+            slots.is_some_and(|slots| self.addresses().any(|addresses| has(slots, addresses)))
         }
 
         /// Ends as a guest's instance does. Returns whether its reset finds untouched pages.
         fn end(mut self) -> bool {
-            self.stay.leave(self.memory.data_size(&self.store) as u64);
+            let mut memories = [0; MOST_MEMORIES as usize];
+            for (size, memory) in memories.iter_mut().zip(&self.memories) {
+                *size = memory.data_size(&self.store) as u64;
+            }
+            self.stay.leave(memories);
             self.has_untouched()
         }
     }
 
-    fn guest(engine: &crate::engine::Engine, text: &str) -> (Module, Arc<Image>) {
-        let wasm = wat::parse_str(text).expect("a module");
-        (Module::new(&engine.wasm, wasm).expect("a module"), engine.image(32 << 16))
+    fn guest(engine: &crate::engine::Engine, text: &str) -> ([Module; 1], Arc<Image>) {
+        ([module(engine, text)], engine.image(32 << 16))
+    }
+
+    fn module(engine: &crate::engine::Engine, text: &str) -> Module {
+        Module::new(&engine.wasm, wat::parse_str(text).expect("a module")).expect("a module")
     }
 
     #[test]
@@ -385,9 +420,28 @@ mod tests {
         for round in 0..10 {
             let mut running: Vec<_> = (0..4).map(|_| Running::new(&module, &image)).collect();
             for running in &mut running {
-                running.memory.grow(&mut running.store, 10).expect("room");
+                running.memories[0].grow(&mut running.store, 10).expect("room");
                 running.write();
             }
+            assert!(!running.into_iter().any(Running::end), "round {round}");
+        }
+    }
+
+    #[test]
+    fn every_memory_of_a_composed_guest_is_mapped_in_each_slot() {
+        let engine = engine_of(8, Kind { wasi: Wasi::P2, shape: Shape::of(3, 3).expect("a shape") });
+        assert_eq!(engine.slots.is_some(), self::engine(8).slots.is_some());
+        // Of two sizes, and one module twice.
+        let small = module(&engine, &GUEST.replace("32)", "5)").replace("1966080", "66000"));
+        let modules = [module(&engine, GUEST), small.clone(), small];
+        let image = engine.image((32 + 5 + 5) << 16);
+        for round in 1..=9 {
+            let mut running: Vec<_> = (0..round).map(|_| Running::new(&modules, &image)).collect();
+            for running in &mut running {
+                running.memories[1].grow(&mut running.store, round as u64 * 3).expect("room");
+                running.write();
+            }
+            assert_eq!(running[round - 1].has_untouched(), engine.slots.is_some());
             assert!(!running.into_iter().any(Running::end), "round {round}");
         }
     }
@@ -410,14 +464,14 @@ mod tests {
         let (module, image) = guest(&engine, GUEST);
         for _ in 0..10 {
             let mut running = [Running::new(&module, &image), Running::new(&module, &image)];
-            for Running { store, memory, .. } in &mut running {
-                let data = memory.data_mut(&mut *store);
+            for Running { store, memories, .. } in &mut running {
+                let data = memories[0].data_mut(&mut *store);
                 assert_eq!(&data[1_966_080..1_966_084], b"data");
                 assert!(data[..1_966_080].iter().chain(&data[1_966_084..]).all(|byte| *byte == 0));
                 data.fill(0x55);
             }
             for running in running {
-                page_out(running.addresses()).expect("Linux 5.4");
+                running.addresses().for_each(|addresses| page_out(addresses).expect("Linux 5.4"));
                 running.end();
             }
         }

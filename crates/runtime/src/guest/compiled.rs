@@ -235,7 +235,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Kind;
+    use crate::engine::{Kind, Shape, Size};
 
     fn file(content: &[u8]) -> File {
         let mut file = tempfile::tempfile().expect("a temporary file");
@@ -278,7 +278,7 @@ mod tests {
     fn the_engine_that_runs_guests_has_the_compilers_settings() {
         let scan = crate::observe::machine::Scan::detect();
         let size =
-            crate::engine::Size { slots: 1, core_instances: 32, table_elements: 100, scan, keep_resident: 1 << 20 };
+            Size { slots: 1, core_instances: 32, table_elements: 100, scan, keep_resident: [1 << 20; Shape::COUNT] };
         for wasi in [Wasi::P2, Wasi::P3] {
             let running = crate::engine::Engine::new(size, Kind::plain(wasi)).expect("an engine");
             let compiling = compiler(wasi, Processors::ThisKind).expect("an engine");

@@ -287,7 +287,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Kind, Size};
+    use crate::engine::{Kind, Shape, Size};
     use crate::observe::machine::Scan;
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
@@ -304,7 +304,8 @@ mod tests {
         fs::write(&executable, format!("#!/bin/sh\n{script}\n")).expect("written");
         fs::set_permissions(&executable, fs::Permissions::from_mode(0o700)).expect("ours");
         let scan = Scan::detect();
-        let size = Size { slots: 1, core_instances: 32, table_elements: 100, scan, keep_resident: 1 << 20 };
+        let size =
+            Size { slots: 1, core_instances: 32, table_elements: 100, scan, keep_resident: [1 << 20; Shape::COUNT] };
         let engine = Engine::new(size, Kind::plain(Wasi::P2)).expect("an engine");
         let wasm = wat::parse_str("(component)").expect("a component");
         let artifact = Arc::new(Artifact::new("test".to_owned(), wasm).expect("a component"));

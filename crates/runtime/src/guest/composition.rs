@@ -8,6 +8,7 @@
 use super::artifact::Artifact;
 use super::chain;
 use super::error::LoadError;
+use super::interfaces::Interfaces;
 use crate::capabilities::parts::{OWN, is_shared, name, of_name};
 use crate::config::Function;
 use crate::config::digest::Digest;
@@ -146,7 +147,11 @@ pub fn name_of(function: &Function, number: usize) -> Arc<str> {
 pub fn compose(function: &Function, parts: &[Part]) -> Result<Artifact, LoadError> {
     let wasm = join(parts).map_err(LoadError::Composition)?;
     let parts = located(parts, &wasm);
-    let artifact = Artifact::new(function.script_file.display().to_string(), wasm)?;
+    let mut artifact = Artifact::new(function.script_file.display().to_string(), wasm)?;
+    // The whole imports the guest's interface of stores for its type, too, when only a part opens stores.
+    let of_guest = parts.last().map(|guest| Interfaces::of(&guest.wasm).imports).unwrap_or_default();
+    let imports = &mut artifact.interfaces.imports;
+    imports.retain(|import| of_guest.contains(import) || !OWN.iter().any(|own| own.matches(import)));
     // One guest's file may stand in several compositions, each with code of its own.
     let compiled = function.script_file.with_extension(format!("{}.cwasm", artifact.digest.short()));
     Ok(Artifact { parts: parts.into(), compiled: Some(compiled), ..artifact })

@@ -79,7 +79,8 @@ mod tests {
     async fn an_engine_that_could_not_be_made_is_tried_again() {
         // Tables that no address space holds.
         let (scan, table_elements) = (Scan::detect(), u32::MAX);
-        let size = Size { slots: 1000, core_instances: 32, table_elements, scan, keep_resident: 1 << 20 };
+        let size =
+            Size { slots: 1000, core_instances: 32, table_elements, scan, keep_resident: [1 << 20; Shape::COUNT] };
         let mut worlds = Worlds::new(size);
         let why = worlds.get(Kind::plain(Wasi::P2)).await.err().expect("no room");
         assert!(why.contains("cannot reserve memory for 1000 instances") && why.contains("lower pool.size"), "{why}");

@@ -21,8 +21,8 @@ const WORDS: usize = 500;
 /// How a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The guest called exit, with this status.
-    Exit(i32),
+    /// The guest called exit, with this status. The text is `, in PART` for a guest of several parts.
+    Exit(i32, String),
     /// It was ended because it ran into a limit.
     Limit(String),
     /// It trapped, perhaps because a limit refused it something before.
@@ -31,10 +31,11 @@ pub enum Failure {
 
 /// Puts a failed call into words, while the store that it failed in still knows. `parts` are those that the guest was composed of.
 pub fn failure(store: &Store<Sandbox>, parts: &[Part], error: &wasmtime::Error) -> Failure {
-    if let Some(I32Exit(status)) = error.downcast_ref() {
-        return Failure::Exit(*status);
-    }
     let trace = error.downcast_ref::<WasmBacktrace>();
+    if let Some(I32Exit(status)) = error.downcast_ref() {
+        let part = trace.and_then(|trace| part_of(trace, parts));
+        return Failure::Exit(*status, part.map(|part| format!(", in {part}")).unwrap_or_default());
+    }
     let place = trace.map(|trace| place(trace, parts)).unwrap_or_default();
     let sandbox = store.data();
     if let Some(hit) = Hit::behind(error, &sandbox.policy().limits) {
@@ -155,16 +156,16 @@ fn place(trace: &WasmBacktrace, parts: &[Part]) -> String {
         None => format!("function {}", frame.func_index()),
     };
     let frames = shown(trace.frames().iter().map(name));
-    let offsets = trace.frames().iter().filter_map(FrameInfo::module_offset);
-    match part_at(offsets, parts) {
+    match part_of(trace, parts) {
         Some(part) if frames.is_empty() => format!(", in {part}"),
         Some(part) => format!("{frames} of {part}"),
         None => frames,
     }
 }
 
-/// The name of the part that has the first of these places in its code.
-fn part_at(mut offsets: impl Iterator<Item = usize>, parts: &[Part]) -> Option<&str> {
+/// The name of the part that has the innermost of these frames that belongs to any.
+fn part_of<'a>(trace: &WasmBacktrace, parts: &'a [Part]) -> Option<&'a str> {
+    let mut offsets = trace.frames().iter().filter_map(FrameInfo::module_offset);
     let part = offsets.find_map(|offset| parts.iter().find(|part| part.at.contains(&offset)))?;
     Some(&part.name)
 }

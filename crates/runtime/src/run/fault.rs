@@ -18,9 +18,9 @@ pub enum Fault {
     /// It ran into a limit that ends it.
     #[error("was ended: {0}")]
     Limit(String),
-    /// It called exit.
-    #[error("called exit with status {0}: let the handler return instead")]
-    Exit(i32),
+    /// It called exit, in the part that the text names if it has several.
+    #[error("called exit with status {0}{1}: let the handler return instead")]
+    Exit(i32, String),
     /// It returned without an answer.
     #[error("returned without setting a response")]
     NoReply,
@@ -45,7 +45,7 @@ impl Fault {
             Self::Instantiate(_) => "instantiate",
             Self::Trap(_) => "trap",
             Self::Limit(_) => "limit",
-            Self::Exit(_) => "exit",
+            Self::Exit(..) => "exit",
             Self::NoReply => "no-reply",
             Self::ErrorCode(_) => "error-code",
             Self::Unfinished => "unfinished",
@@ -56,7 +56,7 @@ impl Fault {
     /// Why a call into the guest, which has these parts, failed.
     pub(super) fn of_call(store: &Store<Sandbox>, parts: &[Part], error: &wasmtime::Error) -> Self {
         match explain::failure(store, parts, error) {
-            Failure::Exit(status) => Self::Exit(status),
+            Failure::Exit(status, part) => Self::Exit(status, part),
             Failure::Limit(words) => Self::Limit(words),
             Failure::Trap(words) => Self::Trap(words),
         }
@@ -65,7 +65,7 @@ impl Fault {
     /// Why no instance could be made.
     pub(super) fn of_start(store: &Store<Sandbox>, parts: &[Part], error: &wasmtime::Error) -> Self {
         match explain::failure(store, parts, error) {
-            Failure::Exit(status) => Self::Exit(status),
+            Failure::Exit(status, part) => Self::Exit(status, part),
             Failure::Limit(words) | Failure::Trap(words) => Self::Instantiate(words),
         }
     }

@@ -22,15 +22,15 @@ pub struct Instance {
     parts: Arc<[Part]>,
     /// What the guest held after its first request.
     held: Option<usize>,
-    /// The guest has called exit(0), and cannot be called any more.
-    exited: bool,
+    /// The guest has called exit(0), and cannot be called any more: [`Fault::Exit`].
+    exited: Option<Fault>,
     /// Dropped after the store.
     stay: Stay,
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        self.stay.leave(self.store.data().limiter.memory());
+        self.stay.leave(self.store.data().limiter.memories());
     }
 }
 
@@ -41,8 +41,8 @@ impl Instance {
         let fault = result.map_err(|error| Fault::of_call(&self.store, &self.parts, &error));
         match fault {
             Ok(()) => Ok(self),
-            Err(Fault::Exit(0)) => {
-                self.exited = true;
+            Err(exit @ Fault::Exit(0, _)) => {
+                self.exited = Some(exit);
                 Ok(self)
             }
             Err(fault) => Err(fault),
@@ -51,7 +51,7 @@ impl Instance {
 
     /// Why there is no whole answer, though the guest has ended.
     pub(super) fn without(&self, missing: Fault) -> Fault {
-        if self.exited { Fault::Exit(0) } else { missing }
+        self.exited.clone().unwrap_or(missing)
     }
 
     /// Makes it ready for another request.
@@ -59,7 +59,7 @@ impl Instance {
     /// # Errors
     /// Why it may not be given one.
     pub(super) fn clear(&mut self, guest: &Guest) -> Result<(), NotParked> {
-        if self.exited {
+        if self.exited.is_some() {
             return Err(NotParked::Exited);
         }
         let streams = self.store.concurrent_resource_table().map_or(0, |table| table.iter_mut().count());
@@ -109,7 +109,7 @@ async fn instantiate(guest: &Guest, store: Store<Sandbox>) -> Result<Instance, F
         Ok(handler) => {
             stay.settle();
             let parts = Arc::clone(&guest.parts);
-            Ok(Instance { _cut: cut, store, handler, parts, held: None, exited: false, stay })
+            Ok(Instance { _cut: cut, store, handler, parts, held: None, exited: None, stay })
         }
         Err(error) => Err(Fault::of_start(&store, &guest.parts, &error)),
     }

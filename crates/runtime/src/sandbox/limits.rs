@@ -2,6 +2,7 @@
 
 use super::hit::Hit;
 use crate::config::settings::Limits;
+use crate::engine::MOST_MEMORIES;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::ResourceLimiter;
@@ -71,6 +72,8 @@ impl Drop for Reservation {
 /// the instance ends.
 #[derive(Debug)]
 pub struct Limiter {
+    /// The sizes of its memories, in no order, with 0 for those that it does not have.
+    memories: [u64; MOST_MEMORIES as usize],
     memory: u64,
     memory_limit: u64,
     tables: u64,
@@ -83,6 +86,7 @@ impl Limiter {
     /// A limiter whose first bytes have been reserved at admission.
     pub fn new(limits: &Limits, reservation: Reservation) -> Self {
         Self {
+            memories: [0; MOST_MEMORIES as usize],
             memory: 0,
             memory_limit: limits.memory,
             tables: 0,
@@ -95,6 +99,11 @@ impl Limiter {
     /// Bytes of memory that the instance has.
     pub fn memory(&self) -> u64 {
         self.memory
+    }
+
+    /// Bytes of each memory that the instance has, in no order, and 0 for each that it does not have.
+    pub fn memories(&self) -> [u64; MOST_MEMORIES as usize] {
+        self.memories
     }
 
     /// Forgets what an earlier invocation ran into.
@@ -121,6 +130,10 @@ impl ResourceLimiter for Limiter {
             self.hit = Some(Hit::TotalMemory(self.reservation.budget.limit));
         } else {
             self.memory = wanted;
+            // Which of those that have this size does not matter.
+            if let Some(memory) = self.memories.iter_mut().find(|memory| **memory == current as u64) {
+                *memory = desired as u64;
+            }
             return Ok(true);
         }
         Ok(false)
@@ -176,8 +189,11 @@ mod tests {
         let budget = Budget::new(1 << 20);
         let limits = Limits { memory: 128 << 10, table_elements: 10, ..Limits::default() };
         let mut limiter = Limiter::new(&limits, budget.reserve(64 << 10).expect("there is room"));
-        assert!(limiter.memory_growing(0, 128 << 10, None).expect("no trap"));
-        assert_eq!(limiter.hit(), None);
+        assert!(limiter.memory_growing(0, 64 << 10, None).expect("no trap"));
+        assert!(limiter.memory_growing(0, 32 << 10, None).expect("no trap"));
+        assert!(limiter.memory_growing(32 << 10, 64 << 10, None).expect("no trap"));
+        assert_eq!((limiter.memory(), limiter.hit()), (128 << 10, None));
+        assert_eq!(limiter.memories()[..3], [64 << 10, 64 << 10, 0]);
         assert!(!limiter.memory_growing(128 << 10, 192 << 10, None).expect("no trap"));
         assert_eq!(limiter.hit(), Some(Hit::Memory(128 << 10)));
         assert!(limiter.table_growing(0, 10, None).expect("no trap"));

@@ -1,7 +1,7 @@
-//! Stands in front of a guest under the name that its environment has: answers `?stop=NAME` itself, traps at `?trap=NAME`, tells at
-//! `?ask=NAME` whether it may send a request and at `?find=NAME` what it finds in its configuration and its store, and passes
-//! everything else on; at `?copy` it copies what it passes on. Its name, what else it knows of its environment, and whether it has
-//! folders are added to `x-via`.
+//! Stands in front of a guest under the name that its environment has: answers `?stop=NAME` itself, traps at `?trap=NAME`, exits at
+//! `?exit=NAME`, computes without end at `?spin=NAME`, tells at `?ask=NAME` whether it may send a request and at `?find=NAME` what it
+//! finds in its configuration and its store, and passes everything else on; at `?copy` it copies what it passes on. Its name, what
+//! else it knows of its environment, and whether it has folders are added to `x-via`.
 
 use p3_test_guests::bindings::wasi::http0_3_0::types::Scheme;
 use p3_test_guests::{
@@ -85,6 +85,10 @@ async fn handle(request: Request) -> Result<Response, ErrorCode> {
         ));
     }
     assert!(!asked("trap"), "as asked");
+    if asked("exit") {
+        std::process::exit(1);
+    }
+    while asked("spin") {}
     let copies = path.ends_with("?copy");
     let response = next::handle(if copies { again(request) } else { request }).await?;
     let (status, headers) = (response.get_status_code(), response.get_headers().clone());
