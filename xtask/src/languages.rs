@@ -28,13 +28,13 @@ pub enum Language {
     OrdersJs,
     /// The same in Python: examples/events/orders.py
     OrdersPython,
+    /// A counter and a blob without a secret in JavaScript: examples/grants/grants.js
+    GrantsJs,
+    /// The same in Python: examples/grants/grants.py
+    GrantsPython,
 }
 
 impl Language {
-    /// All of them: what the tests need.
-    pub const ALL: [Self; 7] =
-        [Self::Js, Self::JsDirect, Self::JsRouter, Self::Python, Self::PythonEcho, Self::OrdersJs, Self::OrdersPython];
-
     /// The name of its component in [`FOLDER`].
     fn name(self) -> &'static str {
         match self {
@@ -45,6 +45,8 @@ impl Language {
             Self::PythonEcho => "guest-python-echo",
             Self::OrdersJs => "orders-js",
             Self::OrdersPython => "orders-python",
+            Self::GrantsJs => "grants-js",
+            Self::GrantsPython => "grants-python",
         }
     }
 
@@ -58,6 +60,25 @@ impl Language {
             Self::PythonEcho => ("guest-python", "guest-python/echo.py"),
             Self::OrdersJs => ("guest-js", "events/orders.js"),
             Self::OrdersPython => ("guest-python", "events/orders.py"),
+            Self::GrantsJs => ("guest-js", "grants/grants.js"),
+            Self::GrantsPython => ("guest-python", "grants/grants.py"),
+        }
+    }
+
+    /// The world of wit/ that it is written against.
+    fn world(self) -> &'static str {
+        match self {
+            Self::GrantsJs | Self::GrantsPython => "state-guest",
+            _ => "guest",
+        }
+    }
+
+    /// What `flexwasm swap` is told beside its file, from the repository's folder.
+    fn place(self) -> &'static str {
+        match self {
+            Self::OrdersJs | Self::OrdersPython => "--app examples/events orders",
+            Self::GrantsJs | Self::GrantsPython => "--app examples/grants counter",
+            _ => "http_trigger",
         }
     }
 }
@@ -66,19 +87,14 @@ impl Language {
 pub fn run(language: Language) -> Result<()> {
     let guest = build(language)?;
     let shown = guest.strip_prefix(root()).unwrap_or(&guest).display();
-    match language {
-        Language::OrdersJs | Language::OrdersPython => {
-            println!("{shown}: swap it in with `./flexwasm swap --app examples/events orders {shown}`");
-        }
-        _ => println!("{shown}: swap it in with `./flexwasm swap http_trigger {shown}`"),
-    }
+    println!("{shown}: swap it in with `./flexwasm swap {} {shown}`", language.place());
     Ok(())
 }
 
 /// Builds the guest, if it has not been built from these very sources, and returns its file.
 pub fn build(language: Language) -> Result<PathBuf> {
     let (place, script) = language.source();
-    make(language.name(), place, &root().join("examples").join(script), "guest")
+    make(language.name(), place, &root().join("examples").join(script), language.world())
 }
 
 /// The same for the benchmark guest of this script below `benches/`; the tools are the demonstration's.

@@ -207,6 +207,14 @@ fn the_example_counts_and_reads_a_blob_without_a_secret() {
     count_and_read(Path::new(guests::GRANTS));
 }
 
+#[test]
+#[ignore = "needs target/examples: cargo xtask test"]
+fn the_example_in_javascript_and_python_does_the_same() {
+    for language in ["js", "python"] {
+        count_and_read(&repository().join(format!("target/examples/grants-{language}.wasm")));
+    }
+}
+
 /// Serves the example with this guest.
 fn count_and_read(guest: &Path) {
     let identity = credentials::Server::identity(|_| (200, token("https://storage.azure.com")));
