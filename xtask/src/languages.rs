@@ -3,6 +3,7 @@
 use crate::{execute, root, setup};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
@@ -30,21 +31,13 @@ pub enum Language {
     OrdersJs,
     /// The same in Python: examples/events/orders.py
     OrdersPython,
+    /// A counter and a blob without a secret in JavaScript: examples/grants/grants.js
+    GrantsJs,
+    /// The same in Python: examples/grants/grants.py
+    GrantsPython,
 }
 
 impl Language {
-    /// All of them: what the tests need.
-    pub const ALL: [Self; 8] = [
-        Self::Js,
-        Self::JsDirect,
-        Self::JsRouter,
-        Self::Python,
-        Self::PythonEcho,
-        Self::KeyJs,
-        Self::OrdersJs,
-        Self::OrdersPython,
-    ];
-
     /// The name of its component in [`FOLDER`].
     fn name(self) -> &'static str {
         match self {
@@ -56,6 +49,8 @@ impl Language {
             Self::KeyJs => "key-js",
             Self::OrdersJs => "orders-js",
             Self::OrdersPython => "orders-python",
+            Self::GrantsJs => "grants-js",
+            Self::GrantsPython => "grants-python",
         }
     }
 
@@ -70,7 +65,29 @@ impl Language {
             Self::KeyJs => ("guest-js", "middleware/key.js"),
             Self::OrdersJs => ("guest-js", "events/orders.js"),
             Self::OrdersPython => ("guest-python", "events/orders.py"),
+            Self::GrantsJs => ("guest-js", "grants/grants.js"),
+            Self::GrantsPython => ("guest-python", "grants/grants.py"),
         }
+    }
+
+    /// The world of wit/ that it is written against.
+    fn world(self) -> &'static str {
+        match self {
+            Self::KeyJs => "middleware",
+            Self::GrantsJs | Self::GrantsPython => "state-guest",
+            _ => "guest",
+        }
+    }
+
+    /// What to do with its file, for a person.
+    fn next(self, file: impl Display) -> String {
+        let function = match self {
+            Self::KeyJs => return "copy it beside a guest and name it in guest.middleware".to_owned(),
+            Self::OrdersJs | Self::OrdersPython => "--app examples/events orders",
+            Self::GrantsJs | Self::GrantsPython => "--app examples/grants counter",
+            _ => "http_trigger",
+        };
+        format!("swap it in with `./flexwasm swap {function} {file}`")
     }
 }
 
@@ -78,21 +95,14 @@ impl Language {
 pub fn run(language: Language) -> Result<()> {
     let guest = build(language)?;
     let shown = guest.strip_prefix(root()).unwrap_or(&guest).display();
-    match language {
-        Language::KeyJs => println!("{shown}: copy it beside a guest and name it in guest.middleware"),
-        Language::OrdersJs | Language::OrdersPython => {
-            println!("{shown}: swap it in with `./flexwasm swap --app examples/events orders {shown}`");
-        }
-        _ => println!("{shown}: swap it in with `./flexwasm swap http_trigger {shown}`"),
-    }
+    println!("{shown}: {}", language.next(&shown));
     Ok(())
 }
 
 /// Builds the guest, if it has not been built from these very sources, and returns its file.
 pub fn build(language: Language) -> Result<PathBuf> {
     let (place, script) = language.source();
-    let world = if matches!(language, Language::KeyJs) { "middleware" } else { "guest" };
-    make(language.name(), place, &root().join("examples").join(script), world)
+    make(language.name(), place, &root().join("examples").join(script), language.world())
 }
 
 /// The same for the benchmark guest of this script below `benches/`; the tools are the demonstration's.

@@ -194,7 +194,7 @@ impl Step {
             Self::Guests => {
                 setup::node(&root.join("host/tests/azurite"), &target.join("azurite"))?;
                 setup::node(&root.join("host/tests/mcp"), &target.join("mcp"))?;
-                Language::ALL.into_iter().try_for_each(|language| languages::build(language).map(drop))
+                Language::value_variants().iter().try_for_each(|language| languages::build(*language).map(drop))
             }
             Self::Lints => {
                 setup::component("clippy", "clippy")?;

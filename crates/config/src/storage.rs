@@ -1,4 +1,5 @@
-//! A table or a container of blobs in Azure Storage, and who may use it: the app's identity, or whoever has the key of the account.
+//! A table or a container of blobs in Azure Storage, and who may use it: the app's identity, or whoever has the key of the account or a shared
+//! access signature.
 
 use super::AppSettings;
 use super::credentials::{Identity, TokenFor};
@@ -102,6 +103,8 @@ pub enum Access {
         /// The key itself.
         key: Vec<u8>,
     },
+    /// Whoever has this shared access signature, which stands behind the query of every request.
+    Signature(String),
     /// An identity.
     Token(TokenFor),
 }
@@ -224,36 +227,59 @@ impl Endpoint {
         fits.then_some(Self { target: Target::parse(&format!("{scheme}://{host}"))?, root: root.to_owned() })
     }
 
-    /// One that may be sent tokens: they would be read on their way to any other.
+    /// One that may be sent tokens.
     fn for_tokens(text: &str) -> Option<Self> {
-        Self::parse(text).filter(|it| it.target.tls || matches!(it.target.name, Name::Address(_)))
+        Self::parse(text).filter(Self::is_private)
+    }
+
+    /// Whether what it is sent cannot be read on the way there.
+    fn is_private(&self) -> bool {
+        self.target.tls || matches!(self.target.name, Name::Address(_))
     }
 }
 
 /// Reads a connection string (Azure Storage, "Configure Azure Storage connection strings").
 fn connection(text: &str, service: Service) -> Result<(Endpoint, Access), &'static str> {
-    const FORM: &str = "must be a connection string with AccountName and AccountKey, or the URL of an account";
+    const FORM: &str = "must be a connection string with AccountName and AccountKey, or with endpoints and SharedAccessSignature, or the URL of an account";
     let emulator = text.trim().trim_end_matches(';').eq_ignore_ascii_case("UseDevelopmentStorage=true");
     let text = if emulator { EMULATOR } else { text };
     let value = |key: &str| {
         let pairs = text.split(';').filter_map(|pair| pair.trim().split_once('='));
         pairs.filter(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value).next()
     };
-    let account =
-        value("AccountName").filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric())).ok_or(FORM)?;
-    let key = STANDARD.decode(value("AccountKey").ok_or(FORM)?);
-    let key = key.map_err(|_| "has an AccountKey that is not base64: copy the connection string again")?;
+    let account = value("AccountName").filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
     let host = service.host();
     let endpoint = match value(&format!("{host}Endpoint")) {
         Some(endpoint) => Endpoint::parse(endpoint),
         None => {
             let scheme = value("DefaultEndpointsProtocol").unwrap_or("https");
             let suffix = value("EndpointSuffix").unwrap_or("core.windows.net");
-            Endpoint::parse(&format!("{scheme}://{account}.{host}.{suffix}"))
+            Endpoint::parse(&format!("{scheme}://{}.{host}.{suffix}", account.ok_or(FORM)?))
         }
     };
     let endpoint = endpoint.ok_or("has an endpoint that is no URL: copy the connection string again")?;
-    Ok((endpoint, Access::Key { account: account.to_owned(), key }))
+    let access = match (value("AccountKey"), value("SharedAccessSignature")) {
+        (Some(key), _) => {
+            let key = STANDARD.decode(key);
+            let key = key.map_err(|_| "has an AccountKey that is not base64: copy the connection string again")?;
+            Access::Key { account: account.ok_or(FORM)?.to_owned(), key }
+        }
+        (None, Some(signature)) => {
+            let signature = signature.trim_start_matches('?');
+            let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%=&+/:,".contains(&byte);
+            if !signature.bytes().all(letter) || !signature.split('&').any(|pair| pair.starts_with("sig=")) {
+                return Err("has a SharedAccessSignature that is none: copy the connection string again");
+            }
+            if !endpoint.is_private() {
+                return Err(
+                    "has a SharedAccessSignature, so its endpoint must begin with https, or name a literal address",
+                );
+            }
+            Access::Signature(signature.to_owned())
+        }
+        (None, None) => return Err(FORM),
+    };
+    Ok((endpoint, access))
 }
 
 #[cfg(test)]
@@ -301,6 +327,18 @@ mod tests {
                 "azure-table:http://127.0.0.1:10002/devstoreaccount1/abc",
                 false,
             ),
+            (
+                "azure-table:%S%/abc",
+                "BlobEndpoint=https://a.example/;TableEndpoint=https://b.example/;SharedAccessSignature=sv=1&sig=hush%2B1%3D",
+                "azure-table:https://b.example/abc",
+                false,
+            ),
+            (
+                "azure-blob:%S%/abc",
+                "AccountName=acme;SharedAccessSignature=?sv=1&sig=hush",
+                "azure-blob:https://acme.blob.core.windows.net/abc",
+                false,
+            ),
             ("azure-table:%S%/abc", "https://a.example/", "azure-table:https://a.example/abc", true),
             ("azure-blob:%I%/abc", "", "azure-blob:https://acme.blob.core.windows.net/abc", true),
             ("azure-table:%J%/abc", "", "azure-table:https://a.example/abc", true),
@@ -331,7 +369,20 @@ mod tests {
             ("azure-blob:%S%/abc", "http://hush.example", "the app setting S must name its account like https"),
             ("azure-blob:%S%/abc", "AccountName=a;AccountKey=hush!", "not base64"),
             ("azure-blob:%S%/abc", "AccountName=a;AccountKey=aHVzaA==;BlobEndpoint=hush", "no URL"),
-            ("azure-blob:%S%/abc", "BlobEndpoint=https://a;SharedAccessSignature=hush", "AccountName and AccountKey"),
+            ("azure-blob:%S%/abc", "BlobEndpoint=https://a", "AccountName and AccountKey, or with endpoints"),
+            ("azure-blob:%S%/abc", "SharedAccessSignature=sig=hush", "AccountName and AccountKey, or with endpoints"),
+            (
+                "azure-blob:%S%/abc",
+                "BlobEndpoint=https://a;SharedAccessSignature=hush",
+                "a SharedAccessSignature that is none",
+            ),
+            (
+                "azure-blob:%S%/abc",
+                "BlobEndpoint=https://a;SharedAccessSignature=sig=hush#",
+                "a SharedAccessSignature that is none",
+            ),
+            ("azure-blob:%S%/abc", "BlobEndpoint=http://a;SharedAccessSignature=sig=hush", "must begin with https"),
+            ("azure-blob:%S%/abc", "AccountName=a;BlobEndpoint=hush;SharedAccessSignature=sig=hush", "no URL"),
         ] {
             let wrong = find(text, setting).expect_err(words);
             assert!(wrong.contains(words) && !wrong.contains("hush"), "{text}: {wrong}");

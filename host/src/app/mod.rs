@@ -144,8 +144,13 @@ impl App {
             return;
         }
         let mut text = format!("flexwasm {version} runs up to {pool} instances at the same time:\n");
-        for (name, methods, url) in home::urls(config, self.local) {
-            text += &format!("  {name}: [{methods}] {url}\n");
+        for function in &config.functions {
+            let name = &function.name;
+            let (by, how) = home::called(config, self.local, function).unwrap_or_else(|| {
+                // Nobody but Azure has its events; `flexwasm send` makes them.
+                (function.event.trigger.kind.clone(), format!("flexwasm send {name}"))
+            });
+            text += &format!("  {name}: [{by}] {how}\n");
         }
         for note in &config.notes {
             text += &format!("note: {note}\n");

@@ -76,7 +76,9 @@ impl Event<'_> {
         let invocation =
             Invocation { function: Arc::clone(&function.name), tag, origin, head: request, body, bindings };
         let replied = Sendable::new(lease.invoke(invocation).await?, &method, limits)?;
+        let bad_answer = |bad| HostResponse::bad_answer(&function.name, &message, &bad);
         let Sendable { mut reply, length, whole, bodiless } = replied;
+        encode::check_head(&function.event, &reply.head).map_err(bad_answer)?;
         let (answer, taken) = match whole {
             Some(bytes) => (bytes, None),
             None => collected(&mut reply.body, most, &room.answers).await?,
@@ -92,8 +94,7 @@ impl Event<'_> {
             payload: &payload,
             beside: beside.as_deref(),
         };
-        let answer = aside(taken.is_some(), || encode::encode(&function.event, answered))
-            .map_err(|bad| HostResponse::bad_answer(&function.name, &message, &bad))?;
+        let answer = aside(taken.is_some(), || encode::encode(&function.event, answered)).map_err(bad_answer)?;
         transcript.done();
         reply.head.status = StatusCode::OK;
         reply.head.headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);

@@ -82,16 +82,8 @@ fn since(head: &Parts) -> &str {
     members.filter_map(|member| member.strip_prefix("since=")).next().unwrap_or_default()
 }
 
-/// Name, methods and URL of every plain HTTP function of a host that listens on `local`.
-pub fn urls(config: &Config, local: SocketAddr) -> impl Iterator<Item = (&str, String, String)> {
-    config.functions.iter().filter_map(move |function| {
-        let (methods, url) = called(config, local, function)?;
-        Some((&*function.name, methods, url))
-    })
-}
-
-/// Methods and URL of a function, if it is a plain HTTP function.
-fn called(config: &Config, local: SocketAddr, function: &Function) -> Option<(String, String)> {
+/// Methods and URL of a function of a host that listens on `local`, if it is a plain HTTP function.
+pub fn called(config: &Config, local: SocketAddr, function: &Function) -> Option<(String, String)> {
     let Trigger::Http { route, methods, .. } = &function.trigger else { return None };
     let methods = methods
         .as_ref()

@@ -1,6 +1,6 @@
 //! What the host adds to the requests of guests, who must not see it.
 
-use crate::support::{App, Host, Response, eventually, guests};
+use crate::support::{App, Host, Response, eventually, flexwasm, guests, output};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -298,4 +298,19 @@ fn a_guest_reads_its_configuration_and_nothing_else() {
     assert_eq!(host.get("/api/config/GREETING").text(), format!(r#"Ok(Some("hello")) {pairs}"#));
     assert_eq!(host.get("/api/config/OTHER").text(), format!("Ok(None) {pairs}"));
     assert_eq!(host.get("/api/none/GREETING").text(), "Ok(None) Ok([])");
+}
+
+#[test]
+fn two_grants_that_add_different_things_to_one_request_are_refused_at_the_start() {
+    let entry = |path: &str, name: &str| {
+        format!(r#"{{"url": "https://api.example", "paths": ["{path}"], "headers": {{"authorization": "%{name}%"}}}}"#)
+    };
+    let app = app(&format!("{}, {}", entry("/v1/", "ONE"), entry("/v1/orders/", "TWO")));
+    let mut command = flexwasm();
+    command.current_dir(app.path()).env("ONE", SECRET).env("TWO", SECRET);
+    let (status, stdout, stderr) = output(command);
+    assert_eq!((status.code(), &*stdout), (Some(1), ""), "{stderr}");
+    let words =
+        ["fetch/function.json: flexwasm.grants.hosts", "fits requests that entry 1 fits too, and adds something else"];
+    assert!(words.iter().all(|word| stderr.contains(word)) && !stderr.contains(SECRET), "{stderr}");
 }

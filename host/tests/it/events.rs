@@ -214,6 +214,9 @@ fn j5_an_answer_becomes_the_output_res() {
     assert_eq!((cookies.status, cookies.reason().as_str()), (500, "event-failed"));
     let line = host.closing_line("faulted");
     assert!(line.contains("two Set-Cookie headers") && line.contains("enableProxyingHttpRequest"), "{line}");
+    let stream = send(&host, "Wrapped", &request("200\ncontent-type: text/event-stream\n\ndata: x\n\n"));
+    assert_eq!((stream.status, stream.reason().as_str()), (500, "event-failed"));
+    host.line(&["outcome=\"faulted\"", "cannot carry a stream of events", "enableProxyingHttpRequest"]);
     let outputs = "200\ncontent-type: application/vnd.flexwasm.outputs+json\n\n{\"copy\": \"hi\", \"res\": {\"statusCode\": 202}}";
     let answer = told(&send(&host, "Wrapped", &request(outputs)));
     assert_eq!((&answer["Outputs"]["copy"], &answer["Outputs"]["res"]["statusCode"]), (&json!("aGk="), &json!(202)));

@@ -208,8 +208,12 @@ fn a_guest_that_calls_a_second_guest_is_one_trace_with_parents_and_children() {
         ("WEBSITE_SITE_NAME", "site"),
         ("REGION_NAME", "westeurope"),
         ("OTEL_RESOURCE_ATTRIBUTES", "team=a"),
+        ("API_KEY", "SECRET"),
     ]);
-    let app = App::new(&format!(r#"{{"grants": {{"hosts": ["{server}"]}}}}"#)).function("fetch", guests::FETCH);
+    // What the host adds to the guest's request is in no span either.
+    let granted =
+        format!(r#"{{"grants": {{"hosts": [{{"url": "{server}", "headers": {{"x-api-key": "%API_KEY%"}}}}]}}}}"#);
+    let app = App::new(&granted).function("fetch", guests::FETCH);
     let first = app.start_with(&environment);
     let lines = format!("x-url: {server}/api/trace\r\ntraceparent: {PARENT}\r\ntracestate: a=1\r\n");
     let said = first.connect().ask(with("/api/fetch?code=SECRET", &lines)).text();

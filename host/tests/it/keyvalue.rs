@@ -7,15 +7,29 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
 use std::thread;
 
 const TRIGGER: &str = r#""authLevel": "anonymous", "route": "NAME/{operation}/{key}""#;
 
+/// What a guest is told of a store that fails.
+const NOT_AVAILABLE: &str = r#"Err(Error::Other("the store is not available"))"#;
+
+/// A grant of one store.
+fn stores(at: &str) -> String {
+    format!(r#"{{"default": "{at}"}}"#)
+}
+
+/// Adds a function with these stores.
+fn add(app: App, name: &str, stores: &str) -> App {
+    let section = format!(r#"{{"grants": {{"keyvalue": {stores}}}}}"#);
+    app.routed(name, guests::KEYVALUE, &TRIGGER.replace("NAME", name), &section)
+}
+
 /// The functions `one` and `two` with these stores.
 fn app(stores: &str) -> App {
-    let section = format!(r#"{{"grants": {{"keyvalue": {stores}}}}}"#);
-    let add = |app: App, name: &str| app.routed(name, guests::KEYVALUE, &TRIGGER.replace("NAME", name), &section);
-    add(add(App::new(r#"{"pool": {"size": 50}, "queue": {"length": 400}}"#), "one"), "two")
+    add(add(App::new(r#"{"pool": {"size": 50}, "queue": {"length": 400}}"#), "one", stores), "two", stores)
 }
 
 /// 200 callers count to 10,000, and nothing is lost.
@@ -88,18 +102,42 @@ fn a_file_keeps_what_a_guest_was_told_though_the_host_is_killed() {
 #[test]
 fn a_store_that_is_down_is_an_error_and_said_once_without_its_password() {
     let nobody = crate::support::free_port();
-    let app = app(r#"{"default": "%REDIS_URL%"}"#);
-    let url = format!("redis://:planted-secret@127.0.0.1:{nobody}");
-    let mut host = app.start_with(&[("REDIS_URL", &url)]);
-    for _ in 0..3 {
-        assert_eq!(host.get("/api/one/get/n").text(), r#"Err(Error::Other("the store is not available"))"#);
+    let signed = format!("BlobEndpoint=http://127.0.0.1:{nobody}/acme;SharedAccessSignature=sv=1&sig=planted-secret");
+    for (at, secret) in [
+        ("%SECRET_PLACE%", format!("redis://:planted-secret@127.0.0.1:{nobody}")),
+        ("azure-blob:%SECRET_PLACE%/state", signed),
+    ] {
+        let app = app(&stores(at));
+        let mut host = app.start_with(&[("SECRET_PLACE", &secret)]);
+        for _ in 0..3 {
+            assert_eq!(host.get("/api/one/get/n").text(), NOT_AVAILABLE);
+        }
+        host.line(&[" WARN ", "a key-value store is not available"]);
+        host.signal("TERM");
+        host.exit_code();
+        let log = host.log().join("\n");
+        assert_eq!(log.matches("is not available").count(), 1, "{log}");
+        assert!(!log.contains("planted-secret"), "{log}");
     }
-    host.line(&[" WARN ", "a key-value store is not available"]);
-    host.signal("TERM");
-    host.exit_code();
-    let log = host.log().join("\n");
-    assert_eq!(log.matches("is not available").count(), 1, "{log}");
-    assert!(!log.contains("planted-secret"), "{log}");
+}
+
+#[test]
+fn a_store_that_never_answers_is_an_error_and_holds_up_nobody_else() {
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = format!("redis://{}", mute.local_addr().unwrap());
+    // It takes every connection, and is silent.
+    thread::spawn(move || mute.incoming().collect::<Vec<_>>());
+    let host = add(add(App::new(r#"{"pool": {"size": 16}}"#), "one", &stores(&at)), "two", &stores("memory")).start();
+    thread::scope(|scope| {
+        let waiting: Vec<_> = (0..8).map(|_| scope.spawn(|| host.get("/api/one/get/n").text())).collect();
+        for number in 1..=50 {
+            assert_eq!(host.get("/api/two/increment/n").text(), format!("Ok({number})"));
+        }
+        for waiting in waiting {
+            assert_eq!(waiting.join().unwrap(), NOT_AVAILABLE);
+        }
+    });
+    assert_eq!(host.get("/api/two/get/n").text(), format!("Ok(Some({:?}))", b"50"));
 }
 
 /// A token that Azurite takes for one of Azure's, of which it does not check the signature.
@@ -125,7 +163,7 @@ fn a_table_and_blobs_open_with_the_identity_of_the_app() {
         let azurite =
             sources::Server::azurite(service, data.path(), &["--oauth", "basic", "--cert", &pem, "--key", &key]);
         let at = format!("azure-{service}:https://127.0.0.1:{}/devstoreaccount1/kvtest", azurite.port);
-        let app = app(&format!(r#"{{"default": "{at}"}}"#));
+        let app = app(&stores(&at));
         let start = |audience: &'static str| {
             let identity = credentials::Server::identity(move |_| (200, token(audience)));
             let endpoint = identity.url("/msi/token");
@@ -156,7 +194,7 @@ fn a_table_and_blobs_open_with_the_identity_of_the_app() {
         assert_eq!(host.get("/api/two/get/n").text(), "Ok(None)");
         // One for something else opens nothing, and is not told to anybody.
         let refused = start("https://vault.azure.net");
-        assert_eq!(refused.get("/api/one/get/n").text(), r#"Err(Error::Other("the store is not available"))"#);
+        assert_eq!(refused.get("/api/one/get/n").text(), NOT_AVAILABLE);
         refused.line(&[" WARN ", "a key-value store is not available", "has the identity the role"]);
         for host in [host, refused] {
             assert!(!host.log().join("\n").contains("planted"), "{:?}", host.log());
@@ -166,6 +204,19 @@ fn a_table_and_blobs_open_with_the_identity_of_the_app() {
 
 #[test]
 fn the_example_counts_and_reads_a_blob_without_a_secret() {
+    count_and_read(Path::new(guests::GRANTS));
+}
+
+#[test]
+#[ignore = "needs target/examples: cargo xtask test"]
+fn the_example_in_javascript_and_python_does_the_same() {
+    for language in ["js", "python"] {
+        count_and_read(&repository().join(format!("target/examples/grants-{language}.wasm")));
+    }
+}
+
+/// Serves the example with this guest.
+fn count_and_read(guest: &Path) {
     let identity = credentials::Server::identity(|_| (200, token("https://storage.azure.com")));
     let storage = credentials::Server::start(|head| {
         let known = head.iter().any(|line| line.starts_with("authorization: Bearer ey"));
@@ -179,12 +230,18 @@ fn the_example_counts_and_reads_a_blob_without_a_secret() {
             read(&format!("{function}/function.json")).replace("https://acme.blob.core.windows.net", &storage.url(""));
         // Who calls it needs no key here.
         let text = text.replace(r#""authLevel": "function""#, r#""authLevel": "anonymous""#);
-        app = app
-            .function_json(function, &text)
-            .file(&format!("{function}/guest.wasm"), &fs::read(guests::GRANTS).unwrap());
+        app = app.function_json(function, &text).file(&format!("{function}/guest.wasm"), &fs::read(guest).unwrap());
     }
+    // Compiling takes up to a minute, and once is enough.
+    let [counter, report] = ["counter", "report"].map(|name| app.path().join(name));
+    let mut compile = flexwasm();
+    compile.arg("compile").arg(counter.join("guest.wasm"));
+    assert!(output(compile).0.success());
+    fs::copy(counter.join("guest.cwasm"), report.join("guest.cwasm")).unwrap();
     let host = app.start_with(&[
         ("COUNTER_STORE", "memory"),
+        // An instance of another language takes its time on a busy machine.
+        ("flexwasm__queue__timeout", "200s"),
         ("REPORT_URL", &storage.url("/reports/today.txt")),
         ("IDENTITY_ENDPOINT", &identity.url("/msi/token")),
         ("IDENTITY_HEADER", "planted-secret"),

@@ -32,6 +32,23 @@ fn the_urls_are_printed_and_the_root_shows_them() {
 }
 
 #[test]
+fn a_function_without_a_url_is_printed_with_the_command_that_calls_it() {
+    let bindings = r#"{"scriptFile": "guest.wasm", "bindings": [
+        {"type": "timerTrigger", "direction": "in", "name": "tick", "schedule": "0 0 3 * * *"}]}"#;
+    let app = App::new("{}").function_json("nightly", bindings);
+    let app = app.file("nightly/guest.wasm", &fs::read(guests::SINK).unwrap());
+    let mut command = flexwasm();
+    command.current_dir(app.path()).args(["--listen", "127.0.0.1:0"]);
+    let host = Host::spawn(command, 0);
+    let line = host.line(&["  nightly: [timerTrigger] "]);
+    let (_, printed) = line.split_once("] flexwasm ").unwrap();
+    let mut command = flexwasm();
+    command.current_dir(app.path()).args(printed.split(' '));
+    let (status, stdout, stderr) = output(command);
+    assert!(status.success() && stdout.starts_with("done after "), "{printed}: {stdout}{stderr}");
+}
+
+#[test]
 fn the_root_tells_this_machine_alone_what_the_pool_does() {
     let app = App::new("{}").function("counter", guests::COUNTER);
     let host = stand_alone(&app, &[]);

@@ -1,10 +1,17 @@
 //! One table of answers, the same for every kind of store.
 
+mod throttled;
+
 use super::*;
 use crate::config::AppSettings;
 use crate::config::keyvalue::{Stores as Kind, Written};
 use crate::config::kind::Kind as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
+use sha2::Sha256;
 use std::path::Path;
 use std::process::Command;
 
@@ -21,10 +28,25 @@ fn buckets(stores: &Stores, function: &str, at: &str, root: &Path) -> Buckets {
     let storage = format!(
         "AccountName=devstoreaccount1;AccountKey={KEY_OF_AZURITE};TableEndpoint={endpoint};BlobEndpoint={endpoint}"
     );
-    let settings = AppSettings::from([("STORAGE".to_owned(), storage)]);
+    let (signed, forged) = (signature(), signature().replace("sig=", "sig=x"));
+    let [signed, forged] = [signed, forged]
+        .map(|signature| format!("TableEndpoint={endpoint};BlobEndpoint={endpoint};SharedAccessSignature={signature}"));
+    let settings = [("STORAGE", storage), ("SIGNED", signed), ("FORGED", forged)];
+    let settings = AppSettings::from(settings.map(|(name, value)| (name.to_owned(), value)));
     let find = |written: Written| written.find(function, root, &settings).expect("found");
     let granted: Vec<_> = written(at).into_iter().map(find).collect();
     stores.of(&granted, &Arc::default(), &Tokens::default())
+}
+
+/// A signature of the emulator's account for tables and blobs (Azure Storage, "Create an account SAS", of version 2018-11-09).
+fn signature() -> String {
+    let text = "devstoreaccount1\nrwdlacu\nbt\nsco\n\n2100-01-01T00:00:00Z\n\n\n2018-11-09\n";
+    let key = STANDARD.decode(KEY_OF_AZURITE).expect("base64");
+    let mut hmac = Hmac::<Sha256>::new_from_slice(&key).expect("a key of any length fits");
+    hmac.update(text.as_bytes());
+    let signature = STANDARD.encode(hmac.finalize().into_bytes());
+    let signature = utf8_percent_encode(&signature, NON_ALPHANUMERIC);
+    format!("sv=2018-11-09&ss=bt&srt=sco&sp=rwdlacu&se=2100-01-01T00:00:00Z&sig={signature}")
 }
 
 /// A machine that does everything at once is slow, and that is not what these tests are about.
@@ -271,6 +293,21 @@ async fn blobs_in_azure_give_the_answers_of_the_table_and_come_back() {
 
 async fn in_azure(service: &str) {
     let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
-    comes_back(&format!("azure-{service}:%STORAGE%/kvtest?{port}"), || Server::azurite(service, port, folder.path()))
-        .await;
+    let start = || Server::azurite(service, port, folder.path());
+    comes_back(&format!("azure-{service}:%STORAGE%/kvtest?{port}"), start).await;
+    // The same for whoever has a signature in place of the key, and the words about one that opens nothing do not repeat it.
+    let _server = start();
+    let of = |setting: &str| {
+        let at = format!("azure-{service}:%{setting}%/signed?{port}");
+        buckets(&patient(), "signed", &at, Path::new("/")).open("a").expect("granted")
+    };
+    let bucket = of("SIGNED");
+    works(&bucket).await;
+    assert_eq!(bucket.increment("n\u{e9}", 5).await, Ok(5));
+    assert_eq!(bucket.swap("n\u{e9}", Some(b"5".to_vec()), b"6".to_vec()).await, Ok(true));
+    assert_eq!(bucket.list(None).await.map(|page| page.keys.len()), Ok(2));
+    assert_eq!(bucket.delete("n\u{e9}").await, Ok(()));
+    assert_eq!(bucket.get("n\u{e9}").await, Ok(None));
+    let Err(Failure::Unavailable(why)) = of("FORGED").get("k").await else { panic!("it opens") };
+    assert!(why.contains("is the signature still good") && !why.contains("sig=") && !why.contains("sv="), "{why}");
 }

@@ -8,20 +8,7 @@
 #![expect(unsafe_code, reason = "the generated exports of the component")]
 
 mod bindings {
-    wit_bindgen::generate!({
-        path: "../../../wit",
-        inline: "
-            package example:grants;
-            world app {
-                include flexwasm:host/plain-guest@0.1.0;
-                import wasi:config/store@0.2.0-rc.1;
-                import wasi:keyvalue/store@0.2.0-draft2;
-                import wasi:keyvalue/atomics@0.2.0-draft2;
-            }
-        ",
-        world: "example:grants/app",
-        generate_all,
-    });
+    wit_bindgen::generate!({ path: "../../../wit", world: "state-guest", generate_all });
 }
 
 use bindings::exports::wasi::http::incoming_handler::Guest;

@@ -51,6 +51,15 @@ pub struct Answered<'a> {
     pub beside: Option<&'a Beside>,
 }
 
+/// Looks at the head of an answer before its body is waited for, which might never end.
+///
+/// # Errors
+/// [`Bad`]: no body can follow that could be sent.
+pub fn check_head(event: &Event, head: &Parts) -> Result<(), Bad> {
+    let response = event.outputs.iter().find(|output| output.is("http") && event.mode == Mode::Request);
+    response.map_or(Ok(()), |output| web::no_stream(&output.name, &head.headers))
+}
+
 /// Encodes the answer to an event of a function.
 ///
 /// # Errors
@@ -174,7 +183,7 @@ fn several<'e>(event: &'e Event, head: &Parts, body: &[u8]) -> Result<Vec<(&'e B
 /// A body as the value of an output.
 fn value(output: &Binding, body: &[u8]) -> Result<String, Bad> {
     if takes_bytes(output) {
-        return bytes(output, body);
+        return bytes(output, body).map(|message| alone(output, message));
     }
     let text =
         std::str::from_utf8(body).ok().filter(|text| text.trim_start().starts_with(['{', '[']) && json::is_json(text));
@@ -203,7 +212,7 @@ fn given_value(output: &Binding, given: &RawValue) -> Result<String, Bad> {
         };
     }
     if !given.get().starts_with('[') {
-        return bytes(output, &message(given).map_err(wrong)?);
+        return bytes(output, &message(given).map_err(wrong)?).map(|message| alone(output, message));
     }
     if output.is("blob") {
         return Err(wrong("takes one value, not a list"));
@@ -224,7 +233,7 @@ pub fn given(output: &Binding, given: Given) -> Result<Option<String>, Bad> {
         Given::Messages(_) if output.is("blob") => return wrong("takes one value, not several messages"),
         Given::Messages(values) => values,
         Given::One(Set::Null) => return Ok(None),
-        Given::One(value) => return set(output, value).map(Some),
+        Given::One(value) => return set(output, value).map(|message| Some(alone(output, message))),
     };
     let messages: Vec<_> = values.into_iter().map(|value| set(output, value)).collect::<Result<_, _>>()?;
     Ok(Some(format!("[{}]", messages.join(","))))
@@ -261,6 +270,15 @@ fn message(value: &RawValue) -> Result<Vec<u8>, &'static str> {
         }
         _ => Ok(text.as_bytes().to_vec()),
     }
+}
+
+/// One message as the value of an output. As plain text the Functions host would make several of a list in JSON and write an object anew; it
+/// leaves the texts of a list alone.
+fn alone(output: &Binding, message: String) -> String {
+    let is_json = |text: &str| text.trim_start().starts_with(['{', '[']) && json::is_json(text);
+    let is_text = output.binary && takes_bytes(output) && !output.is("blob");
+    let is_at_risk = is_text && json::string(&message).is_some_and(|text| is_json(&text));
+    if is_at_risk { format!("[{message}]") } else { message }
 }
 
 fn takes_bytes(output: &Binding) -> bool {

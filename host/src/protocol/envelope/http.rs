@@ -6,6 +6,7 @@ use super::json::{self, Members};
 use super::{Bad, shown};
 use crate::config::event::Event;
 use crate::invocation::Origin;
+use crate::protocol::media_type;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -99,6 +100,17 @@ pub fn decode(event: &Event, origin: Origin, value: &RawValue, invocation: &str)
 fn is_binary(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
     kind.starts_with("application/octet-stream") || kind.starts_with("multipart/")
+}
+
+/// Refuses an answer that says of itself that it comes piece by piece.
+///
+/// # Errors
+/// [`Bad`]: it is one.
+pub fn no_stream(output: &str, headers: &HeaderMap) -> Result<(), Bad> {
+    if media_type(headers).eq_ignore_ascii_case("text/event-stream") {
+        return Bad::new(format!("output {output:?} cannot carry a stream of events: {REMEDY}"));
+    }
+    Ok(())
 }
 
 /// The value of the `http` output for an answer.

@@ -212,6 +212,14 @@ fn j6_the_only_output_gets_the_exact_bytes() {
     assert_eq!(said(&plain, "text/plain", b"")["Outputs"], json!({}));
     let binary = several(&[json!({"type": "queue", "direction": "out", "name": "q", "dataType": "binary"})]);
     assert_eq!(said(&binary, "text/plain", b"test")["Outputs"], json!({"q": "test"}));
+    // Alone, a list would become several messages, and an object would be written anew.
+    for body in ["[1,2,3]", "{ \"a\" : 1 }"] {
+        assert_eq!(said(&binary, "text/plain", body.as_bytes())["Outputs"], json!({"q": [body]}));
+        for (given, sent) in [(json!({ "q": body }), json!([body])), (json!({ "q": [body, "x"] }), json!([body, "x"]))]
+        {
+            assert_eq!(said(&binary, OUTPUTS, given.to_string().as_bytes())["Outputs"]["q"], sent);
+        }
+    }
     let why = answer(&binary, Response::builder(), &[0xff, 0]).expect_err("no text");
     assert!(why.contains("leave dataType out"), "{why}");
     let returned = several(&[

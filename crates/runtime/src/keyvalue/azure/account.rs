@@ -1,4 +1,4 @@
-//! Requests to a storage account, signed or with a token.
+//! Requests to a storage account, signed or with a token, and again where the account throttles them.
 
 use super::{Failure, Outcome};
 use crate::config::storage::{Access, Endpoint, Place, Service as Kind};
@@ -7,7 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -15,13 +17,16 @@ use serde_json::Value;
 use sha2::Sha256;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, sleep_until};
 use wasmtime_wasi_http::WasiBody;
 
 /// The first one with tokens for tables is 2020-12-06 (Azure Storage, "Authorize with Microsoft Entra ID").
 const VERSION: &str = "2021-12-02";
 /// Bytes of an answer: a page of 1000 names, or a value in a table's words.
 const ANSWER: usize = 8 << 20;
+/// The shortest pause before a request is sent again that was throttled, the first time; twice as long after each one more.
+const PAUSE: Duration = Duration::from_millis(250);
 /// What is not encoded in a query.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -33,7 +38,7 @@ pub struct Call {
     /// Sorted by name, not encoded.
     pub query: Vec<(&'static str, String)>,
     pub headers: Vec<(HeaderName, String)>,
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 /// What comes back, all of it.
@@ -41,6 +46,8 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// Whether the same request was throttled before, which may have been done all the same.
+    pub repeated: bool,
 }
 
 pub struct Account {
@@ -48,39 +55,68 @@ pub struct Account {
     endpoint: Endpoint,
     signer: Signer,
     client: Arc<Client>,
+    /// How long a request is sent again, counted from the first time.
+    patience: Duration,
 }
 
 enum Signer {
-    Key { account: String, key: Vec<u8> },
+    Key {
+        account: String,
+        key: Vec<u8>,
+    },
+    /// What stands behind every query.
+    Signature(String),
     Token(Arc<Token>),
 }
 
 impl Account {
-    pub fn new(place: &Place, client: Arc<Client>, tokens: &Tokens) -> Self {
+    pub fn new(place: &Place, patience: Duration, client: Arc<Client>, tokens: &Tokens) -> Self {
         let signer = match &place.access {
             Access::Key { account, key } => Signer::Key { account: account.clone(), key: key.clone() },
+            Access::Signature(query) => Signer::Signature(query.clone()),
             Access::Token(wanted) => Signer::Token(tokens.of(wanted)),
         };
-        Self { kind: place.service, endpoint: place.endpoint.clone(), signer, client }
+        Self { kind: place.service, endpoint: place.endpoint.clone(), signer, client, patience }
     }
 
-    /// Sends a request and reads its answer to the end, whatever its status.
+    /// Sends a request and reads its answer to the end, whatever its status. While it is throttled it is sent again, after the pause that
+    /// the service asks for, as long as there is time.
     pub async fn send(&self, call: Call) -> Outcome<Answer> {
+        let (by, mut pause) = (Instant::now() + self.patience, PAUSE);
+        let mut answer = self.once(&call).await?;
+        while answer.is_throttled() {
+            let asked = answer.retry_after(SystemTime::now()).unwrap_or_default().min(self.patience);
+            // Others were told the same, and need not come back at the same moment.
+            let again = Instant::now() + pause.max(asked).mul_f64(1.0 + fastrand::f64() / 4.0);
+            if again >= by {
+                break;
+            }
+            sleep_until(again).await;
+            pause *= 2;
+            answer = Answer { repeated: true, ..self.once(&call).await? };
+        }
+        Ok(answer)
+    }
+
+    async fn once(&self, call: &Call) -> Outcome<Answer> {
         let request = self.request(call, SystemTime::now()).await?;
         let broken = |why: &dyn std::fmt::Debug| Failure::Unavailable(format!("{} fails: {why:?}", self.endpoint));
         let sent = self.client.send(self.endpoint.target.clone(), request, Default::default(), Arc::default()).await;
         let (head, body) = sent.map_err(|failure| broken(&failure))?.into_parts();
         let body = Limited::new(body, ANSWER).collect().await.map_err(|error| broken(&error))?.to_bytes();
-        Ok(Answer { status: head.status, headers: head.headers, body })
+        Ok(Answer { status: head.status, headers: head.headers, body, repeated: false })
     }
 
-    async fn request(&self, call: Call, now: SystemTime) -> Outcome<Request<WasiBody>> {
+    async fn request(&self, call: &Call, now: SystemTime) -> Outcome<Request<WasiBody>> {
         let path = format!("{}/{}", self.endpoint.root, call.path);
         let encode = |(name, value): &(&str, String)| format!("{name}={}", utf8_percent_encode(value, PLAIN));
-        let query: Vec<_> = call.query.iter().map(encode).collect();
+        let mut query: Vec<_> = call.query.iter().map(encode).collect();
+        if let Signer::Signature(signature) = &self.signer {
+            query.push(signature.clone());
+        }
         let uri = if query.is_empty() { path.clone() } else { format!("{path}?{}", query.join("&")) };
         let mut headers = HeaderMap::new();
-        for (name, value) in call.headers {
+        for (name, value) in &call.headers {
             headers.insert(name, HeaderValue::try_from(value).expect("it was a header, or is ours"));
         }
         let date = httpdate::fmt_http_date(now);
@@ -102,17 +138,19 @@ impl Account {
                 let mut value =
                     HeaderValue::try_from(format!("SharedKey {account}:{signature}")).expect("both are plain");
                 value.set_sensitive(true);
-                value
+                Some(value)
             }
+            Signer::Signature(_) => None,
             Signer::Token(token) => {
-                token.value().await.map_err(|why| Failure::Unavailable(format!("there is no token for it: {why}")))?
+                let none = |why| Failure::Unavailable(format!("there is no token for it: {why}"));
+                Some(token.value().await.map_err(none)?)
             }
         };
-        headers.insert(AUTHORIZATION, authorization);
+        headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
         let host = HeaderValue::try_from(self.endpoint.target.authority()).expect("a host name is a header value");
         headers.insert(HOST, host);
-        let body = Full::new(Bytes::from(call.body)).map_err(|never| match never {}).boxed_unsync();
-        let request = Request::builder().method(call.method).uri(uri).body(body);
+        let body = Full::new(call.body.clone()).map_err(|never| match never {}).boxed_unsync();
+        let request = Request::builder().method(call.method.clone()).uri(uri).body(body);
         let mut request = request.expect("names and queries are encoded");
         *request.headers_mut() = headers;
         Ok(request)
@@ -149,6 +187,19 @@ fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> &'h str {
 }
 
 impl Answer {
+    /// Whether the service wants the same request later. It has refused this one (Azure Storage, "Common REST API error codes", `ServerBusy`),
+    /// unless somebody on the way has said so.
+    fn is_throttled(&self) -> bool {
+        [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&self.status)
+    }
+
+    /// How much later, if it says so: in seconds or as a date (RFC 9110, section 10.2.3).
+    fn retry_after(&self, now: SystemTime) -> Option<Duration> {
+        let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?;
+        let seconds = text.parse().ok().map(Duration::from_secs);
+        seconds.or_else(|| httpdate::parse_http_date(text).ok()?.duration_since(now).ok())
+    }
+
     /// What the service calls the error, or nothing.
     pub fn code(&self) -> Cow<'_, str> {
         if self.status.is_success() {
@@ -168,12 +219,38 @@ impl Answer {
         }
         let hint = match self.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                ": is the key the present one, or has the identity the role Storage Table Data Contributor or Storage Blob Data Contributor?"
+                ": is the key the present one, is the signature still good and for all of it, or has the identity the role Storage Table Data \
+                 Contributor or Storage Blob Data Contributor?"
             }
+            _ if self.is_throttled() => ": it throttles the app",
             _ => "",
         };
         // In the service's own words, of which a code is letters.
         let code: String = self.code().chars().filter(char::is_ascii_alphanumeric).take(64).collect();
         Err(Failure::Unavailable(format!("it answers with status {} {code}{hint}", self.status.as_u16())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn both_forms_of_retry_after_are_read() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_445_412_470);
+        for (text, seconds) in [
+            ("0", Some(0)),
+            ("120", Some(120)),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", Some(10)),
+            ("Wed, 21 Oct 2015 07:27:00 GMT", None),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let answer = Answer { status, headers, body: Bytes::new(), repeated: false };
+            assert_eq!(answer.retry_after(now).map(|pause| pause.as_secs()), seconds, "{text}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::account::{Answer, Call};
 use super::{Failure, Only, Outcome, Service};
 use crate::keyvalue::{MANY, VALUE};
+use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use roxmltree::Document;
@@ -12,11 +13,11 @@ pub struct Blob(pub String);
 impl Blob {
     fn call(&self, method: Method, name: &str) -> Call {
         let path = format!("{}/{name}", self.0);
-        Call { method, path, query: Vec::new(), headers: Vec::new(), body: Vec::new() }
+        Call { method, path, query: Vec::new(), headers: Vec::new(), body: Bytes::new() }
     }
 
     fn container(&self, method: Method, query: Vec<(&'static str, String)>) -> Call {
-        Call { method, path: self.0.clone(), query, headers: Vec::new(), body: Vec::new() }
+        Call { method, path: self.0.clone(), query, headers: Vec::new(), body: Bytes::new() }
     }
 }
 
@@ -51,7 +52,7 @@ impl Service for Blob {
             Only::New => headers.push((IF_NONE_MATCH, "*".to_owned())),
             Only::Unchanged(etag) => headers.push((IF_MATCH, etag.clone())),
         }
-        Call { headers, body: value, ..self.call(Method::PUT, name) }
+        Call { headers, body: value.into(), ..self.call(Method::PUT, name) }
     }
 
     fn delete(&self, name: &str) -> Call {
@@ -85,7 +86,8 @@ mod tests {
     #[test]
     fn a_page_is_read() {
         let page = |body: &'static str| {
-            let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into() };
+            let answer =
+                Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into(), repeated: false };
             Blob("abc".to_owned()).names(&answer)
         };
         let more = "\u{feff}<?xml version=\"1.0\"?><E><Blobs><Blob><Name>a</Name></Blob><Blob><Name>b~2E</Name></Blob></Blobs>\

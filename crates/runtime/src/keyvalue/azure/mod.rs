@@ -2,6 +2,10 @@
 //!
 //! Nothing there can be added to or compared in one step, so a value is read with its ETag and written if it still has that one; who
 //! comes too late reads again. Increments of one key that wait in this process are sent together: two requests for all of them.
+//!
+//! A request that is throttled is sent again. It may have been done all the same, and that is harmless: to read, to delete and to set are the
+//! same twice, and a write that wants an ETag finds another one there. But then nobody knows whose that is, so such a write is not tried a
+//! third time with the value that is there now: the call fails, and may have been done.
 
 mod account;
 mod blob;
@@ -81,7 +85,7 @@ impl Azure {
             Kind::Table => Box::new(table::Table(place.name.clone())),
             Kind::Blob => Box::new(blob::Blob(place.name.clone())),
         };
-        let account = Account::new(place, client, tokens);
+        let account = Account::new(place, patience, client, tokens);
         Self(Arc::new(Inner { account, service, patience, counting: Mutex::default() }))
     }
 
@@ -238,7 +242,9 @@ impl Azure {
             Only::Unchanged(_) => answer.code() == "ResourceNotFound",
         };
         if late || answer.status == StatusCode::PRECONDITION_FAILED {
-            return Ok(false);
+            let unknown =
+                "it has throttled a write and then another value was there, which may be the one that was written";
+            return if answer.repeated { Err(Failure::Unavailable(unknown.to_owned())) } else { Ok(false) };
         }
         answer.good().map(|_| true)
     }

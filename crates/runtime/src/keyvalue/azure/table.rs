@@ -5,6 +5,7 @@ use super::{Failure, Only, Outcome, Service};
 use crate::keyvalue::MANY;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName, IF_MATCH};
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ pub struct Table(pub String);
 
 impl Table {
     fn call(&self, method: Method, path: String) -> Call {
-        Call { method, path, query: Vec::new(), headers: Vec::new(), body: Vec::new() }
+        Call { method, path, query: Vec::new(), headers: Vec::new(), body: Bytes::new() }
     }
 
     fn entity(&self, name: &str) -> String {
@@ -30,7 +31,7 @@ impl Table {
     fn with(call: Call, body: &Value) -> Call {
         let json = (CONTENT_TYPE, "application/json".to_owned());
         let quiet = (HeaderName::from_static("prefer"), "return-no-content".to_owned());
-        Call { headers: [call.headers, vec![json, quiet]].concat(), body: body.to_string().into_bytes(), ..call }
+        Call { headers: [call.headers, vec![json, quiet]].concat(), body: body.to_string().into(), ..call }
     }
 }
 
