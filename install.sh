@@ -13,7 +13,7 @@ main() {
   system=$(uname -s) machine=$(uname -m)
   case $system/$machine in
     Linux/x86_64 | Linux/amd64) ;;
-    *) fail "there is no release for $system on $machine: build it with 'cargo install --path host' in the repository" ;;
+    *) fail "there is no release for $system on $machine: build it with 'cargo install --locked --path host' in the repository" ;;
   esac
   for tool in curl tar sha256sum; do
     command -v "$tool" >/dev/null || fail "$tool is needed and was not found: install it, then run this again"

@@ -140,7 +140,8 @@ fn javascript(tools: &Path, script: &Path, world: &str, workshop: &Path, guest: 
     // Node looks for packages beside the script that wants them.
     fs::copy(tools.join("build.mjs"), workshop.join("build.mjs"))?;
     let mut node = Command::new("node");
-    node.arg("build.mjs").arg(script).arg(root().join("wit")).arg(world).arg(guest);
+    // As `flexwasm build` does.
+    node.args(["--single-threaded-gc", "build.mjs"]).arg(script).arg(root().join("wit")).arg(world).arg(guest);
     execute(node.current_dir(workshop))
 }
 

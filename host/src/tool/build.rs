@@ -136,8 +136,12 @@ fn javascript(source: &Source, staged: &Path, say: &dyn Fn(String)) -> Result<()
     let builder = fs::write(&builder, COMPONENTIZE).and_then(|()| File::open(builder)).map_err(no_room)?;
     say(format!("{function}: building the guest with componentize-js"));
     let mut node = leash::command("node");
-    // From standard input, so that Node looks for packages in the function's folder.
-    node.args(["--input-type=module", "-"]).arg(absolute(&script)).arg(interfaces.path()).arg(WORLD);
+    // From standard input, so that Node looks for packages in the function's folder. The memories of componentize-js grow thousands of times,
+    // and each time V8 begins to collect garbage: in threads of its own that took as much of the processor as all the rest.
+    node.args(["--single-threaded-gc", "--input-type=module", "-"])
+        .arg(absolute(&script))
+        .arg(interfaces.path())
+        .arg(WORLD);
     node.arg(absolute(staged)).arg(absolute(guest));
     let output = run(node.current_dir(folder).stdin(builder).stderr(Stdio::inherit()))?;
     componentized(&output, "componentize-js", &script)

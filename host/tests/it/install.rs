@@ -1,6 +1,8 @@
-//! `install.sh`, with releases that are folders of this machine.
+//! `install.sh`, with releases that are folders of this machine; and what `cargo install` would build.
 
 use crate::support::{output, repository};
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -113,7 +115,7 @@ fn what_dist_makes_is_whole_and_can_be_installed() {
     }
     assert!(inner.iter().filter(|path| path.starts_with("man/flexwasm-")).count() > 10, "{listing}");
     let materials = fs::read(release.join(format!("{name}.cdx.json"))).unwrap();
-    let materials: serde_json::Value = serde_json::from_slice(&materials).unwrap();
+    let materials: Value = serde_json::from_slice(&materials).unwrap();
     let components = materials["components"].as_array().unwrap();
     assert!(components.iter().any(|component| component["name"] == "wasmtime"), "{materials}");
 
@@ -201,4 +203,43 @@ fn a_script_that_was_cut_off_does_nothing() {
         output(release.command(&half));
         assert!(!release.path("home").exists());
     }
+}
+
+/// What cargo says of the repository, as it is locked.
+fn cargo(arguments: &[&str]) -> String {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(arguments).args(["--locked", "--offline"]).current_dir(repository());
+    let (status, stdout, stderr) = output(cargo);
+    assert!(status.success(), "{stderr}");
+    stdout
+}
+
+/// The crates that these packages depend on, each with its features.
+fn crates(packages: &[&str], more: &[&str]) -> BTreeSet<String> {
+    let mut arguments = vec!["tree", "--prefix", "none", "--no-dedupe", "--format", "{p} {f}"];
+    arguments.extend(packages.iter().flat_map(|package| ["--package", package]));
+    arguments.extend(more);
+    cargo(&arguments).lines().map(str::to_owned).collect()
+}
+
+/// `cargo install` builds the package alone, for minutes. That the tests have built the same is known without it: the code is the same, so only
+/// the crates could differ, and the features that tests and other packages switch on in them.
+#[test]
+fn cargo_installs_one_executable_made_of_what_is_tested() {
+    const TESTED: [&str; 3] = ["flexwasm-config", "flexwasm-runtime", "flexwasm"];
+    let workspace: Value = serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])).unwrap();
+    let package = workspace["packages"].as_array().unwrap().iter().find(|package| package["name"] == "flexwasm");
+    let targets = package.unwrap()["targets"].as_array().unwrap();
+    let programs: Vec<_> = targets.iter().filter(|target| target["kind"] == serde_json::json!(["bin"])).collect();
+    assert!(programs.len() == 1 && programs[0]["name"] == "flexwasm", "{programs:?}");
+    assert_eq!(programs[0].get("required-features"), None);
+
+    let alone = crates(&["flexwasm"], &["--edges", "normal,build"]);
+    let tested = crates(&TESTED, &["--edges", "normal,build,dev"]);
+    let name = |line: &String| line.split(' ').next().unwrap().to_owned();
+    // What our own code calls; what other crates need of each other, they ask for themselves.
+    let ours: BTreeSet<_> = crates(&TESTED, &["--edges", "normal,build", "--depth", "1"]).iter().map(name).collect();
+    assert!(ours.contains("wasmtime"), "{ours:?}");
+    let others: Vec<_> = alone.difference(&tested).filter(|line| ours.contains(&name(line))).collect();
+    assert_eq!(others, [] as [&String; 0]);
 }

@@ -1,9 +1,10 @@
-//! Every template of `flexwasm new`: packed, run as on the plan, and served by its own test. What takes long is done once: an app is built once
-//! and compiled once, and what cargo, npm and pip have fetched or built for one app serves the others.
+//! Every template of `flexwasm new`: packed, run as on the plan, and served by its own test; and a server of MCP is used by the official client.
+//! What takes long is done once: an app is built once and compiled once, and what cargo, npm and pip have fetched or built for one app serves
+//! the others.
 
-use crate::package;
-use crate::support::{ID, Response, flexwasm, get, output, post, repository};
-use crate::tool::Place;
+use crate::support::{Host, ID, Response, binary, flexwasm, get, output, post, repository};
+use crate::tool::{Place, refused};
+use crate::{mcp, package};
 use flexwasm::config::digest::Digest;
 use serde_json::Value;
 use std::fs::{self, File};
@@ -14,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use zip::ZipArchive;
 
 /// The command with the tools of this machine.
-pub fn with_tools(command: &mut Command) -> &mut Command {
+fn with_tools(command: &mut Command) -> &mut Command {
     for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
@@ -26,7 +27,7 @@ pub fn with_tools(command: &mut Command) -> &mut Command {
 
 /// Runs `flexwasm build` or another command that builds, for the app whose function is in this folder. The first of a language installs what
 /// all of them need.
-pub fn build(build: Command, function: &Path) {
+fn build(build: Command, function: &Path) {
     static ONE: Mutex<()> = Mutex::new(());
     let manifest = function.join("Cargo.toml");
     let lent = [("node_modules", "package-lock.json"), (".venv", "requirements.txt")];
@@ -148,7 +149,7 @@ fn all_of(language: &str, templates: &[Template]) {
             let mut command = Command::new(program);
             let known = flexwasm();
             command.env_clear().envs(known.get_envs().filter_map(|(name, value)| Some((name, value?))));
-            with_tools(command.current_dir(&app).args(arguments)).env("FLEXWASM", crate::support::binary());
+            with_tools(command.current_dir(&app).args(arguments)).env("FLEXWASM", binary());
             if let Some(path) = &path {
                 let downloads = Path::new(&std::env::var_os("HOME").unwrap()).join(".npm");
                 command.env("PATH", path).env("HOME", here).env("npm_config_cache", downloads);
@@ -165,25 +166,30 @@ fn all_of(language: &str, templates: &[Template]) {
         let (status, stdout, stderr) = output(command(&app.join("test.sh"), &[]));
         assert!(status.success() && stdout.ends_with("passed\n"), "{name}: {stdout}{stderr}");
         // Nothing is refused, or wrong.
-        let (status, stdout, stderr) = output(command(&crate::support::binary(), &["check"]));
+        let (status, stdout, stderr) = output(command(&binary(), &["check"]));
         assert!(status.success(), "{name}: {stdout}{stderr}");
 
         let unpacked = tempfile::tempdir().unwrap();
         let host = package::on_the_plan(&zip, unpacked.path());
         let answer = host.connect().ask(sent(&name));
         assert!(answer.status == 200 && fits(&answer), "{name}: {}", answer.text());
+        if *trigger == "mcp" {
+            let mut serve = command(&binary(), &["--listen", "127.0.0.1:0"]);
+            serve.envs(mcp::SETTINGS);
+            mcp::serves_the_official_client_and_survives_a_trap(&Host::announced(serve), &name);
+        }
         before = Some((source, function));
     }
 }
 
 #[test]
-#[ignore = "needs target/package-test/flexwasm.zip, unshare and a network: cargo xtask test"]
+#[ignore = "needs target/package-test/flexwasm.zip, target/mcp, node, unshare and a network: cargo xtask test"]
 fn every_template_in_rust_is_packed_runs_on_the_plan_and_passes_its_own_test() {
     all_of("rust", &[HTTP, AXUM, TIMER, QUEUE, MCP]);
 }
 
 #[test]
-#[ignore = "needs target/package-test/flexwasm.zip, unshare, node, npm and a network: cargo xtask test"]
+#[ignore = "needs target/package-test/flexwasm.zip, target/mcp, unshare, node, npm and a network: cargo xtask test"]
 fn every_template_in_javascript_is_packed_runs_on_the_plan_and_passes_its_own_test() {
     all_of("javascript", &[HTTP, TIMER, QUEUE, MCP]);
 }
@@ -192,4 +198,21 @@ fn every_template_in_javascript_is_packed_runs_on_the_plan_and_passes_its_own_te
 #[ignore = "needs target/package-test/flexwasm.zip, unshare, python3 and a network: cargo xtask test"]
 fn every_template_in_python_is_packed_runs_on_the_plan_and_passes_its_own_test() {
     all_of("python", &[HTTP, TIMER, QUEUE]);
+}
+
+#[test]
+#[ignore = "needs node, npm and python3 with venv: cargo xtask test"]
+fn installers_without_a_network_are_told_in_one_line_and_leave_nothing() {
+    let place = Place::new();
+    // Nobody listens there: port 1 is for root.
+    for (language, setting, words) in [
+        ("javascript", "npm_config_registry", ["javascript: npm cannot install", "ECONNREFUSED"]),
+        ("python", "PIP_INDEX_URL", ["python: pip cannot install", "componentize-py"]),
+    ] {
+        let app = place.app_with(language, &["--language", language]);
+        let mut build = place.flexwasm(&app, &["build"]);
+        // A home without a cache.
+        with_tools(&mut build).env("HOME", place.folder.path()).env(setting, "http://127.0.0.1:1/");
+        refused(build, &app, 1, &words);
+    }
 }

@@ -70,7 +70,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// Fails with one line that has all of these words, and leaves the folder as it was.
 #[track_caller]
-fn refused(command: Command, folder: &Path, code: i32, words: &[&str]) {
+pub fn refused(command: Command, folder: &Path, code: i32, words: &[&str]) {
     let before = files(folder);
     let (status, stdout, stderr) = output(command);
     assert_eq!((status.code(), stdout.as_str()), (Some(code), ""), "{stderr}");
@@ -205,6 +205,11 @@ fn a_tool_that_is_missing_is_named_with_what_to_install() {
         build.env("PATH", place.programs());
         refused(build, &app, 1, &words);
     }
+    let app = place.app("app", "javascript");
+    place.program("node", "exit 1");
+    let mut build = place.flexwasm(&app, &["build"]);
+    build.env("PATH", place.programs());
+    refused(build, &app, 1, &["npm is needed", "https://nodejs.org"]);
 }
 
 #[test]
@@ -431,6 +436,12 @@ fn every_shell_gets_the_commands() {
         assert!(status.success() && ["rollback", "watch"].iter().all(|word| stdout.contains(word)), "{stdout}{stderr}");
         let hidden = ["manual", "compile-for-host", "hold-on-leash"];
         assert!(!hidden.iter().any(|word| stdout.contains(word)), "{stdout}");
+        if shell == "bash" {
+            let mut bash = Command::new("bash");
+            let typed = "COMP_WORDS=(flexwasm ro) COMP_CWORD=1; _flexwasm flexwasm ro flexwasm";
+            bash.args(["-c", &format!("{stdout}\n{typed}; echo \"${{COMPREPLY[@]}}\"")]);
+            assert_eq!(output(bash).1, "rollback\n");
+        }
     }
     let folder = tempfile::tempdir().unwrap();
     let mut manual = flexwasm();
