@@ -8,6 +8,7 @@ use crate::invocation::bindings::{Bindings, Error, Given, Trigger, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What an envelope brought, and what the guest has set.
@@ -38,12 +39,12 @@ impl Beside {
     /// [`Bad`]: the value of an input is not what its binding says.
     pub fn new(event: &Arc<Event>, data: &Members, metadata: &Members, most: usize) -> Result<Self, Bad> {
         let keyed = event.trigger.is("httpTrigger").then_some(event.keyed);
-        let read = |(name, value): &(String, &RawValue)| {
+        let read = |(name, value): &(Cow<'_, str>, &RawValue)| {
             let text = match keyed {
                 Some(keyed) => raw::of_metadata(keyed, name, value)?,
                 None => value.get().to_owned(),
             };
-            Some((name.clone(), plain(&text)))
+            Some((name.clone().into_owned(), plain(&text)))
         };
         let metadata = metadata.0.iter().filter_map(read).collect();
         let input = |binding: &Binding| {

@@ -18,8 +18,11 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::sync::Arc;
 
+/// The attribute by which an event can be found.
+const ID: HeaderName = HeaderName::from_static("ce-id");
 /// The most that a header of an attribute may have, in bytes. A longer value is left out.
 const MOST: usize = 4 << 10;
 /// The most attributes that a CloudEvent may bring along.
@@ -132,9 +135,9 @@ impl Asked {
             format!("/{}/{place}", binding.kind)
         });
         let headers = &mut self.head.headers;
-        set(headers, "ce-specversion", "1.0");
-        set(headers, "ce-type", &kind);
-        set(headers, "ce-source", &source);
+        set(headers, HeaderName::from_static("ce-specversion"), "1.0");
+        set(headers, HeaderName::from_static("ce-type"), &kind);
+        set(headers, HeaderName::from_static("ce-source"), &source);
         for (name, value) in [
             ("ce-time", &facts.time),
             ("ce-subject", &facts.subject),
@@ -145,16 +148,16 @@ impl Asked {
             ("x-flexwasm-enqueued-time", &facts.enqueued),
         ] {
             if let Some(value) = value {
-                set(headers, name, value);
+                set(headers, HeaderName::from_static(name), value);
             }
         }
         if binding.many {
             return;
         }
         match &facts.id {
-            Some(id) if set(headers, "ce-id", id) => self.message = id.clone(),
+            Some(id) if set(headers, ID, id) => self.message = id.clone(),
             _ => {
-                set(headers, "ce-id", &self.message);
+                set(headers, ID, &self.message);
             }
         }
     }
@@ -193,14 +196,14 @@ impl Asked {
                 Some(b'{' | b'[' | b'n') | None => None,
                 Some(_) => Some(value.get().into()),
             };
-            if let Some(value) = value.filter(|_| legal) {
-                set(headers, &format!("ce-{name}"), &value);
+            if let (Some(value), Ok(name)) = (value.filter(|_| legal), HeaderName::try_from(format!("ce-{name}"))) {
+                set(headers, name, &value);
             }
         }
         match plain("id") {
             Some(id) if headers.contains_key("ce-id") => self.message = id.into_owned(),
             _ => {
-                set(headers, "ce-id", &self.message);
+                set(headers, ID, &self.message);
             }
         }
         Ok(())
@@ -306,9 +309,9 @@ fn is_cloud_events(text: &str) -> bool {
 }
 
 /// Sets a header to the encoded value, unless that is too long, and says whether it did.
-fn set(headers: &mut HeaderMap, name: &str, value: &str) -> bool {
-    let encoded = utf8_percent_encode(value, ENCODED).to_string();
-    let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(&encoded)) else { return false };
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) -> bool {
+    let encoded = Cow::from(utf8_percent_encode(value, ENCODED));
+    let Ok(value) = HeaderValue::try_from(&*encoded) else { return false };
     let fits = encoded.len() <= MOST;
     if fits {
         headers.insert(name, value);

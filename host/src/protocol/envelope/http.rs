@@ -67,7 +67,7 @@ pub fn decode(event: &Event, origin: Origin, value: &RawValue, invocation: &str)
 
     let headers = request.get("Headers").and_then(Members::of).map_or_else(Vec::new, |headers| headers.0);
     for (name, values) in headers {
-        let Ok(name) = HeaderName::try_from(&name) else { continue };
+        let Ok(name) = HeaderName::try_from(&*name) else { continue };
         if OF_CONNECTION.contains(&name) || is_secret(name.as_str(), event.keyed) {
             continue;
         }
@@ -159,7 +159,7 @@ pub fn written(output: &str, value: &RawValue) -> Result<String, Bad> {
         let text = Some(value.get()).filter(|text| !text.starts_with(['{', '[', 'n']));
         let text = text.map(|text| json::string(text).unwrap_or(text.into()));
         let text = text.filter(|text| HeaderValue::from_str(text).is_ok());
-        let (Ok(known), Some(text)) = (HeaderName::try_from(&name), text) else {
+        let (Ok(known), Some(text)) = (HeaderName::try_from(&*name), text) else {
             return Err(wrong(&format!("has a header {name:?} that is no name with one text")));
         };
         if !OF_CONNECTION.contains(&known) {

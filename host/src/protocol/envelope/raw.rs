@@ -6,6 +6,7 @@ use super::json::{self, Members};
 use crate::config::event::Event;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// The envelope without the keys of callers, which only an HTTP trigger has.
 pub fn without_keys(
@@ -112,6 +113,6 @@ fn object(value: &RawValue, change: impl Fn(&str, &RawValue) -> Option<String>) 
     Members::of(value).map_or_else(|| value.get().to_owned(), |members| join(&members.0, change))
 }
 
-fn join(members: &[(String, &RawValue)], change: impl Fn(&str, &RawValue) -> Option<String>) -> String {
+fn join(members: &[(Cow<'_, str>, &RawValue)], change: impl Fn(&str, &RawValue) -> Option<String>) -> String {
     json::object(members.iter().filter_map(|(name, value)| Some((name, change(name, value)?))))
 }
