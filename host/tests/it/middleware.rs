@@ -193,7 +193,7 @@ fn a_guest_of_0_2_has_middleware_too() {
     assert_eq!(host.get("/api/f?stop").status, 401);
 }
 
-/// What `wac plug SOCKET --plug PLUG` makes: its command is this function.
+/// As `wac plug SOCKET --plug PLUG` joins them, by the library that the tool is made of; the tool itself does not run here.
 fn plugged(socket: &[u8], plug: &[u8]) -> Vec<u8> {
     let mut graph = CompositionGraph::new();
     let [socket, plug] = [("test:socket", socket), ("test:plug", plug)].map(|(name, wasm)| {
