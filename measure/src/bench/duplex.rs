@@ -32,10 +32,10 @@ pub struct Echoes {
     pub cpu_ms: f64,
 }
 
-/// By round: with reading ahead, and without.
+/// By round: without reading ahead, and with it.
 pub fn measure(cores: Cores, smoke: bool) -> Result<Vec<[Echoes; 2]>> {
     println!("bodies that are read while they are sent");
-    let hosts = [start(&json!({}), cores, smoke)?, start(&json!({"limits": {"spool": "0"}}), cores, smoke)?];
+    let hosts = [start(&json!({"limits": {"spool": "0"}}), cores, smoke)?, start(&json!({}), cores, smoke)?];
     let round = || Ok([echoes(&hosts[0].1, cores)?, echoes(&hosts[1].1, cores)?]);
     round()?;
     (0..if smoke { 1 } else { ROUNDS }).map(|_| round()).collect()

@@ -81,7 +81,7 @@ pub struct Results {
     pub cold_starts: Vec<cold::Start>,
     pub sleepers: Vec<sleepers::Sleepers>,
     pub neighbours: neighbours::Neighbours,
-    /// By round: with reading ahead, and without.
+    /// By round: without reading ahead, and with it.
     pub duplex: Vec<[duplex::Echoes; 2]>,
     pub events: events::Events,
     pub looking: looking::Looking,

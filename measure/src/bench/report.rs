@@ -180,16 +180,9 @@ fn neighbours(results: &Results) -> Table {
 
 fn duplex(results: &Results) -> Table {
     let turns = &results.duplex;
-    let figure = |figure: fn(&super::duplex::Echoes) -> f64, decimals| {
-        let column = |index: usize| spelled(Spread::of(turns.iter().map(|turn| figure(&turn[index]))), decimals);
-        let ratio = spelled(Spread::of(turns.iter().map(|[with, without]| figure(with) / figure(without))), 2);
-        [column(0), column(1), ratio]
-    };
-    let columns = [figure(|echoes| echoes.mebibytes_per_second, 0), figure(|echoes| echoes.cpu_ms, 2)];
-    let names = ["`limits.spool` as it comes", "`limits.spool` 0", "with ÷ without"];
-    let row = |(index, name): (usize, &str)| {
-        [name.to_owned()].into_iter().chain(columns.iter().map(|column| column[index].clone())).collect()
-    };
+    let columns =
+        [in_turns(turns, |echoes| echoes.mebibytes_per_second, 0), in_turns(turns, |echoes| echoes.cpu_ms, 2)];
+    let names = ["`limits.spool` 0", "`limits.spool` as it comes", "with ÷ without"];
     Table {
         title: "A body that its client reads while it sends it",
         note: format!(
@@ -197,17 +190,13 @@ fn duplex(results: &Results) -> Table {
             super::duplex::BODY >> 20
         ),
         columns: vec!["", "MiB/s", "CPU ms/request"],
-        rows: names.into_iter().enumerate().map(row).collect(),
+        rows: rows_of(names, &columns),
     }
 }
 
 fn events(results: &Results) -> Table {
     let turns = &results.events.turns;
-    let figure = |figure: fn(&Window) -> f64, decimals| {
-        let row = |index: usize| spelled(Spread::of(turns.iter().map(|turn| figure(&turn[index]))), decimals);
-        let ratio = spelled(Spread::of(turns.iter().map(|[post, event]| figure(event) / figure(post))), 2);
-        [row(0), row(1), ratio]
-    };
+    let figure = |figure: fn(&Window) -> f64, decimals| in_turns(turns, figure, decimals);
     let columns = [
         figure(|window| window.requests_per_second, 0),
         figure(|window| window.p50_us, 0),
@@ -215,15 +204,12 @@ fn events(results: &Results) -> Table {
         figure(|window| window.cpu_us, 1),
     ];
     let names = ["`POST`", "event", "event ÷ `POST`"];
-    let row = |(index, name): (usize, &str)| {
-        [name.to_owned()].into_iter().chain(columns.iter().map(|column| column[index].clone())).collect()
-    };
     Table {
         title: "An event beside a request with the same body",
         note: "16 connections to one process; the guest reads its body and answers with 460 bytes, which become an output for the event."
             .to_owned(),
         columns: vec!["", "per second", "p50 µs", "p99 µs", "CPU µs"],
-        rows: names.into_iter().enumerate().map(row).collect(),
+        rows: rows_of(names, &columns),
     }
 }
 
@@ -288,11 +274,7 @@ fn grants(results: &Results) -> Table {
 
 fn middleware(results: &Results) -> Table {
     let super::middleware::Middleware { turns, phases_us } = &results.middleware;
-    let figure = |figure: fn(&Window) -> f64, decimals| {
-        let row = |index: usize| spelled(Spread::of(turns.iter().map(|turn| figure(&turn[index]))), decimals);
-        let ratio = spelled(Spread::of(turns.iter().map(|[alone, behind]| figure(behind) / figure(alone))), 2);
-        [row(0), row(1), ratio]
-    };
+    let figure = |figure: fn(&Window) -> f64, decimals| in_turns(turns, figure, decimals);
     let phase = |phase: usize| {
         let [alone, behind] = phases_us.each_ref().map(|phases| phases[phase]);
         [spelled(alone, 0), spelled(behind, 0), format!("{:.2}", behind.median / alone.median)]
@@ -306,17 +288,29 @@ fn middleware(results: &Results) -> Table {
         phase(1),
     ];
     let names = ["alone", "behind it", "behind ÷ alone"];
-    let row = |(index, name): (usize, &str)| {
-        [name.to_owned()].into_iter().chain(columns.iter().map(|column| column[index].clone())).collect()
-    };
     Table {
         title: "A guest behind a component that does nothing",
         note: "16 connections to one process, a fresh instance of the guest, or of guest and component, for each request. Both are in Rust, for \
                WASI 0.3. The last two columns are what the host tells of requests that come one after the other (`server-timing`)."
             .to_owned(),
         columns: vec!["", "per second", "p50 µs", "p99 µs", "CPU µs", "µs to make the instance", "µs from the call to the head"],
-        rows: names.into_iter().enumerate().map(row).collect(),
+        rows: rows_of(names, &columns),
     }
+}
+
+/// A figure of each of two that took turns, and the second divided by the first within each round.
+fn in_turns<T>(turns: &[[T; 2]], figure: fn(&T) -> f64, decimals: usize) -> [String; 3] {
+    let of = |index: usize| spelled(Spread::of(turns.iter().map(|turn| figure(&turn[index]))), decimals);
+    let ratio = spelled(Spread::of(turns.iter().map(|[first, second]| figure(second) / figure(first))), 2);
+    [of(0), of(1), ratio]
+}
+
+/// A row for each of two that took turns, and one for their ratio.
+fn rows_of(names: [&str; 3], columns: &[[String; 3]]) -> Vec<Vec<String>> {
+    let row = |(index, name): (usize, &str)| {
+        [name.to_owned()].into_iter().chain(columns.iter().map(|column| column[index].clone())).collect()
+    };
+    names.into_iter().enumerate().map(row).collect()
 }
 
 /// The windows of a row beside those of another, of the rounds in which both are valid.

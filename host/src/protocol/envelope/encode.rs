@@ -185,8 +185,7 @@ fn value(output: &Binding, body: &[u8]) -> Result<String, Bad> {
     if takes_bytes(output) {
         return bytes(output, body).map(|message| alone(output, message));
     }
-    let text =
-        std::str::from_utf8(body).ok().filter(|text| text.trim_start().starts_with(['{', '[']) && json::is_json(text));
+    let text = std::str::from_utf8(body).ok().filter(|text| json::is_object_or_list(text));
     match text {
         Some(text) => Ok(text.to_owned()),
         None => Bad::new(format!(
@@ -275,9 +274,8 @@ fn message(value: &RawValue) -> Result<Vec<u8>, &'static str> {
 /// One message as the value of an output. As plain text the Functions host would make several of a list in JSON and write an object anew; it
 /// leaves the texts of a list alone.
 fn alone(output: &Binding, message: String) -> String {
-    let is_json = |text: &str| text.trim_start().starts_with(['{', '[']) && json::is_json(text);
     let is_text = output.binary && takes_bytes(output) && !output.is("blob");
-    let is_at_risk = is_text && json::string(&message).is_some_and(|text| is_json(&text));
+    let is_at_risk = is_text && json::string(&message).is_some_and(|text| json::is_object_or_list(&text));
     if is_at_risk { format!("[{message}]") } else { message }
 }
 

@@ -112,6 +112,11 @@ pub fn is_json(text: &str) -> bool {
     serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
+/// Whether a text is JSON, and neither a scalar nor a text.
+pub fn is_object_or_list(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '[']) && is_json(text)
+}
+
 /// Whether a value is null.
 pub fn is_null(value: &RawValue) -> bool {
     value.get() == "null"
