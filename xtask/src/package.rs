@@ -94,21 +94,21 @@ pub fn build_host() -> Result<PathBuf> {
 
 /// Builds the tests of the host and, for them and their package, the host as the plan can run it; returns its file.
 fn build_tests() -> Result<PathBuf> {
-    prepare()?;
     println!("building the host and its tests (the first time this takes some minutes: it compiles wasmtime)");
-    execute(as_for_the_plan(setup::host_tests().arg("--no-run")))?;
+    execute(as_for_the_plan(setup::host_tests().arg("--no-run"))?)?;
     Ok(built("debug"))
 }
 
 /// Runs the tests of the host, those too that take long or need the package.
 pub fn test() -> Result<()> {
-    execute(as_for_the_plan(setup::host_tests().args(["--", "--include-ignored"])))
+    execute(as_for_the_plan(setup::host_tests().args(["--", "--include-ignored"]))?)
 }
 
-/// Lets a command that starts cargo build for the plan's target, without symbols: the package for the tests holds what they are run
-/// with, so that nothing is built twice.
-pub fn as_for_the_plan(command: &mut Command) -> &mut Command {
-    command.env("CARGO_BUILD_TARGET", TARGET).env("CARGO_PROFILE_DEV_STRIP", "symbols")
+/// Lets a command that starts cargo build for the plan's target, which is added to the toolchain if it is missing, and without symbols:
+/// the package for the tests holds what they are run with, so that nothing is built twice.
+pub fn as_for_the_plan(command: &mut Command) -> Result<&mut Command> {
+    prepare()?;
+    Ok(command.env("CARGO_BUILD_TARGET", TARGET).env("CARGO_PROFILE_DEV_STRIP", "symbols"))
 }
 
 fn prepare() -> Result<()> {

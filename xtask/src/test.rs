@@ -152,12 +152,19 @@ impl Step {
         match self {
             Self::Scripts => &["shellcheck"],
             Self::Workflows | Self::Guests => &["node", "npm"],
-            Self::Package => &["musl-gcc"],
+            Self::Lints
+            | Self::Documentation
+            | Self::Package
+            | Self::Xtask
+            | Self::Gallery
+            | Self::Swaps
+            | Self::Bench => &["musl-gcc"],
             Self::Host => &[
                 "chromium",
                 "curl",
                 "awk",
                 "docker-registry",
+                "musl-gcc",
                 "node",
                 "npm",
                 "promtool",
@@ -166,14 +173,7 @@ impl Step {
                 "unshare",
             ],
             Self::Deployment => &["curl", "python3"],
-            Self::Format
-            | Self::Lints
-            | Self::Kernel
-            | Self::Xtask
-            | Self::Gallery
-            | Self::Swaps
-            | Self::Bench
-            | Self::Documentation => &[],
+            Self::Format | Self::Kernel => &[],
         }
     }
 
@@ -199,18 +199,18 @@ impl Step {
             Self::Lints => {
                 setup::component("clippy", "clippy")?;
                 let mut lint = cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
-                execute(as_for_the_plan(&mut lint))
+                execute(as_for_the_plan(&mut lint)?)
             }
             Self::Documentation => {
                 let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
-                execute(as_for_the_plan(&mut doc).env("RUSTDOCFLAGS", "-D warnings"))
+                execute(as_for_the_plan(&mut doc)?.env("RUSTDOCFLAGS", "-D warnings"))
             }
             Self::Package => package::run(&package::Arguments { for_tests: true, check: None, app: None }),
             Self::Kernel => kernel::run(),
             Self::Host => package::test(),
             Self::Xtask => {
                 let mut test = cargo(&["test", "--package", "xtask", "--package", "measure", "--package", "testkit"]);
-                execute(as_for_the_plan(&mut test))
+                execute(as_for_the_plan(&mut test)?)
             }
             Self::Deployment => {
                 let azure = setup::python(&root.join("infra/tests/requirements.txt"), &target.join("azure"))?;
@@ -228,7 +228,7 @@ impl Step {
 /// A short run of a measurement, with the build that the tests use.
 fn smoke(measurement: &[&str]) -> Result<()> {
     let own = std::env::current_exe().context("cannot find this command's own file")?;
-    execute(as_for_the_plan(Command::new(own).args(measurement).arg("--smoke").current_dir(root())))
+    execute(as_for_the_plan(Command::new(own).args(measurement).arg("--smoke").current_dir(root()))?)
 }
 
 #[cfg(test)]
