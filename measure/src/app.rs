@@ -1,9 +1,12 @@
 //! App folders, and files of the project.
 
+use crate::server::{self, Program};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use testkit::App;
 
 /// Adds a plain HTTP function, which anybody may call, with a `flexwasm` section of its own.
@@ -31,4 +34,12 @@ pub fn compiled(app: App, name: &str, guest: &str) -> Result<App> {
 pub fn read(path: &str) -> Result<Vec<u8>> {
     let path = crate::root().join(path);
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The host that serves an app, and where it will listen.
+pub fn host(app: &App, smoke: bool) -> (Command, SocketAddr) {
+    let address = server::free_address();
+    let mut command = Program::Flexwasm.command(smoke);
+    command.current_dir(app.path()).args(["--listen", &address.to_string()]);
+    (command, address)
 }

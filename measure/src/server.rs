@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 use testkit::{Response, free_port, http};
 
 /// The benchmark guest, below the project's folder.
@@ -73,6 +73,13 @@ impl Program {
         command.env_remove("RUST_BACKTRACE");
         command
     }
+}
+
+/// Gives a host a folder of its own for its socket: hosts of one app have one socket together, and the first of them gets it.
+pub fn own_sockets(command: &mut Command) -> Result<TempDir> {
+    let folder = tempfile::tempdir()?;
+    command.env("XDG_RUNTIME_DIR", folder.path());
+    Ok(folder)
 }
 
 /// An address that nobody listens on.

@@ -9,7 +9,6 @@ use std::thread;
 
 /// Which traces are exported; metrics and the log are exported as by default.
 const SAMPLER: [(&str, &str); 2] = [("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.01")];
-const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 pub struct Collector {
     address: SocketAddr,
@@ -32,15 +31,9 @@ impl Collector {
     }
 
     /// What lets a host export to it.
-    pub fn environment(&self) -> impl Iterator<Item = (&'static str, String)> {
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
         let sampler = SAMPLER.map(|(name, value)| (name, value.to_owned()));
-        [(ENDPOINT, format!("http://{}", self.address))].into_iter().chain(sampler)
-    }
-
-    /// The same in front of a command, as a person would write it.
-    pub fn spelled(command: &str) -> String {
-        let sampler = SAMPLER.map(|(name, value)| format!("{name}={value}")).join(" ");
-        format!("{ENDPOINT}=http://127.0.0.1:4318 {sampler} {command}")
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", self.address))].into_iter().chain(sampler).collect()
     }
 
     /// How many requests it has taken.

@@ -3,7 +3,7 @@
 
 use crate::app;
 use crate::process;
-use crate::server::{self, Cores, Program, Running};
+use crate::server::{Cores, Running};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use serde_json::json;
@@ -45,9 +45,7 @@ fn start(settings: &serde_json::Value, cores: Cores, smoke: bool) -> Result<(App
     let host = json!({"version": "2.0", "extensions": {"http": {"routePrefix": ""}}, "flexwasm": settings});
     let app = app::add_function(App::with_host_json(&host.to_string()), "echo", "echo", &app::read(ECHO)?, &json!({}));
     let app = app::compiled(app, "echo", ECHO)?;
-    let address = server::free_address();
-    let mut command = Program::Flexwasm.command(smoke);
-    command.current_dir(app.path()).args(["--listen", &address.to_string()]);
+    let (command, address) = app::host(&app, smoke);
     Ok((app, Running::start(command, address, "/echo", &[cores.server])?))
 }
 

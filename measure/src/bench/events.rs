@@ -2,7 +2,7 @@
 
 use super::load::{self, Exchange, Meanwhile, Window};
 use crate::app;
-use crate::server::{self, BODY, Cores, Program, Running};
+use crate::server::{BODY, Cores, Running};
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +19,7 @@ pub const ANSWER: &str = "target/guests/wasm32-wasip2/guest/answer.wasm";
 pub const SLEEP: &str = "target/guests/wasm32-wasip2/guest/sleep.wasm";
 
 /// Rounds, in each of which both take a turn.
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 25;
 const CONNECTIONS: u32 = 16;
 
 /// Messages that the listener of a queue has under way, and slots.
@@ -58,7 +58,7 @@ fn turns(rounds: usize, cores: Cores, smoke: bool) -> Result<Vec<[Window; 2]>> {
     let payload = format!("200\ncontent-length: {}\n\n{body}", body.len());
     let post = post("/quick", "text/plain", &payload, BODY.to_vec());
     let event = event(&payload, BODY);
-    load::in_turns(&running, cores, CONNECTIONS, &[post, event], Meanwhile::Looks, rounds)
+    load::in_turns([(&running, &post), (&running, &event)], cores, CONNECTIONS, Meanwhile::Looks, rounds)
 }
 
 /// What callers of an HTTP function see while so many events arrive, whose function may hold `share` of the slots. Both guests wait, as for
@@ -98,9 +98,7 @@ fn start(guest: &str, settings: &Value, cores: Cores, smoke: bool) -> Result<(Ap
     let app = app::add_function(App::with_host_json(&host.to_string()), "quick", "quick", &bytes, &json!({}));
     let app = app::add_queue(app, "OnMessage", &bytes, settings);
     let app = app::compiled(app::compiled(app, "quick", guest)?, "OnMessage", guest)?;
-    let address = server::free_address();
-    let mut command = Program::Flexwasm.command(smoke);
-    command.current_dir(app.path()).args(["--listen", &address.to_string()]);
+    let (command, address) = app::host(&app, smoke);
     Ok((app, Running::start(command, address, "/", &[cores.server])?))
 }
 

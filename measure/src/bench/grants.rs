@@ -14,7 +14,9 @@ pub const STORE: &str = "target/guests/wasm32-wasip2/guest/keyvalue.wasm";
 pub const FETCH: &str = "target/guests/wasm32-wasip2/guest/fetch.wasm";
 
 /// Rounds, in each of which both take a turn.
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 60;
+/// So many that the host always has something to do: waking up costs more than what is measured.
+const CONNECTIONS: u32 = 16;
 /// Values that an invocation reads more than the one that it is compared with.
 pub const READS: u32 = 100;
 
@@ -36,8 +38,7 @@ pub fn measure(cores: Cores, smoke: bool) -> Result<Grants> {
     let upstream = Running::start(command, address, "/", &[cores.client])?;
     let url = format!("http://{address}");
 
-    let host =
-        json!({"version": "2.0", "extensions": {"http": {"routePrefix": ""}}, "flexwasm": {"pool": {"size": 4}}});
+    let host = json!({"version": "2.0", "extensions": {"http": {"routePrefix": ""}}, "flexwasm": {"pool": {"size": CONNECTIONS}}});
     let mut app = App::with_host_json(&host.to_string());
     let token = json!({"url": url, "identity": "https://api.example", "token": "%TOKEN%"});
     for (name, route, guest, grants) in [
@@ -48,9 +49,7 @@ pub fn measure(cores: Cores, smoke: bool) -> Result<Grants> {
         app = app::add_function(app, name, route, &app::read(guest)?, &json!({"grants": grants}));
         app = app::compiled(app, name, guest)?;
     }
-    let address = server::free_address();
-    let mut command = Program::Flexwasm.command(smoke);
-    command.current_dir(app.path()).args(["--listen", &address.to_string()]);
+    let (mut command, address) = app::host(&app, smoke);
     command.env_remove("IDENTITY_ENDPOINT").env("TOKEN", "t".repeat(1500));
     let running = Running::start(command, address, "/store/increment/n", &[cores.server])?;
 
@@ -60,9 +59,12 @@ pub fn measure(cores: Cores, smoke: bool) -> Result<Grants> {
     };
     let read = |times: u32| get(&format!("/store/read/n?times={times}"), "", b"read");
     let send = |function: &str| get(&format!("/{function}"), &format!("x-url: {url}/\r\n"), BODY);
-    let turns = |pair, meanwhile| load::in_turns(&running, cores, 1, &pair, meanwhile, rounds);
+    let turns = |pair: [Exchange; 2], meanwhile| {
+        let asked = pair.each_ref().map(|exchange| (&running, exchange));
+        load::in_turns(asked, cores, CONNECTIONS, meanwhile, rounds)
+    };
     let reads = turns([read(1), read(1 + READS)], Meanwhile::Looks)?;
-    // The server has the client's processor as well.
+    // The upstream server has the client's processor as well.
     let requests = turns([send("plain"), send("token")], Meanwhile::Sleeps)?;
     drop(upstream);
     Ok(Grants { reads, requests })

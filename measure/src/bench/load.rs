@@ -66,27 +66,33 @@ pub fn run(server: &Running, cores: Cores, connections: u32, length: Duration, m
     exchange(server, cores, connections, &Exchange::get(server.address()), meanwhile, |_, elapsed| elapsed < length)
 }
 
-/// How long each of two requests that are compared is sent in a round.
-const TURN: Duration = Duration::from_millis(500);
+/// How long each of those that are compared is asked at once. The machine changes its speed within seconds, so turns are short.
+const TURN: Duration = Duration::from_millis(200);
 
-/// Sends two requests in turns, for as many rounds. The first turn of each warms up and does not count.
+/// Sends each of these servers its request in turns, for as many rounds, every second of which goes the other way round. A first round
+/// warms up and does not count.
 ///
 /// # Errors
 /// As [`exchange`].
-pub fn in_turns(
-    server: &Running,
+pub fn in_turns<const N: usize>(
+    asked: [(&Running, &Exchange); N],
     cores: Cores,
     connections: u32,
-    pair: &[Exchange; 2],
     meanwhile: Meanwhile,
     rounds: usize,
-) -> Result<Vec<[Window; 2]>> {
-    let turn = |exchange: &Exchange| {
-        self::exchange(server, cores, connections, exchange, meanwhile, |_, elapsed| elapsed < TURN)
-    };
-    let round = || Ok([turn(&pair[0])?, turn(&pair[1])?]);
-    round()?;
-    (0..rounds).map(|_| round()).collect()
+) -> Result<Vec<[Window; N]>> {
+    let mut all = Vec::new();
+    for round in 0..=rounds {
+        let mut windows = [None; N];
+        for place in 0..N {
+            let place = if round % 2 == 0 { place } else { N - 1 - place };
+            let (server, exchange) = asked[place];
+            let window = self::exchange(server, cores, connections, exchange, meanwhile, |_, elapsed| elapsed < TURN)?;
+            windows[place] = Some(window);
+        }
+        all.push(windows.map(|window| window.expect("each has had its turn")));
+    }
+    Ok(all.split_off(1))
 }
 
 /// Sends the same request again and again, as long as `more` says after so many answers and so much time.

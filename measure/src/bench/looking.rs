@@ -1,18 +1,22 @@
 //! Looking on at a large pool: what it takes of a processor.
 
 use super::events::SLEEP;
-use super::onlooker::Onlooker;
+use super::onlooker;
 use crate::client::Client;
 use crate::process;
 use crate::server::{self, Cores, Program, Running};
 use crate::stats::Spread;
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// About as many as fit into the memory mappings that Linux grants a process unless told otherwise.
+/// About as many as fit into the memory mappings that Linux grants a process unless told otherwise (`vm.max_map_count` 65530).
 const SLOTS: u32 = 10_000;
+/// As many as where it was told [`MAPPINGS`] or more.
+const MANY_SLOTS: u32 = 32_000;
+const MAPPINGS: u32 = 262_144;
 /// Slots that are taken meanwhile.
 const RUNNING: u32 = 500;
 /// How long they may take to be.
@@ -31,18 +35,20 @@ pub struct Looking {
 
 /// Guests that sleep take no time, so what is left is that of looking.
 pub fn measure(cores: Cores, smoke: bool) -> Result<Looking> {
-    println!("looking on at {SLOTS} slots");
+    let mappings = fs::read_to_string("/proc/sys/vm/max_map_count").context("cannot read vm.max_map_count")?;
+    let slots = if mappings.trim().parse::<u32>()? >= MAPPINGS { MANY_SLOTS } else { SLOTS };
+    println!("looking on at {slots} slots");
     let address = server::free_address();
     let mut command = Program::Flexwasm.command(smoke);
-    command.args(["serve", SLEEP, "--listen", &address.to_string(), "--pool", &SLOTS.to_string()]);
-    let onlooker = Onlooker::prepare(&mut command)?;
+    command.args(["serve", SLEEP, "--listen", &address.to_string(), "--pool", &slots.to_string()]);
+    let sockets = server::own_sockets(&mut command)?;
     let running = Running::start(command, address, "/?ms=0", &[cores.server])?;
     let mut sleepers = (0..RUNNING).map(|_| Client::connect(address)).collect::<Result<Vec<_>>>()?;
     for sleeper in &mut sleepers {
         sleeper.send("GET /?ms=600000 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")?;
     }
     let begun = Instant::now();
-    while onlooker.running()? < RUNNING {
+    while onlooker::running(sockets.path())? < RUNNING {
         ensure!(begun.elapsed() < START_LIMIT, "the guests that should sleep do not run");
         thread::sleep(Duration::from_millis(100));
     }
@@ -58,7 +64,7 @@ pub fn measure(cores: Cores, smoke: bool) -> Result<Looking> {
         Spread::of(windows).context("no window")
     };
     let alone = spread()?;
-    onlooker.begin()?;
+    onlooker::begin(sockets.path())?;
     let looked_on = spread()?;
-    Ok(Looking { slots: SLOTS, running: RUNNING, alone, looked_on })
+    Ok(Looking { slots, running: RUNNING, alone, looked_on })
 }

@@ -3,7 +3,7 @@
 use super::load::{self, Exchange, Meanwhile, Window};
 use super::servers::GUEST_P3;
 use crate::app;
-use crate::server::{self, BODY, Cores, Program, Running};
+use crate::server::{BODY, Cores, Running};
 use crate::stats::Spread;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use testkit::{App, Client};
 const PART: &str = "target/guests/wasm32-wasip2/guest/bench_part_p3.wasm";
 
 /// Rounds, in each of which both take a turn.
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 25;
 const CONNECTIONS: u32 = 16;
 /// Requests, one after the other, whose phases the host tells.
 const TOLD: usize = 500;
@@ -42,16 +42,16 @@ pub fn measure(cores: Cores, smoke: bool) -> Result<Middleware> {
     let app = app::add_function(App::with_host_json(&host.to_string()), alone, alone, &guest, &json!({}));
     let settings = json!({"guest": {"middleware": ["part.wasm"]}});
     let app = app::add_function(app, behind, behind, &guest, &settings).file(&format!("{behind}/part.wasm"), &part);
-    let address = server::free_address();
-    let mut command = Program::Flexwasm.command(smoke);
-    command.current_dir(app.path()).args(["--listen", &address.to_string()]).env("XDG_CACHE_HOME", app.path());
+    let (mut command, address) = app::host(&app, smoke);
+    command.env("XDG_CACHE_HOME", app.path());
     // The one that takes longer to compile.
     let running = Running::start(command, address, "/behind", &[cores.server])?;
 
     let exchanges = FUNCTIONS
         .map(|function| Exchange::new(format!("GET /{function} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"), BODY.to_vec()));
     let rounds = if smoke { 1 } else { ROUNDS };
-    let turns = load::in_turns(&running, cores, CONNECTIONS, &exchanges, Meanwhile::Looks, rounds)?;
+    let asked = exchanges.each_ref().map(|exchange| (&running, exchange));
+    let turns = load::in_turns(asked, cores, CONNECTIONS, Meanwhile::Looks, rounds)?;
     let mut client = Client::connect(address.port());
     let [alone, behind] = FUNCTIONS.map(|function| phases(&mut client, function));
     Ok(Middleware { turns, phases_us: [alone?, behind?] })

@@ -17,6 +17,7 @@ mod neighbours;
 mod onlooker;
 mod report;
 mod scale;
+mod seen;
 mod servers;
 mod sleepers;
 mod svg;
@@ -25,10 +26,8 @@ use crate::machine::Machine;
 use crate::server::{self, BESIDE, Cores, PEER, Program, Running};
 use crate::stats::Spread;
 use crate::{cargo, execute, process, setup};
-use anyhow::{Context as _, Result, bail, ensure};
-use collector::Collector;
+use anyhow::{Context as _, Result, bail};
 use load::{Meanwhile, Window};
-use onlooker::Onlooker;
 use serde::Serialize;
 use servers::Server;
 use std::fs;
@@ -84,6 +83,7 @@ pub struct Results {
     /// By round: without reading ahead, and with it.
     pub duplex: Vec<[duplex::Echoes; 2]>,
     pub events: events::Events,
+    pub seen: seen::Seen,
     pub looking: looking::Looking,
     pub grants: grants::Grants,
     pub middleware: middleware::Middleware,
@@ -102,13 +102,8 @@ pub struct Row {
     pub idle_anonymous_kib: f64,
     /// By scenario, then by round; none for a void one.
     pub windows: [Vec<Option<Window>>; CONNECTIONS.len()],
-    /// The hosts serve one app, and each wants its socket.
     #[serde(skip)]
     _sockets: TempDir,
-    #[serde(skip)]
-    _onlooker: Option<Onlooker>,
-    #[serde(skip)]
-    collector: Option<Collector>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -138,7 +133,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     for (row, running) in rows.iter().zip(running) {
-        row.end(running).with_context(|| row.server.name)?;
+        running.check().with_context(|| row.server.name)?;
     }
     if let Some(row) = rows.iter().find(|row| row.windows.iter().any(|windows| windows.iter().all(Option::is_none))) {
         bail!("{} had no valid round", row.server.name);
@@ -157,6 +152,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         neighbours: neighbours::measure(cores, smoke)?,
         duplex: duplex::measure(cores, smoke)?,
         events: events::measure(cores, smoke)?,
+        seen: seen::measure(cores, smoke)?,
         looking: looking::measure(cores, smoke)?,
         grants: grants::measure(cores, smoke)?,
         middleware: middleware::measure(cores, smoke)?,
@@ -175,16 +171,8 @@ impl Row {
         let mut command = server.command(address, smoke);
         let said = tempfile::NamedTempFile::new()?;
         command.stdout(said.reopen()?);
-        let sockets = tempfile::tempdir()?;
-        command.env("XDG_RUNTIME_DIR", sockets.path());
-        let is_looked_on = server.key == servers::LOOKED_ON;
-        let onlooker = is_looked_on.then(|| Onlooker::prepare(&mut command)).transpose()?;
-        let collector = (server.key == servers::EXPORTING).then(Collector::start).transpose()?;
-        command.envs(collector.iter().flat_map(Collector::environment));
+        let sockets = server::own_sockets(&mut command)?;
         let running = Running::start(command, address, "/", &[cores.server])?;
-        if let Some(onlooker) = &onlooker {
-            onlooker.begin()?;
-        }
         running.check().with_context(|| server.name)?;
         let [idle_rss_kib, idle_anonymous_kib] =
             ["VmRSS", "RssAnon"].map(|name| process::status(running.process(), name) as f64);
@@ -192,17 +180,14 @@ impl Row {
         // Neither addresses nor the log are settings.
         let settings = said.lines().filter(|line| !line.contains("://") && !line.contains(" INFO "));
         let said = settings.map(str::to_owned).collect();
-        let spelled = server.spelled();
         let row = Self {
             server,
-            command: if collector.is_some() { Collector::spelled(&spelled) } else { spelled },
+            command: server.spelled(),
             said,
             idle_rss_kib,
             idle_anonymous_kib,
             windows: Default::default(),
             _sockets: sockets,
-            _onlooker: onlooker,
-            collector,
         };
         Ok((row, running))
     }
@@ -216,17 +201,6 @@ impl Row {
             }
             windows.push(window.ok());
         }
-    }
-
-    /// Stops the server, and sees that it did what it was measured for.
-    fn end(&self, running: Running) -> Result<()> {
-        running.check()?;
-        if let Some(collector) = &self.collector {
-            // What waits leaves at the end.
-            running.stop()?;
-            ensure!(collector.requests() > 0, "nothing was exported");
-        }
-        Ok(())
     }
 
     /// A figure of one scenario over the rounds.

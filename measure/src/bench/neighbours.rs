@@ -1,7 +1,7 @@
 //! A short request while other guests compute: does it have to wait for them?
 
 use super::load::{self, Meanwhile, Window};
-use crate::server::{self, Cores, GUEST, Program, Running};
+use crate::server::{Cores, GUEST, Running};
 use crate::{app, process};
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -32,9 +32,7 @@ pub struct Neighbours {
 pub fn measure(cores: Cores, smoke: bool) -> Result<Neighbours> {
     println!("one connection beside {SPINNERS} guests that spin");
     let app = app()?;
-    let address = server::free_address();
-    let mut command = Program::Flexwasm.command(smoke);
-    command.current_dir(app.path()).args(["--listen", &address.to_string()]);
+    let (command, address) = app::host(&app, smoke);
     let running = Running::start(command, address, "/", &[cores.server])?;
     let spinners: Vec<TcpStream> = (0..SPINNERS).map(|_| spin(address)).collect::<Result<_>>()?;
     await_spinning(&running)?;

@@ -4,54 +4,36 @@ use crate::swaps::control::socket;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// As often as a page gets events.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// Whoever looks on, until the host ends.
-pub struct Onlooker {
-    folder: TempDir,
+/// Begins to look on at the host that has its socket in this folder, until it ends.
+pub fn begin(sockets: &Path) -> Result<()> {
+    let (socket, mut report) = first(sockets)?;
+    thread::spawn(move || {
+        while let Some(next) = look(&socket, report["next"].as_str().unwrap_or_default()) {
+            report = next;
+            thread::sleep(PERIOD);
+        }
+    });
+    Ok(())
 }
 
-impl Onlooker {
-    /// Lets the host of this command have a socket of its own: those of one folder have one together, and the first of them gets it.
-    pub fn prepare(command: &mut Command) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        symlink(crate::root().join("target"), folder.path().join("target"))?;
-        command.current_dir(folder.path()).env("XDG_RUNTIME_DIR", folder.path());
-        Ok(Self { folder })
-    }
+/// How many slots run now.
+pub fn running(sockets: &Path) -> Result<u32> {
+    let running = first(sockets)?.1["running"].as_u64().context("a report without numbers")?;
+    Ok(running.try_into()?)
+}
 
-    /// Begins to look on.
-    pub fn begin(&self) -> Result<()> {
-        let (socket, mut report) = self.look()?;
-        thread::spawn(move || {
-            while let Some(next) = look(&socket, report["next"].as_str().unwrap_or_default()) {
-                report = next;
-                thread::sleep(PERIOD);
-            }
-        });
-        Ok(())
-    }
-
-    /// How many slots run now.
-    pub fn running(&self) -> Result<u32> {
-        let running = self.look()?.1["running"].as_u64().context("a report without numbers")?;
-        Ok(running.try_into()?)
-    }
-
-    fn look(&self) -> Result<(PathBuf, Value)> {
-        let socket = socket(&self.folder.path().join("flexwasm"))?;
-        let report = look(&socket, "").context("the host does not say what its pool does")?;
-        Ok((socket, report))
-    }
+fn first(sockets: &Path) -> Result<(PathBuf, Value)> {
+    let socket = socket(&sockets.join("flexwasm"))?;
+    let report = look(&socket, "").context("the host does not say what its pool does")?;
+    Ok((socket, report))
 }
 
 /// One report, unless the host is gone.

@@ -26,12 +26,6 @@ pub struct Server {
     pub peers: &'static [&'static str],
 }
 
-/// The key of the row whose pool somebody looks at meanwhile.
-pub const LOOKED_ON: &str = "warm-looked-on";
-
-/// The key of the row that exports to a collector.
-pub const EXPORTING: &str = "warm-exporting";
-
 /// The key of the row that every other is compared with.
 pub const FLOOR: &str = "raw";
 
@@ -58,20 +52,6 @@ pub const ALL: &[Server] = &[
         program: Program::Flexwasm,
         arguments: &["serve", "{guest}", "--listen", "{address}", "--reuse", "1000000"],
         peers: &["before-warm", "wasmtime-reuse"],
-    },
-    Server {
-        key: LOOKED_ON,
-        name: "flexwasm, warm instances, with its page open",
-        program: Program::Flexwasm,
-        arguments: &["serve", "{guest}", "--listen", "{address}", "--reuse", "1000000"],
-        peers: &["warm"],
-    },
-    Server {
-        key: EXPORTING,
-        name: "flexwasm, warm instances, with 1 % of traces exported",
-        program: Program::Flexwasm,
-        arguments: &["serve", "{guest}", "--listen", "{address}", "--reuse", "1000000"],
-        peers: &["warm"],
     },
     Server {
         key: "p3",
