@@ -45,7 +45,7 @@ pub enum Place {
     /// In Redis, by a URL that may hold a password.
     Redis(String),
     /// In Azure Storage.
-    Azure(Box<storage::Place>),
+    Azure(Box<storage::Resource>),
 }
 
 impl At {

@@ -66,7 +66,7 @@ impl Service {
     }
 }
 
-/// A place in a storage account, as it is written.
+/// A table or a container in a storage account, as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     service: Service,
@@ -117,7 +117,7 @@ impl fmt::Debug for Access {
 
 /// A table or a container, as it is used.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct Resource {
     /// Which of them.
     pub service: Service,
     /// Where its service is.
@@ -173,7 +173,7 @@ impl Written {
     ///
     /// # Errors
     /// What is wrong, without a word of a value.
-    pub fn find(&self, identity: &Identity, settings: &AppSettings) -> Result<Place, String> {
+    pub fn find(&self, identity: &Identity, settings: &AppSettings) -> Result<Resource, String> {
         let Self { service, account, name } = self;
         let (endpoint, access) = match account {
             Account::Endpoint(endpoint) => (endpoint.clone(), Access::Token(identity.fill(settings)?)),
@@ -190,7 +190,7 @@ impl Written {
                 }
             }
         };
-        Ok(Place { service: *service, endpoint, name: name.clone(), access })
+        Ok(Resource { service: *service, endpoint, name: name.clone(), access })
     }
 }
 
@@ -204,7 +204,7 @@ impl fmt::Display for Written {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}/{}", self.service.scheme(), self.endpoint, self.name)
     }
@@ -287,7 +287,7 @@ mod tests {
     use super::*;
     use serde_json::Map;
 
-    fn find(text: &str, setting: &str) -> Result<Place, String> {
+    fn find(text: &str, setting: &str) -> Result<Resource, String> {
         let named = [
             ("S", setting),
             ("I__accountName", "acme"),
@@ -343,11 +343,11 @@ mod tests {
             ("azure-blob:%I%/abc", "", "azure-blob:https://acme.blob.core.windows.net/abc", true),
             ("azure-table:%J%/abc", "", "azure-table:https://a.example/abc", true),
         ] {
-            let place = find(text, setting).expect(text);
-            assert_eq!(place.to_string(), if shown.is_empty() { text } else { shown });
-            assert_eq!(matches!(place.access, Access::Token(_)), token, "{text}");
+            let resource = find(text, setting).expect(text);
+            assert_eq!(resource.to_string(), if shown.is_empty() { text } else { shown });
+            assert_eq!(matches!(resource.access, Access::Token(_)), token, "{text}");
             assert_eq!(Written::parse(text).map(|written| written.map(|it| it.to_string())), Some(Ok(text.to_owned())));
-            assert!(!format!("{place:?}").contains("hush"), "{place:?}");
+            assert!(!format!("{resource:?}").contains("hush"), "{resource:?}");
         }
         assert_eq!(Written::parse("memory"), None);
     }

@@ -3,10 +3,11 @@
 
 use super::losses::Losses;
 use crate::config::telemetry::Collector;
+use crate::outgoing::retry_after;
 use crate::source::root_cause;
 use crate::tls;
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Response, StatusCode, redirect};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -148,7 +149,7 @@ impl Courier {
             }
             return Ok(());
         }
-        let asked = response.headers().get(RETRY_AFTER).and_then(retry_after);
+        let asked = retry_after(response.headers(), SystemTime::now());
         // Those that the specification lists; the others would answer the same again.
         let may_help = [
             StatusCode::TOO_MANY_REQUESTS,
@@ -193,26 +194,4 @@ async fn read(mut response: Response) -> reqwest::Result<Vec<u8>> {
         answer.extend_from_slice(&chunk);
     }
     Ok(answer)
-}
-
-/// Seconds or a date (RFC 9110 §10.2.3).
-fn retry_after(value: &HeaderValue) -> Option<Duration> {
-    let text = value.to_str().ok()?.trim();
-    let date = || httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok();
-    text.parse().ok().map(Duration::from_secs).or_else(date)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pause_is_seconds_or_a_date() {
-        let pause = |text: &str| retry_after(&HeaderValue::from_str(text).expect("a value"));
-        assert_eq!(pause(" 7 "), Some(Duration::from_secs(7)));
-        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
-        assert!(pause(&date).is_some_and(|pause| (90..=100).contains(&pause.as_secs())));
-        assert_eq!(pause("Wed, 21 Oct 2015 07:28:00 GMT"), None);
-        assert_eq!(pause("soon"), None);
-    }
 }

@@ -1,7 +1,7 @@
 //! A store in a file, which one thread writes to. It takes what waits together, in one transaction, and answers when that is on the
 //! disk: so a process that is killed loses nothing that a guest was told, and many guests share the time of one disk access.
 
-use super::{Failure, MANY, Outcome, Page, after, page, size, sum};
+use super::{Failure, MANY, Page, Result, after, page, size, sum};
 use redb::{Database, ReadableTable as _, Table, TableDefinition};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ struct Keys<'t> {
 }
 
 /// What is done with the keys, or with why there are none.
-type Act = Box<dyn FnOnce(Outcome<&mut Keys<'_>>) -> Reply + Send>;
+type Act = Box<dyn FnOnce(Result<&mut Keys<'_>>) -> Reply + Send>;
 
 /// What a guest asks for.
 struct Work {
@@ -37,7 +37,7 @@ struct Work {
     act: Act,
 }
 
-type Reply = Box<dyn FnOnce(Outcome<()>) + Send>;
+type Reply = Box<dyn FnOnce(Result<()>) + Send>;
 
 /// A file, opened when it is first used.
 #[derive(Debug)]
@@ -51,19 +51,19 @@ impl File {
         Self { path, work: OnceLock::new() }
     }
 
-    pub async fn get(&self, key: String) -> Outcome<Option<Vec<u8>>> {
+    pub async fn get(&self, key: String) -> Result<Option<Vec<u8>>> {
         self.run(false, move |keys| keys.get(&key)).await
     }
 
-    pub async fn set(&self, key: String, value: Vec<u8>) -> Outcome<()> {
+    pub async fn set(&self, key: String, value: Vec<u8>) -> Result<()> {
         self.run(true, move |keys| keys.insert(&key, &value)).await
     }
 
-    pub async fn delete(&self, key: String) -> Outcome<()> {
+    pub async fn delete(&self, key: String) -> Result<()> {
         self.run(true, move |keys| keys.remove(&key)).await
     }
 
-    pub async fn list(&self, prefix: String, from: Option<String>) -> Outcome<Page> {
+    pub async fn list(&self, prefix: String, from: Option<String>) -> Result<Page> {
         self.run(false, move |keys| {
             let first = after(&prefix, from.as_deref());
             let first = first.as_ref().map(String::as_str);
@@ -76,7 +76,7 @@ impl File {
         .await
     }
 
-    pub async fn increment(&self, key: String, by: i64) -> Outcome<i64> {
+    pub async fn increment(&self, key: String, by: i64) -> Result<i64> {
         self.run(true, move |keys| {
             let number = sum(keys.get(&key)?.as_deref(), by)?;
             keys.insert(&key, number.to_string().as_bytes())?;
@@ -85,7 +85,7 @@ impl File {
         .await
     }
 
-    pub async fn swap(&self, key: String, old: Option<Vec<u8>>, new: Vec<u8>) -> Outcome<bool> {
+    pub async fn swap(&self, key: String, old: Option<Vec<u8>>, new: Vec<u8>) -> Result<bool> {
         self.run(true, move |keys| {
             let fits = keys.get(&key)? == old;
             if fits {
@@ -100,13 +100,13 @@ impl File {
     async fn run<T: Send + 'static>(
         &self,
         writes: bool,
-        work: impl FnOnce(&mut Keys<'_>) -> Outcome<T> + Send + 'static,
-    ) -> Outcome<T> {
+        work: impl FnOnce(&mut Keys<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        let act = Box::new(move |keys: Outcome<&mut Keys<'_>>| {
+        let act = Box::new(move |keys: Result<&mut Keys<'_>>| {
             let outcome = keys.and_then(work);
             // Nobody may wait any more.
-            Box::new(move |kept: Outcome<()>| drop(answer.send(kept.and(outcome)))) as Reply
+            Box::new(move |kept: Result<()>| drop(answer.send(kept.and(outcome)))) as Reply
         });
         let gone = || Failure::Unavailable("its thread has ended".to_owned());
         self.thread()?.send(Work { writes, act }).await.map_err(|_| gone())?;
@@ -114,7 +114,7 @@ impl File {
     }
 
     /// The thread, which ends with this.
-    fn thread(&self) -> Outcome<&mpsc::Sender<Work>> {
+    fn thread(&self) -> Result<&mpsc::Sender<Work>> {
         if let Some(work) = self.work.get() {
             return Ok(work);
         }
@@ -155,7 +155,7 @@ fn transact(
     path: &Path,
     together: &mut Vec<Work>,
     replies: &mut Vec<Reply>,
-) -> Outcome<()> {
+) -> Result<()> {
     let database = match open {
         Some(database) => database,
         None => open.insert(create(path)?),
@@ -179,7 +179,7 @@ fn transact(
     }
 }
 
-fn create(path: &Path) -> Outcome<Database> {
+fn create(path: &Path) -> Result<Database> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| broken(&error))?;
     }
@@ -187,12 +187,12 @@ fn create(path: &Path) -> Outcome<Database> {
 }
 
 impl Keys<'_> {
-    fn get(&self, key: &str) -> Outcome<Option<Vec<u8>>> {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         let found = self.table.get(key).map_err(|error| broken(&error))?;
         Ok(found.map(|value| value.value().to_vec()))
     }
 
-    fn insert(&mut self, key: &str, value: &[u8]) -> Outcome<()> {
+    fn insert(&mut self, key: &str, value: &[u8]) -> Result<()> {
         let old = self.table.get(key).map_err(|error| broken(&error))?.map_or(0, |old| size(key, old.value()));
         let bytes = (self.bytes + size(key, value) as u64).saturating_sub(old as u64);
         if bytes > ROOM && bytes > self.bytes {
@@ -203,7 +203,7 @@ impl Keys<'_> {
         Ok(())
     }
 
-    fn remove(&mut self, key: &str) -> Outcome<()> {
+    fn remove(&mut self, key: &str) -> Result<()> {
         let old = self.table.remove(key).map_err(|error| broken(&error))?;
         let freed = old.map_or(0, |old| size(key, old.value()));
         self.bytes = self.bytes.saturating_sub(freed as u64);

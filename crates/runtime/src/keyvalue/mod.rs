@@ -75,7 +75,7 @@ pub const NO_NUMBER: Failure = Failure::Refused("the value is no number, or the 
 /// What says where no page begins.
 pub const NO_CURSOR: Failure = Failure::Refused("the cursor is none of this store");
 
-type Outcome<T> = Result<T, Failure>;
+type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// A page of keys, and where the next one begins.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -170,7 +170,7 @@ impl Store {
     }
 
     /// Waits for an answer, and tells once of a store that is not available, and once that it is again.
-    async fn patiently<T>(&self, call: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    async fn patiently<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let late = || Failure::Unavailable(format!("no answer within {} seconds", self.patience.as_secs()));
         let outcome = timeout(self.patience, call).await.unwrap_or_else(|_| Err(late()));
         let down = match &outcome {
@@ -200,14 +200,14 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    async fn ask<T>(&self, call: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    async fn ask<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         if !matches!(self.store.backend, Backend::Memory(_)) {
             self.pace.wait().await?;
         }
         self.store.patiently(call).await
     }
 
-    fn key(&self, key: &str) -> Outcome<String> {
+    fn key(&self, key: &str) -> Result<String> {
         if key.len() > KEY {
             return Err(Failure::Refused("the key has more than 1024 bytes"));
         }
@@ -218,7 +218,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As every call: [`Failure`].
-    pub async fn get(&self, key: &str) -> Outcome<Option<Vec<u8>>> {
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         let key = self.key(key)?;
         self.ask(async { on!(&self.store.backend, store => store.get(key)) }).await
     }
@@ -227,7 +227,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As every call: [`Failure`].
-    pub async fn set(&self, key: &str, value: Vec<u8>) -> Outcome<()> {
+    pub async fn set(&self, key: &str, value: Vec<u8>) -> Result<()> {
         let (key, value) = (self.key(key)?, bounded(value)?);
         self.ask(async { on!(&self.store.backend, store => store.set(key, value)) }).await
     }
@@ -236,7 +236,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As every call: [`Failure`].
-    pub async fn delete(&self, key: &str) -> Outcome<()> {
+    pub async fn delete(&self, key: &str) -> Result<()> {
         let key = self.key(key)?;
         self.ask(async { on!(&self.store.backend, store => store.delete(key)) }).await
     }
@@ -245,7 +245,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As every call: [`Failure`].
-    pub async fn list(&self, from: Option<String>) -> Outcome<Page> {
+    pub async fn list(&self, from: Option<String>) -> Result<Page> {
         if from.as_ref().is_some_and(|from| from.len() > CURSOR) {
             return Err(NO_CURSOR);
         }
@@ -259,7 +259,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As every call: [`Failure`].
-    pub async fn increment(&self, key: &str, by: i64) -> Outcome<i64> {
+    pub async fn increment(&self, key: &str, by: i64) -> Result<i64> {
         let key = self.key(key)?;
         self.ask(async { on!(&self.store.backend, store => store.increment(key, by)) }).await
     }
@@ -268,7 +268,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As every call: [`Failure`].
-    pub async fn swap(&self, key: &str, old: Option<Vec<u8>>, new: Vec<u8>) -> Outcome<bool> {
+    pub async fn swap(&self, key: &str, old: Option<Vec<u8>>, new: Vec<u8>) -> Result<bool> {
         let (key, new) = (self.key(key)?, bounded(new)?);
         self.ask(async { on!(&self.store.backend, store => store.swap(key, old, new)) }).await
     }
@@ -277,7 +277,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As every call: [`Failure`].
-    pub async fn get_many(&self, keys: Vec<String>) -> Outcome<Vec<(String, Option<Vec<u8>>)>> {
+    pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>> {
         few(&keys)?;
         let got = stream::iter(keys).map(|key| async move { Ok((self.get(&key).await?, key)) }).buffered(AT_ONCE);
         let add = |(mut all, bytes): (Vec<_>, usize), (value, key): (Option<Vec<u8>>, String)| async move {
@@ -295,7 +295,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As every call: [`Failure`]; some may be set then.
-    pub async fn set_many(&self, pairs: Vec<(String, Vec<u8>)>) -> Outcome<()> {
+    pub async fn set_many(&self, pairs: Vec<(String, Vec<u8>)>) -> Result<()> {
         few(&pairs)?;
         let set = stream::iter(pairs).map(|(key, value)| async move { self.set(&key, value).await });
         set.buffered(AT_ONCE).try_collect().await
@@ -305,17 +305,17 @@ impl Bucket {
     ///
     /// # Errors
     /// As every call: [`Failure`]; some may be deleted then.
-    pub async fn delete_many(&self, keys: Vec<String>) -> Outcome<()> {
+    pub async fn delete_many(&self, keys: Vec<String>) -> Result<()> {
         few(&keys)?;
         stream::iter(keys).map(|key| async move { self.delete(&key).await }).buffered(AT_ONCE).try_collect().await
     }
 }
 
-fn bounded(value: Vec<u8>) -> Outcome<Vec<u8>> {
+fn bounded(value: Vec<u8>) -> Result<Vec<u8>> {
     if value.len() > VALUE { Err(Failure::Refused("the value has more than 1 MiB")) } else { Ok(value) }
 }
 
-fn few<T>(list: &[T]) -> Outcome<()> {
+fn few<T>(list: &[T]) -> Result<()> {
     if list.len() > MANY { Err(Failure::Refused("more than 1000 keys in one call")) } else { Ok(()) }
 }
 
@@ -338,7 +338,7 @@ fn size(key: &str, value: &[u8]) -> usize {
 }
 
 /// The number that comes of a value, as Redis reads it.
-fn sum(value: Option<&[u8]>, by: i64) -> Outcome<i64> {
+fn sum(value: Option<&[u8]>, by: i64) -> Result<i64> {
     let Some(value) = value else { return Ok(by) };
     let number =
         str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok().filter(|it| it.to_string() == text));

@@ -1,6 +1,6 @@
 //! How fast a function may call its stores. Who calls faster waits, so that a burst is only slowed, and a flood reaches no server.
 
-use super::{Failure, Outcome, PATIENCE};
+use super::{Failure, PATIENCE, Result};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -17,7 +17,7 @@ impl Pace {
     ///
     /// # Errors
     /// When that would take longer than a store may.
-    pub async fn wait(&self) -> Outcome<()> {
+    pub async fn wait(&self) -> Result<()> {
         let now = Instant::now();
         let turn = self.turn(now).ok_or(Failure::Refused("more than 10000 calls of stores in a second"))?;
         if turn > now {

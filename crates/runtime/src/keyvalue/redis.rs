@@ -1,6 +1,6 @@
 //! A store in Redis, over one connection that all functions share. One that has failed is replaced at the next call.
 
-use super::{Failure, MANY, NO_CURSOR, NO_NUMBER, Outcome, PATIENCE, Page};
+use super::{Failure, MANY, NO_CURSOR, NO_NUMBER, PATIENCE, Page, Result};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, cmd};
 use std::fmt;
@@ -31,20 +31,20 @@ impl Redis {
         Self { url, connection: Mutex::default(), made: AtomicU64::new(0) }
     }
 
-    pub async fn get(&self, key: String) -> Outcome<Option<Vec<u8>>> {
+    pub async fn get(&self, key: String) -> Result<Option<Vec<u8>>> {
         self.ask(cmd("GET").arg(key)).await
     }
 
-    pub async fn set(&self, key: String, value: Vec<u8>) -> Outcome<()> {
+    pub async fn set(&self, key: String, value: Vec<u8>) -> Result<()> {
         self.ask(cmd("SET").arg(key).arg(value)).await
     }
 
-    pub async fn delete(&self, key: String) -> Outcome<()> {
+    pub async fn delete(&self, key: String) -> Result<()> {
         self.ask(cmd("DEL").arg(key)).await
     }
 
     /// Redis lists all keys that it has, and picks ours: a page may be empty.
-    pub async fn list(&self, prefix: String, from: Option<String>) -> Outcome<Page> {
+    pub async fn list(&self, prefix: String, from: Option<String>) -> Result<Page> {
         let from = from.map_or(Ok(0), |from| from.parse::<u64>()).map_err(|_| NO_CURSOR)?;
         // Names have no letter that means something in a pattern.
         let mut scan = cmd("SCAN");
@@ -55,17 +55,17 @@ impl Redis {
         Ok(Page { keys, next: (next != 0).then(|| next.to_string()) })
     }
 
-    pub async fn increment(&self, key: String, by: i64) -> Outcome<i64> {
+    pub async fn increment(&self, key: String, by: i64) -> Result<i64> {
         self.ask(cmd("INCRBY").arg(key).arg(by)).await
     }
 
-    pub async fn swap(&self, key: String, old: Option<Vec<u8>>, new: Vec<u8>) -> Outcome<bool> {
+    pub async fn swap(&self, key: String, old: Option<Vec<u8>>, new: Vec<u8>) -> Result<bool> {
         let mut eval = cmd("EVAL");
         eval.arg(SWAP).arg(1).arg(key).arg(i32::from(old.is_some())).arg(old.unwrap_or_default()).arg(new);
         self.ask(&eval).await
     }
 
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Outcome<T> {
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
         let (number, mut connection) = self.connection().await?;
         match command.query_async(&mut connection).await {
             Ok(answer) => Ok(answer),
@@ -89,7 +89,7 @@ impl Redis {
     }
 
     /// The connection, made by one call while the others wait for it.
-    async fn connection(&self) -> Outcome<(u64, MultiplexedConnection)> {
+    async fn connection(&self) -> Result<(u64, MultiplexedConnection)> {
         let mut connection = self.connection.lock().await;
         if let Some(connection) = &*connection {
             return Ok(connection.clone());

@@ -13,10 +13,12 @@ mod addresses;
 mod client;
 mod credentials;
 mod identity;
+mod retry_after;
 mod upload;
 
 pub use client::{CONNECTIONS, Client};
 pub use identity::{Token, Tokens};
+pub use retry_after::retry_after;
 pub use upload::Cut;
 
 use crate::config::hosts::{Name, Target, default_port};

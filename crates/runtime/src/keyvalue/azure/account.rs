@@ -1,15 +1,13 @@
 //! Requests to a storage account, signed or with a token, and again where the account throttles them.
 
-use super::{Failure, Outcome};
-use crate::config::storage::{Access, Endpoint, Place, Service as Kind};
-use crate::outgoing::{Client, Token, Tokens};
+use super::{Failure, Result};
+use crate::config::storage::{Access, Endpoint, Resource, Service as Kind};
+use crate::outgoing::{Client, Token, Tokens, retry_after};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -70,22 +68,22 @@ enum Signer {
 }
 
 impl Account {
-    pub fn new(place: &Place, patience: Duration, client: Arc<Client>, tokens: &Tokens) -> Self {
-        let signer = match &place.access {
+    pub fn new(resource: &Resource, patience: Duration, client: Arc<Client>, tokens: &Tokens) -> Self {
+        let signer = match &resource.access {
             Access::Key { account, key } => Signer::Key { account: account.clone(), key: key.clone() },
             Access::Signature(query) => Signer::Signature(query.clone()),
             Access::Token(wanted) => Signer::Token(tokens.of(wanted)),
         };
-        Self { kind: place.service, endpoint: place.endpoint.clone(), signer, client, patience }
+        Self { kind: resource.service, endpoint: resource.endpoint.clone(), signer, client, patience }
     }
 
     /// Sends a request and reads its answer to the end, whatever its status. While it is throttled it is sent again, after the pause that
     /// the service asks for, as long as there is time.
-    pub async fn send(&self, call: Call) -> Outcome<Answer> {
+    pub async fn send(&self, call: Call) -> Result<Answer> {
         let (by, mut pause) = (Instant::now() + self.patience, PAUSE);
         let mut answer = self.once(&call).await?;
         while answer.is_throttled() {
-            let asked = answer.retry_after(SystemTime::now()).unwrap_or_default().min(self.patience);
+            let asked = retry_after(&answer.headers, SystemTime::now()).unwrap_or_default().min(self.patience);
             // Others were told the same, and need not come back at the same moment.
             let again = Instant::now() + pause.max(asked).mul_f64(1.0 + fastrand::f64() / 4.0);
             if again >= by {
@@ -98,7 +96,7 @@ impl Account {
         Ok(answer)
     }
 
-    async fn once(&self, call: &Call) -> Outcome<Answer> {
+    async fn once(&self, call: &Call) -> Result<Answer> {
         let request = self.request(call, SystemTime::now()).await?;
         let broken = |why: &dyn std::fmt::Debug| Failure::Unavailable(format!("{} fails: {why:?}", self.endpoint));
         let sent = self.client.send(self.endpoint.target.clone(), request, Default::default(), Arc::default()).await;
@@ -107,7 +105,7 @@ impl Account {
         Ok(Answer { status: head.status, headers: head.headers, body, repeated: false })
     }
 
-    async fn request(&self, call: &Call, now: SystemTime) -> Outcome<Request<WasiBody>> {
+    async fn request(&self, call: &Call, now: SystemTime) -> Result<Request<WasiBody>> {
         let path = format!("{}/{}", self.endpoint.root, call.path);
         let encode = |(name, value): &(&str, String)| format!("{name}={}", utf8_percent_encode(value, PLAIN));
         let mut query: Vec<_> = call.query.iter().map(encode).collect();
@@ -193,13 +191,6 @@ impl Answer {
         [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&self.status)
     }
 
-    /// How much later, if it says so: in seconds or as a date (RFC 9110, section 10.2.3).
-    fn retry_after(&self, now: SystemTime) -> Option<Duration> {
-        let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?;
-        let seconds = text.parse().ok().map(Duration::from_secs);
-        seconds.or_else(|| httpdate::parse_http_date(text).ok()?.duration_since(now).ok())
-    }
-
     /// What the service calls the error, or nothing.
     pub fn code(&self) -> Cow<'_, str> {
         if self.status.is_success() {
@@ -213,7 +204,7 @@ impl Answer {
     }
 
     /// This, if it is no error.
-    pub fn good(self) -> Outcome<Self> {
+    pub fn good(self) -> Result<Self> {
         if self.status.is_success() {
             return Ok(self);
         }
@@ -228,29 +219,5 @@ impl Answer {
         // In the service's own words, of which a code is letters.
         let code: String = self.code().chars().filter(char::is_ascii_alphanumeric).take(64).collect();
         Err(Failure::Unavailable(format!("it answers with status {} {code}{hint}", self.status.as_u16())))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::UNIX_EPOCH;
-
-    #[test]
-    fn both_forms_of_retry_after_are_read() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_445_412_470);
-        for (text, seconds) in [
-            ("0", Some(0)),
-            ("120", Some(120)),
-            ("Wed, 21 Oct 2015 07:28:00 GMT", Some(10)),
-            ("Wed, 21 Oct 2015 07:27:00 GMT", None),
-            ("-1", None),
-            ("soon", None),
-        ] {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            let answer = Answer { status, headers, body: Bytes::new(), repeated: false };
-            assert_eq!(answer.retry_after(now).map(|pause| pause.as_secs()), seconds, "{text}");
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! A key is a blob of a container.
 
 use super::account::{Answer, Call};
-use super::{Failure, Only, Outcome, Service};
+use super::{Failure, Only, Result, Service};
 use crate::keyvalue::{MANY, VALUE};
 use bytes::Bytes;
 use http::Method;
@@ -38,7 +38,7 @@ impl Service for Blob {
         self.call(Method::GET, name)
     }
 
-    fn value(&self, answer: &Answer) -> Outcome<Vec<u8>> {
+    fn value(&self, answer: &Answer) -> Result<Vec<u8>> {
         if answer.body.len() > VALUE { Err(unreadable(())) } else { Ok(answer.body.to_vec()) }
     }
 
@@ -67,7 +67,7 @@ impl Service for Blob {
         self.container(Method::GET, query)
     }
 
-    fn names(&self, answer: &Answer) -> Outcome<(Vec<String>, Option<String>)> {
+    fn names(&self, answer: &Answer) -> Result<(Vec<String>, Option<String>)> {
         let text = str::from_utf8(&answer.body).map_err(unreadable)?;
         let document = Document::parse(text.trim_start_matches('\u{feff}')).map_err(unreadable)?;
         let texts = |tag: &'static str| {

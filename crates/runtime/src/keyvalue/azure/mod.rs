@@ -11,8 +11,8 @@ mod account;
 mod blob;
 mod table;
 
-use super::{Failure, Outcome, Page, sum};
-use crate::config::storage::{Place, Service as Kind};
+use super::{Failure, Page, Result, sum};
+use crate::config::storage::{Resource, Service as Kind};
 use crate::outgoing::{Client, Tokens};
 use account::{Account, Answer, Call};
 use http::StatusCode;
@@ -41,13 +41,13 @@ trait Service: Send + Sync {
     fn create(&self) -> Call;
     fn read(&self, name: &str) -> Call;
     /// The value in the answer of [`Service::read`].
-    fn value(&self, answer: &Answer) -> Outcome<Vec<u8>>;
+    fn value(&self, answer: &Answer) -> Result<Vec<u8>>;
     fn write(&self, name: &str, value: Vec<u8>, only: &Only) -> Call;
     fn delete(&self, name: &str) -> Call;
     /// A page of the names that begin with `prefix`.
     fn list(&self, prefix: &str, from: Option<&str>) -> Call;
     /// The names in the answer of [`Service::list`], and where the next page begins.
-    fn names(&self, answer: &Answer) -> Outcome<(Vec<String>, Option<String>)>;
+    fn names(&self, answer: &Answer) -> Result<(Vec<String>, Option<String>)>;
 }
 
 /// When a value is written.
@@ -71,7 +71,7 @@ struct Inner {
 }
 
 /// What to add, and who waits for the number.
-type Waiting = (i64, oneshot::Sender<Outcome<i64>>);
+type Waiting = (i64, oneshot::Sender<Result<i64>>);
 
 impl std::fmt::Debug for Azure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -80,29 +80,29 @@ impl std::fmt::Debug for Azure {
 }
 
 impl Azure {
-    pub fn new(place: &Place, patience: Duration, client: Arc<Client>, tokens: &Tokens) -> Self {
-        let service: Box<dyn Service> = match place.service {
-            Kind::Table => Box::new(table::Table(place.name.clone())),
-            Kind::Blob => Box::new(blob::Blob(place.name.clone())),
+    pub fn new(resource: &Resource, patience: Duration, client: Arc<Client>, tokens: &Tokens) -> Self {
+        let service: Box<dyn Service> = match resource.service {
+            Kind::Table => Box::new(table::Table(resource.name.clone())),
+            Kind::Blob => Box::new(blob::Blob(resource.name.clone())),
         };
-        let account = Account::new(place, patience, client, tokens);
+        let account = Account::new(resource, patience, client, tokens);
         Self(Arc::new(Inner { account, service, patience, counting: Mutex::default() }))
     }
 
-    pub async fn get(&self, key: String) -> Outcome<Option<Vec<u8>>> {
+    pub async fn get(&self, key: String) -> Result<Option<Vec<u8>>> {
         Ok(self.read(&name(&key)?).await?.map(|(value, _)| value))
     }
 
-    pub async fn set(&self, key: String, value: Vec<u8>) -> Outcome<()> {
+    pub async fn set(&self, key: String, value: Vec<u8>) -> Result<()> {
         self.write(&name(&key)?, value, &Only::Always).await.map(drop)
     }
 
-    pub async fn delete(&self, key: String) -> Outcome<()> {
+    pub async fn delete(&self, key: String) -> Result<()> {
         let answer = self.send(self.0.service.delete(&name(&key)?)).await?;
         if answer.status == StatusCode::NOT_FOUND { Ok(()) } else { answer.good().map(drop) }
     }
 
-    pub async fn list(&self, prefix: String, from: Option<String>) -> Outcome<Page> {
+    pub async fn list(&self, prefix: String, from: Option<String>) -> Result<Page> {
         let answer = self.send(self.0.service.list(&name(&prefix)?, from.as_deref())).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(Page::default());
@@ -111,7 +111,7 @@ impl Azure {
         Ok(Page { keys: names.iter().filter_map(|name| key(name)).collect(), next })
     }
 
-    pub async fn swap(&self, key: String, old: Option<Vec<u8>>, new: Vec<u8>) -> Outcome<bool> {
+    pub async fn swap(&self, key: String, old: Option<Vec<u8>>, new: Vec<u8>) -> Result<bool> {
         let (name, mut pause) = (name(&key)?, PAUSE);
         loop {
             let (now, only) = self.look(&name).await?;
@@ -125,7 +125,7 @@ impl Azure {
         }
     }
 
-    pub async fn increment(&self, key: String, by: i64) -> Outcome<i64> {
+    pub async fn increment(&self, key: String, by: i64) -> Result<i64> {
         let answered = self.queue(name(&key)?, by);
         answered.await.map_err(|_| Failure::Unavailable("the host is ending".to_owned()))?
     }
@@ -135,7 +135,7 @@ impl Azure {
     }
 
     /// Lets a number be added by the task that counts there, which the first one begins.
-    fn queue(&self, name: String, by: i64) -> oneshot::Receiver<Outcome<i64>> {
+    fn queue(&self, name: String, by: i64) -> oneshot::Receiver<Result<i64>> {
         let (answer, answered) = oneshot::channel();
         let mut counting = self.counting();
         if let Some(waiting) = counting.get_mut(&name) {
@@ -179,7 +179,7 @@ impl Azure {
     }
 
     /// Adds one after the other to a number, and writes what comes of it once. Answers each number on the way.
-    async fn add(&self, name: &str, summands: Vec<i64>) -> Outcome<Vec<Outcome<i64>>> {
+    async fn add(&self, name: &str, summands: Vec<i64>) -> Result<Vec<Result<i64>>> {
         let mut pause = PAUSE;
         loop {
             let (mut value, only) = self.look(name).await?;
@@ -202,7 +202,7 @@ impl Azure {
     }
 
     /// A value, and when one may be written in its place.
-    async fn look(&self, name: &str) -> Outcome<(Option<Vec<u8>>, Only)> {
+    async fn look(&self, name: &str) -> Result<(Option<Vec<u8>>, Only)> {
         Ok(match self.read(name).await? {
             Some((value, etag)) => (Some(value), Only::Unchanged(etag)),
             None => (None, Only::New),
@@ -210,7 +210,7 @@ impl Azure {
     }
 
     /// A value with its ETag.
-    async fn read(&self, name: &str) -> Outcome<Option<(Vec<u8>, String)>> {
+    async fn read(&self, name: &str) -> Result<Option<(Vec<u8>, String)>> {
         let answer = self.send(self.0.service.read(name)).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -222,7 +222,7 @@ impl Azure {
     }
 
     /// Writes a value. Whether that was so, or somebody else was faster.
-    async fn write(&self, name: &str, value: Vec<u8>, only: &Only) -> Outcome<bool> {
+    async fn write(&self, name: &str, value: Vec<u8>, only: &Only) -> Result<bool> {
         let (limit, why) = self.0.service.value_limit();
         if value.len() > limit {
             return Err(Failure::Refused(why));
@@ -249,7 +249,7 @@ impl Azure {
         answer.good().map(|_| true)
     }
 
-    async fn send(&self, call: Call) -> Outcome<Answer> {
+    async fn send(&self, call: Call) -> Result<Answer> {
         self.0.account.send(call).await
     }
 }
@@ -262,7 +262,7 @@ async fn rest(pause: &mut Duration) {
 
 /// A key as both services can name it, and no two alike: letters, digits, `-`, `_` and `:` stand for themselves, every other byte is `~` and
 /// two hexadecimal digits.
-fn name(key: &str) -> Outcome<String> {
+fn name(key: &str) -> Result<String> {
     let mut name = String::with_capacity(key.len());
     for byte in key.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_:".contains(&byte) {

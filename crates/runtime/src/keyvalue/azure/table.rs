@@ -1,7 +1,7 @@
 //! A key is a partition of a table, with one entity: so that many keys are served by many machines.
 
 use super::account::{Answer, Call};
-use super::{Failure, Only, Outcome, Service};
+use super::{Failure, Only, Result, Service};
 use crate::keyvalue::MANY;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -52,7 +52,7 @@ impl Service for Table {
         Call { query: vec![("$select", "Value".to_owned())], ..self.call(Method::GET, self.entity(name)) }
     }
 
-    fn value(&self, answer: &Answer) -> Outcome<Vec<u8>> {
+    fn value(&self, answer: &Answer) -> Result<Vec<u8>> {
         let entity: Value = serde_json::from_slice(&answer.body).map_err(|_| unreadable())?;
         STANDARD.decode(entity["Value"].as_str().ok_or_else(unreadable)?).map_err(|_| unreadable())
     }
@@ -90,7 +90,7 @@ impl Service for Table {
         Call { query, ..self.call(Method::GET, format!("{}()", self.0)) }
     }
 
-    fn names(&self, answer: &Answer) -> Outcome<(Vec<String>, Option<String>)> {
+    fn names(&self, answer: &Answer) -> Result<(Vec<String>, Option<String>)> {
         let page: Value = serde_json::from_slice(&answer.body).map_err(|_| unreadable())?;
         let entities = page["value"].as_array().ok_or_else(unreadable)?;
         let names = entities.iter().filter_map(|entity| entity["PartitionKey"].as_str()).map(str::to_owned).collect();
