@@ -2,7 +2,7 @@
 
 use super::leash;
 use super::sources::{Language, Source, State};
-use super::wit;
+use super::wit::{self, World};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
@@ -13,8 +13,6 @@ use std::time::Instant;
 
 /// Where guests in Rust run.
 const TARGET: &str = "wasm32-wasip2";
-/// The world that guests in JavaScript and Python are built for: `wit/worlds.wit`.
-const WORLD: &str = "guest";
 /// Bundles a script and makes it a component.
 const COMPONENTIZE: &str = include_str!("../../../examples/guest-js/build.mjs");
 /// What the packages of a guest were installed for: in the folder that holds them.
@@ -109,7 +107,7 @@ fn artifact(message: &str) -> Option<PathBuf> {
 }
 
 fn javascript(source: &Source, staged: &Path, say: &dyn Fn(String)) -> Result<(), String> {
-    let Source { function, folder, guest, .. } = source;
+    let Source { function, folder, guest, world, .. } = source;
     need(&["node", "npm"], "Node.js 20 or newer, from https://nodejs.org")?;
     let names = ["package.json", "package-lock.json"].map(|name| folder.join(name));
     // npm writes a lock file where there is none.
@@ -131,7 +129,7 @@ fn javascript(source: &Source, staged: &Path, say: &dyn Fn(String)) -> Result<()
     let manifest = fs::read(folder.join("package.json")).ok();
     let manifest: Value = manifest.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     let script = folder.join(manifest["main"].as_str().unwrap_or("app.js"));
-    let interfaces = interfaces()?;
+    let interfaces = interfaces(*world)?;
     let builder = interfaces.path().join("build.mjs");
     let builder = fs::write(&builder, COMPONENTIZE).and_then(|()| File::open(builder)).map_err(no_room)?;
     say(format!("{function}: building the guest with componentize-js"));
@@ -141,14 +139,14 @@ fn javascript(source: &Source, staged: &Path, say: &dyn Fn(String)) -> Result<()
     node.args(["--single-threaded-gc", "--input-type=module", "-"])
         .arg(absolute(&script))
         .arg(interfaces.path())
-        .arg(WORLD);
+        .arg(World::NAME);
     node.arg(absolute(staged)).arg(absolute(guest));
     let output = run(node.current_dir(folder).stdin(builder).stderr(Stdio::inherit()))?;
     componentized(&output, "componentize-js", &script)
 }
 
 fn python(source: &Source, staged: &Path, say: &dyn Fn(String)) -> Result<(), String> {
-    let Source { function, folder, guest, .. } = source;
+    let Source { function, folder, guest, world, .. } = source;
     need(&["python3"], "Python 3.10 or newer, from https://www.python.org")?;
     let (environment, requirements) = (folder.join(".venv"), folder.join("requirements.txt"));
     let wanted =
@@ -181,28 +179,29 @@ fn python(source: &Source, staged: &Path, say: &dyn Fn(String)) -> Result<(), St
         })?;
         fs::write(&done, wanted).map_err(no_room)?;
     }
-    let made_of = stamp(folder);
+    let made_of = stamp(folder, *world);
     if fs::read(guest).is_ok_and(|built| built.ends_with(&made_of)) {
         return Ok(());
     }
-    let interfaces = interfaces()?;
+    let interfaces = interfaces(*world)?;
     say(format!("{function}: building the guest with componentize-py"));
     let mut componentize = leash::command(PYTHON);
     componentize.args(["-c", COMPONENTIZE_PY, "--quiet"]).arg("--wit-path").arg(interfaces.path());
-    componentize.args(["--world", WORLD, "componentize", "app"]);
+    componentize.args(["--world", World::NAME, "componentize", "app"]);
     let output = run(componentize.arg("--output").arg(absolute(staged)).current_dir(folder).stderr(Stdio::inherit()))?;
     componentized(&output, "componentize-py", &folder.join("app.py"))?;
     let finished = File::options().append(true).open(staged).and_then(|mut guest| guest.write_all(&made_of));
     finished.map_err(no_room)
 }
 
-/// The end of a guest that is made of what is in this folder.
-fn stamp(folder: &Path) -> Vec<u8> {
+/// The end of a guest that is made of what is in this folder, for this world.
+fn stamp(folder: &Path, world: World) -> Vec<u8> {
     let mut made_of = Sha256::new();
     let sources = State::of(folder, &State::default());
-    for (name, content) in wit::FILES.iter().map(|(name, text)| (*name, text.as_bytes())) {
+    let (name, text) = world.file();
+    for (name, text) in wit::FILES.iter().copied().chain([(name, &*text)]) {
         made_of.update(name);
-        made_of.update(content);
+        made_of.update(text);
     }
     made_of.update(sources.digest(folder).to_le_bytes());
     [SECTION.as_slice(), &made_of.finalize()].concat()
@@ -218,10 +217,11 @@ fn componentized(output: &Output, tool: &str, script: &Path) -> Result<(), Strin
     Err(format!("{tool} makes no component of {}: correct what it says above, {AGAIN}", script.display()))
 }
 
-/// The interfaces of this host, in a folder that is gone when this is dropped.
-fn interfaces() -> Result<tempfile::TempDir, String> {
+/// The interfaces of this host with the guest's world, in a folder that is gone when this is dropped.
+fn interfaces(world: World) -> Result<tempfile::TempDir, String> {
     let folder = tempfile::tempdir().map_err(no_room)?;
-    wit::write(folder.path()).map_err(no_room)?;
+    let (name, text) = world.file();
+    wit::write(folder.path()).and_then(|()| fs::write(folder.path().join(name), text)).map_err(no_room)?;
     Ok(folder)
 }
 
@@ -273,7 +273,16 @@ fn run(command: &mut Command) -> Result<Output, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::complaint;
+    use super::{World, complaint, stamp};
+
+    #[test]
+    fn a_guest_is_made_again_for_another_world() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let stamp = |bindings, stores| stamp(folder.path(), World { bindings, stores });
+        assert_eq!(stamp(true, false), stamp(true, false));
+        assert_ne!(stamp(true, false), stamp(false, false));
+        assert_ne!(stamp(false, true), stamp(false, false));
+    }
 
     #[test]
     fn an_installer_that_fails_is_told_in_one_line() {

@@ -1,5 +1,6 @@
 //! Where the sources of an app's guests are, in which language, and whether they have changed.
 
+use super::wit::World;
 use crate::config::{Config, Function};
 use std::collections::BTreeMap;
 use std::fs;
@@ -48,6 +49,8 @@ pub struct Source {
     pub language: Language,
     /// The component that is made of it: the function's `scriptFile`.
     pub guest: PathBuf,
+    /// What it can import, unless it is in Rust: a crate chooses for itself.
+    pub world: World,
 }
 
 /// The sources of the app in `root`: of each function that has one, in the order of the functions.
@@ -57,7 +60,8 @@ pub fn find(root: &Path, config: &Config) -> Vec<Source> {
     let source = |function: &Function| {
         let folders = [Some(root.join(&*function.name)), shared.clone()].into_iter().flatten();
         let (language, folder) = folders.filter_map(|folder| Some((Language::of(&folder)?, folder))).next()?;
-        Some(Source { function: function.name.to_string(), folder, language, guest: function.script_file.clone() })
+        let (name, guest) = (function.name.to_string(), function.script_file.clone());
+        Some(Source { function: name, folder, language, guest, world: World::of(function) })
     };
     config.functions.iter().filter(|function| function.builtin.is_none()).filter_map(source).collect()
 }

@@ -77,6 +77,7 @@ pub fn follow(mut watched: Vec<Watched>) {
 mod tests {
     use super::*;
     use crate::tool::sources::Language;
+    use crate::tool::wit::World;
     use std::fs;
 
     #[test]
@@ -91,6 +92,7 @@ mod tests {
             folder: folder.path().to_owned(),
             language: Language::Javascript,
             guest: folder.path().join("guest.wasm"),
+            world: World { bindings: false, stores: false },
         };
         let mut watched = Watched::new(source);
         let (one, two, three) = (state("1"), state("2"), state("3"));

@@ -1,5 +1,7 @@
 //! The interfaces that guests are written against, as this flexwasm gives them.
 
+use crate::config::Function;
+use crate::config::function_json::Trigger;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -21,6 +23,37 @@ pub const FILES: &[(&str, &str)] = files!(
 pub fn write(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder.join("deps"))?;
     FILES.iter().try_for_each(|(name, text)| fs::write(folder.join(name), text))
+}
+
+/// What a guest in JavaScript or Python can import: the world `guest`, and what its function has beside that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct World {
+    /// Those of `event-guest`: the function is called with envelopes.
+    pub bindings: bool,
+    /// Those of `state-guest`: the function is granted configuration or a store.
+    pub stores: bool,
+}
+
+impl World {
+    /// Its name.
+    pub const NAME: &str = "app";
+
+    /// That of this function.
+    pub fn of(function: &Function) -> Self {
+        let grants = &function.grants;
+        Self {
+            bindings: function.trigger == Trigger::Envelope,
+            stores: !(grants.config.is_empty() && grants.keyvalue.is_empty()),
+        }
+    }
+
+    /// The file that has it beside [`FILES`].
+    pub fn file(self) -> (&'static str, String) {
+        let also = [(self.bindings, "event-guest"), (self.stores, "state-guest")];
+        let also: String =
+            also.into_iter().filter(|(has, _)| *has).map(|(_, name)| format!("  include {name};\n")).collect();
+        ("app.wit", format!("world {} {{\n  include guest;\n{also}}}\n", Self::NAME))
+    }
 }
 
 #[cfg(test)]

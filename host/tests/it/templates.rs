@@ -201,6 +201,45 @@ fn every_template_in_python_is_packed_runs_on_the_plan_and_passes_its_own_test()
 }
 
 #[test]
+#[ignore = "needs node, npm, python3 with venv and a network: cargo xtask test"]
+fn a_guest_can_import_what_its_function_has() {
+    let granted = include_str!("../../../examples/grants/counter/function.json");
+    let queue = r#"{"scriptFile": "guest.wasm", "bindings": [{"type": "queueTrigger", "direction": "in", "name": "item", "queueName": "in"}]}"#;
+    let asks = "import { getTrigger } from 'flexwasm:host/bindings@0.1.0';
+        addEventListener('fetch', (event) => event.respondWith(new Response(getTrigger().name)));";
+    let place = Place::new();
+    for (name, language, script, text, function_json, interface) in [
+        (
+            "stores-js",
+            "javascript",
+            "app.js",
+            include_str!("../../../examples/grants/grants.js"),
+            granted,
+            "wasi:keyvalue/atomics",
+        ),
+        (
+            "stores-python",
+            "python",
+            "app.py",
+            include_str!("../../../examples/grants/grants.py"),
+            granted,
+            "wasi:keyvalue/atomics",
+        ),
+        ("bindings-js", "javascript", "app.js", asks, queue, "flexwasm:host/bindings"),
+    ] {
+        let app = place.app_with(name, &["--language", language]);
+        let function = app.join(name);
+        fs::write(function.join("function.json"), function_json).unwrap();
+        fs::write(function.join(script), text).unwrap();
+        let mut command = flexwasm();
+        with_tools(command.current_dir(&app).arg("build")).env("COUNTER_STORE", "memory");
+        build(command, &function);
+        let guest = fs::read(function.join("guest.wasm")).unwrap();
+        assert!(guest.windows(interface.len()).any(|part| part == interface.as_bytes()), "{name}");
+    }
+}
+
+#[test]
 #[ignore = "needs node, npm and python3 with venv: cargo xtask test"]
 fn installers_without_a_network_are_told_in_one_line_and_leave_nothing() {
     let place = Place::new();
