@@ -4,7 +4,7 @@
 //! encoded and bounded, and decide nothing. `ce-type` and `ce-source` come from the configuration.
 
 use super::bindings::Beside;
-use super::json::{self, Members};
+use super::json::{self, Envelope, Members, Part};
 use super::{Bad, http as web, raw, shown};
 use crate::config::Function;
 use crate::config::event::{Binding, Event, Mode};
@@ -21,6 +21,17 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+// What is known of an event.
+const TIME: HeaderName = HeaderName::from_static("ce-time");
+const SUBJECT: HeaderName = HeaderName::from_static("ce-subject");
+const DEQUEUE_COUNT: HeaderName = HeaderName::from_static("x-flexwasm-dequeue-count");
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-flexwasm-retry-count");
+const RETRY_MAX: HeaderName = HeaderName::from_static("x-flexwasm-retry-max");
+const PARTITION: HeaderName = HeaderName::from_static("x-flexwasm-partition");
+const ENQUEUED_TIME: HeaderName = HeaderName::from_static("x-flexwasm-enqueued-time");
+const SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
+const TYPE: HeaderName = HeaderName::from_static("ce-type");
+const SOURCE: HeaderName = HeaderName::from_static("ce-source");
 /// The attribute by which an event can be found.
 const ID: HeaderName = HeaderName::from_static("ce-id");
 /// The most that a header of an attribute may have, in bytes. A longer value is left out.
@@ -62,20 +73,21 @@ pub fn decode(
 ) -> Result<Asked, Bad> {
     let event = &*function.event;
     let envelope = std::str::from_utf8(envelope).map_err(|_| Bad("the envelope is no UTF-8".to_owned()))?;
-    let members: Members =
+    let Envelope { data, metadata } =
         serde_json::from_str(envelope).map_err(|error| Bad(format!("the envelope is no JSON object: {error}")))?;
-    let object = |name: &str| match members.get(name).filter(|value| !json::is_null(value)) {
-        None => Ok(Members(Vec::new())),
-        Some(value) => Members::of(value).ok_or_else(|| Bad(format!("{name} of the envelope is no object"))),
+    let object = |part, name: &str| match part {
+        Part::Nothing => Ok(Members(Vec::new())),
+        Part::Object(members) => Ok(members),
+        Part::Other => Bad::new(format!("{name} of the envelope is no object")),
     };
-    let (data, metadata) = (object("Data")?, object("Metadata")?);
+    let (data, metadata) = (object(data, "Data")?, object(metadata, "Metadata")?);
     let binding = &event.trigger;
     let Some(value) = data.get_in_any_case(&binding.name) else {
         return Bad::new(format!("Data of the envelope has no value for the trigger {:?}", binding.name));
     };
     let mut asked = match event.mode {
         Mode::Envelope => {
-            let body = raw::without_keys(event, &members, &data, &metadata, envelope)?;
+            let body = raw::without_keys(event, &data, &metadata, envelope)?;
             let mut asked = Asked::new(function, origin, body.into(), invocation);
             asked.head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             asked
@@ -135,20 +147,20 @@ impl Asked {
             format!("/{}/{place}", binding.kind)
         });
         let headers = &mut self.head.headers;
-        set(headers, HeaderName::from_static("ce-specversion"), "1.0");
-        set(headers, HeaderName::from_static("ce-type"), &kind);
-        set(headers, HeaderName::from_static("ce-source"), &source);
+        set(headers, SPECVERSION, "1.0");
+        set(headers, TYPE, &kind);
+        set(headers, SOURCE, &source);
         for (name, value) in [
-            ("ce-time", &facts.time),
-            ("ce-subject", &facts.subject),
-            ("x-flexwasm-dequeue-count", &facts.dequeue_count),
-            ("x-flexwasm-retry-count", &facts.retry_count),
-            ("x-flexwasm-retry-max", &facts.retry_max),
-            ("x-flexwasm-partition", &facts.partition),
-            ("x-flexwasm-enqueued-time", &facts.enqueued),
+            (TIME, &facts.time),
+            (SUBJECT, &facts.subject),
+            (DEQUEUE_COUNT, &facts.dequeue_count),
+            (RETRY_COUNT, &facts.retry_count),
+            (RETRY_MAX, &facts.retry_max),
+            (PARTITION, &facts.partition),
+            (ENQUEUED_TIME, &facts.enqueued),
         ] {
             if let Some(value) = value {
-                set(headers, HeaderName::from_static(name), value);
+                set(headers, name, value);
             }
         }
         if binding.many {

@@ -14,7 +14,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// The content type of an answer that names several outputs.
@@ -99,7 +98,7 @@ pub fn encode(event: &Event, answered: Answered) -> Result<Answer, Bad> {
     let outputs = answered.into_iter().chain(set);
     let (returned, outputs): (Vec<_>, Vec<_>) = outputs.partition(|(output, _)| output.name == RETURN);
     let outputs = json::object(outputs.into_iter().map(|(output, value)| (&output.name, value)));
-    let mut answer = vec![("Outputs", outputs), ("Logs", Value::from(lines).to_string())];
+    let mut answer = vec![("Outputs", outputs), ("Logs", json::written(&lines))];
     answer.extend(returned.into_iter().map(|(_, value)| ("ReturnValue", value)));
     Ok(Answer { rejected, ..done(json::object(answer)) })
 }
@@ -246,7 +245,7 @@ fn set(output: &Binding, value: Set) -> Result<String, Bad> {
         Set::Json(text) if !json::is_json(&text) => wrong(&format!("was given JSON that is none: {}", shown(&text))),
         Set::Text(text) | Set::Json(text) if takes_bytes(output) => bytes(output, text.as_bytes()),
         Set::Bytes(value) if takes_bytes(output) => bytes(output, &value),
-        Set::Text(text) => Ok(Value::from(text).to_string()),
+        Set::Text(text) => Ok(json::written(&text)),
         Set::Json(text) if text.trim_start().starts_with(['{', '[', '"']) => Ok(text),
         Set::Json(text) => wrong(&format!("takes an object, a list or a text: {}", shown(&text))),
         Set::Bytes(_) => wrong("takes JSON or a text, not bytes"),
@@ -286,10 +285,14 @@ fn takes_bytes(output: &Binding) -> bool {
 /// Bytes as the Functions host has to be given them, so that they arrive as they are.
 fn bytes(output: &Binding, bytes: &[u8]) -> Result<String, Bad> {
     if !output.binary {
-        return Ok(format!("\"{}\"", STANDARD.encode(bytes)));
+        let mut text = String::with_capacity(bytes.len() / 3 * 4 + 6);
+        text.push('"');
+        STANDARD.encode_string(bytes, &mut text);
+        text.push('"');
+        return Ok(text);
     }
     match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(Value::from(text).to_string()),
+        Ok(text) => Ok(json::written(text)),
         Err(_) => Bad::new(format!(
             "output {:?} has \"dataType\": \"binary\", so the Functions host takes only text there, and this is none: leave dataType out",
             output.name

@@ -17,7 +17,6 @@ use http::header::{
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, StatusCode, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// What an URL cannot have as it is.
@@ -132,11 +131,11 @@ pub fn response(output: &str, status: StatusCode, headers: &HeaderMap, body: &[u
         if *name == SET_COOKIE && values.len() > 1 {
             return Bad::new(format!("output {output:?} cannot carry two Set-Cookie headers: {REMEDY}"));
         }
-        fields.push((name.as_str().to_owned(), Value::from(values.join(", ")).to_string()));
+        fields.push((name.as_str().to_owned(), json::written(&values.join(", "))));
     }
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("text/plain; charset=utf-8");
-    fields.push(("content-type".to_owned(), Value::from(kind).to_string()));
-    Ok(whole(status.as_u16(), fields, Value::from(body).to_string()))
+    fields.push(("content-type".to_owned(), json::written(kind)));
+    Ok(whole(status.as_u16(), fields, json::written(&body)))
 }
 
 /// The value of the `http` output that a guest has written itself, as the Functions host has to be told it.
@@ -163,19 +162,19 @@ pub fn written(output: &str, value: &RawValue) -> Result<String, Bad> {
             return Err(wrong(&format!("has a header {name:?} that is no name with one text")));
         };
         if !OF_CONNECTION.contains(&known) {
-            fields.push((known.as_str().to_owned(), Value::from(&*text).to_string()));
+            fields.push((known.as_str().to_owned(), json::written(&*text)));
         }
     }
     let (body, kind) = match members.get_in_any_case("body").filter(|body| !json::is_null(body)) {
-        None => (Value::from("").to_string(), "text/plain; charset=utf-8"),
+        None => (json::written(""), "text/plain; charset=utf-8"),
         Some(body) => match json::string(body.get()) {
-            Some(text) => (Value::from(&*text).to_string(), "text/plain; charset=utf-8"),
+            Some(text) => (json::written(&*text), "text/plain; charset=utf-8"),
             // As text: the Functions host would write an object anew.
-            None => (Value::from(body.get()).to_string(), "application/json"),
+            None => (json::written(body.get()), "application/json"),
         },
     };
     if !fields.iter().any(|(name, _)| name == "content-type") {
-        fields.push(("content-type".to_owned(), Value::from(kind).to_string()));
+        fields.push(("content-type".to_owned(), json::written(kind)));
     }
     Ok(whole(status, fields, body))
 }

@@ -1,7 +1,6 @@
 //! JSON whose values stay as they were written.
 
-use serde_core::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde_core::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -30,21 +29,116 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+            type Value = Members<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
+                members(map)
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+fn members<'de, M: MapAccess<'de>>(mut map: M) -> Result<Members<'de>, M::Error> {
+    let mut members = Vec::with_capacity(8);
+    while let Some((Text(name), value)) = map.next_entry()? {
+        members.push((name, value));
+    }
+    Ok(Members(members))
+}
+
+/// `Data` and `Metadata` of an envelope, read in one pass. The last of each counts, as Json.NET takes it.
+#[derive(Default)]
+pub struct Envelope<'a> {
+    pub data: Part<'a>,
+    pub metadata: Part<'a>,
+}
+
+/// A part of an envelope.
+#[derive(Default)]
+pub enum Part<'a> {
+    /// It is null, or there is none.
+    #[default]
+    Nothing,
+    Object(Members<'a>),
+    /// It is neither.
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Envelope<'de>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("an object")
             }
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-                let mut members = Vec::new();
-                while let Some((Text(name), value)) = map.next_entry()? {
-                    members.push((name, value));
+                let mut envelope = Envelope::default();
+                while let Some(Text(name)) = map.next_key()? {
+                    match &*name {
+                        "Data" => envelope.data = map.next_value()?,
+                        "Metadata" => envelope.metadata = map.next_value()?,
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
                 }
-                Ok(members)
+                Ok(envelope)
             }
         }
-        deserializer.deserialize_map(Reader).map(Members)
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Part<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Part<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("any value")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
+                members(map).map(Part::Object)
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Part::Nothing)
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<Self::Value, S::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Part::Other)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Part::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Part::Other)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Part::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Part::Other)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(Part::Other)
+            }
+        }
+        deserializer.deserialize_any(Reader)
     }
 }
 
@@ -92,6 +186,11 @@ pub fn text(value: &RawValue) -> Cow<'_, str> {
     }
 }
 
+/// A text, or a list of texts, as JSON.
+pub fn written<T: serde_core::Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).expect("a text is JSON")
+}
+
 /// An object of members whose values are JSON already.
 pub fn object(members: impl IntoIterator<Item = (impl AsRef<str>, String)>) -> String {
     let mut text = String::from("{");
@@ -99,7 +198,7 @@ pub fn object(members: impl IntoIterator<Item = (impl AsRef<str>, String)>) -> S
         if text.len() > 1 {
             text.push(',');
         }
-        text.push_str(&Value::from(name.as_ref()).to_string());
+        text.push_str(&written(name.as_ref()));
         text.push(':');
         text.push_str(&value);
     }

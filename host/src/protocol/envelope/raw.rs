@@ -9,13 +9,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// The envelope without the keys of callers, which only an HTTP trigger has.
-pub fn without_keys(
-    event: &Event,
-    members: &Members,
-    data: &Members,
-    metadata: &Members,
-    envelope: &str,
-) -> Result<String, Bad> {
+pub fn without_keys(event: &Event, data: &Members, metadata: &Members, envelope: &str) -> Result<String, Bad> {
     if !event.trigger.is("httpTrigger") {
         return Ok(envelope.to_owned());
     }
@@ -27,7 +21,7 @@ pub fn without_keys(
                 "Query" => query(keyed, value),
                 "Url" if keyed => {
                     let url = json::string(value.get()).unwrap_or_default();
-                    Value::from(without_code(&url)).to_string()
+                    json::written(&without_code(&url))
                 }
                 _ => value.get().to_owned(),
             })
@@ -38,6 +32,7 @@ pub fn without_keys(
         Some(if is_request { request(value) } else { value.get().to_owned() })
     });
     let metadata = join(&metadata.0, |name, value| of_metadata(keyed, name, value));
+    let members: Members = serde_json::from_str(envelope).expect("it has been read");
     Ok(join(&members.0, |name, value| {
         Some(match name {
             "Data" => data.clone(),
