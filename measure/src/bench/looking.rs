@@ -8,15 +8,11 @@ use crate::server::{self, Cores, Program, Running};
 use crate::stats::Spread;
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// About as many as fit into the memory mappings that Linux grants a process unless told otherwise (`vm.max_map_count` 65530).
+/// About as many as fit into the memory mappings that Linux grants a process unless told otherwise.
 const SLOTS: u32 = 10_000;
-/// As many as where it was told [`MAPPINGS`] or more.
-const MANY_SLOTS: u32 = 32_000;
-const MAPPINGS: u32 = 262_144;
 /// Slots that are taken meanwhile.
 const RUNNING: u32 = 500;
 /// How long they may take to be.
@@ -35,12 +31,10 @@ pub struct Looking {
 
 /// Guests that sleep take no time, so what is left is that of looking.
 pub fn measure(cores: Cores, smoke: bool) -> Result<Looking> {
-    let mappings = fs::read_to_string("/proc/sys/vm/max_map_count").context("cannot read vm.max_map_count")?;
-    let slots = if mappings.trim().parse::<u32>()? >= MAPPINGS { MANY_SLOTS } else { SLOTS };
-    println!("looking on at {slots} slots");
+    println!("looking on at {SLOTS} slots");
     let address = server::free_address();
     let mut command = Program::Flexwasm.command(smoke);
-    command.args(["serve", SLEEP, "--listen", &address.to_string(), "--pool", &slots.to_string()]);
+    command.args(["serve", SLEEP, "--listen", &address.to_string(), "--pool", &SLOTS.to_string()]);
     let sockets = server::own_sockets(&mut command)?;
     let running = Running::start(command, address, "/?ms=0", &[cores.server])?;
     let mut sleepers = (0..RUNNING).map(|_| Client::connect(address)).collect::<Result<Vec<_>>>()?;
@@ -66,5 +60,5 @@ pub fn measure(cores: Cores, smoke: bool) -> Result<Looking> {
     let alone = spread()?;
     onlooker::begin(sockets.path())?;
     let looked_on = spread()?;
-    Ok(Looking { slots, running: RUNNING, alone, looked_on })
+    Ok(Looking { slots: SLOTS, running: RUNNING, alone, looked_on })
 }

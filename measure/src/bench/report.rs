@@ -272,8 +272,7 @@ fn looking(results: &Results) -> Table {
     let row = vec![slots.to_string(), running.to_string(), spelled(alone, 2), spelled(looked_on, 2)];
     Table {
         title: "Looking on at a large pool",
-        note: "What a host takes of one processor whose guests all sleep, and what it takes with its page open; in per cent. The pool has 32,000 \
-               slots where `vm.max_map_count` is 262144 or more."
+        note: "What a host takes of one processor whose guests all sleep, and what it takes with its page open; in per cent."
             .to_owned(),
         columns: vec!["slots", "of them run", "alone", "with its page open"],
         rows: vec![row],
