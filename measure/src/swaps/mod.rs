@@ -8,7 +8,7 @@ pub mod control;
 
 use crate::caller::{Call, Caller, Got};
 use crate::machine::Machine;
-use crate::server::{self, Cores, Program, Running};
+use crate::server::{Cores, Running};
 use crate::stats::Spread;
 use crate::table::Table;
 use crate::{app, process, setup};
@@ -121,9 +121,7 @@ fn measure(mode: &Mode, cores: Cores, plan: Plan, smoke: bool) -> Result<Seen> {
         let folder = app::add_function(folder, "swapped", "swapped", &app::read(GUEST)?, &settings);
         folder.file("swapped/part.wasm", &guests[0])
     };
-    let address = server::free_address();
-    let mut command = Program::Flexwasm.command(smoke);
-    command.current_dir(folder.path()).args(["--listen", &address.to_string()]);
+    let (mut command, address) = app::host(&folder, smoke);
     command.env("XDG_CACHE_HOME", folder.path()).env("XDG_RUNTIME_DIR", folder.path());
     let mut host = Running::start(command, address, "/api/swapped", &[cores.server])?;
     let socket = control::socket(&folder.path().join("flexwasm"))?;

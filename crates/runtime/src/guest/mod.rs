@@ -85,8 +85,7 @@ impl Guest {
 
     /// Whether it can ask for the bindings of its invocations.
     pub fn asks_for_bindings(&self) -> bool {
-        let version = |import: &String| import.strip_prefix(INTERFACE).map(|version| version.starts_with('@'));
-        self.imports.iter().any(|import| version(import) == Some(true))
+        self.imports.iter().any(|import| import.split('@').next() == Some(INTERFACE))
     }
 
     /// Another has taken its place: no instance of it is kept any more.

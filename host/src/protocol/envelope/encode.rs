@@ -285,11 +285,7 @@ fn takes_bytes(output: &Binding) -> bool {
 /// Bytes as the Functions host has to be given them, so that they arrive as they are.
 fn bytes(output: &Binding, bytes: &[u8]) -> Result<String, Bad> {
     if !output.binary {
-        let mut text = String::with_capacity(bytes.len() / 3 * 4 + 6);
-        text.push('"');
-        STANDARD.encode_string(bytes, &mut text);
-        text.push('"');
-        return Ok(text);
+        return Ok(json::written(&STANDARD.encode(bytes)));
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(json::written(text)),

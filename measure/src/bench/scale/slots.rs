@@ -2,7 +2,7 @@
 
 use super::{CALLERS, GUESTS, Guest, Host, POOL};
 use crate::bench::load::{self, Meanwhile};
-use crate::server::{self, Cores, Program, Running};
+use crate::server::{self, Cores, Running};
 use crate::stats::Spread;
 use crate::swaps::control;
 use crate::table::Table;
@@ -80,9 +80,7 @@ pub fn swapped(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table>
         guests.iter().map(|guest| Ok(fs::read(guest.path(Host::Ours))?)).collect::<Result<_>>()?;
     let folder = App::with_host_json(&settings.to_string());
     let folder = app::add_function(folder, "swapped", "{*any}", &bytes[0], &json!({}));
-    let address = server::free_address();
-    let mut command = Program::Flexwasm.command(smoke);
-    command.current_dir(folder.path()).args(["--listen", &address.to_string()]);
+    let (mut command, address) = app::host(&folder, smoke);
     command.env("XDG_CACHE_HOME", folder.path()).env("XDG_RUNTIME_DIR", folder.path());
     let host = Running::start(command, address, "/", processors)?;
     let socket = control::socket(&folder.path().join("flexwasm"))?;
