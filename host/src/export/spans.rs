@@ -115,7 +115,7 @@ impl Spans {
 pub fn attributes(record: &Record) -> Vec<KeyValue> {
     let mut attributes = vec![
         text("http.request.method", metrics::method(record.known_method())),
-        text("url.path", record.path().to_string()),
+        text("url.path", record.path()),
         text("flexwasm.outcome", record.outcome.word()),
     ];
     attributes.extend(record.id.as_deref().map(|id| text("faas.invocation_id", id)));

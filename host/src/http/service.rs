@@ -172,7 +172,7 @@ impl Service {
         let (body, watch) = RequestBody::new(body, limits.request_body)?;
 
         let queued = &mut closing.record.queued;
-        let run = async {
+        let run = pin!(async {
             let asked = Instant::now();
             let lease = pool.admit(&guest, timeout.deadline).await;
             *queued = asked.elapsed();
@@ -183,7 +183,7 @@ impl Service {
             let method = head.method.clone();
             let reply = lease.invoke(forwarded::decode(config.role, function, caller, head, body)).await?;
             Ok::<_, HostResponse>((Sendable::new(reply, &method, limits)?, Outcome::Answered))
-        };
+        });
         let ran = watch.until(pin!(timeout_at(timeout.deadline, run))).await?;
         let (sendable, success) = ran.unwrap_or_else(|_| Err(HostResponse::deadline(timeout)))?;
         closing.success = success;

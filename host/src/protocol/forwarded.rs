@@ -201,7 +201,11 @@ mod tests {
         );
         let Caller { id, origin, trace } = caller.expect("a good head");
         assert_eq!((origin.authority.as_str(), &*id), ("app.example:8080", ID));
-        assert_eq!(trace.trace_id().as_ref(), ID.replace('-', ""), "a trace that begins here has the invocation's id");
+        assert_eq!(
+            trace.trace_id().to_string(),
+            ID.replace('-', ""),
+            "a trace that begins here has the invocation's id"
+        );
         let caller = read(
             Role::CustomHandler,
             &[("host", "a"), ("x-azure-functions-invocationid", SPOOFED), ("x-azure-functions-invocationid", ID)],

@@ -106,16 +106,15 @@ pub fn text(record: &Record) -> String {
 }
 
 fn write(record: &Record, line: &mut Text) {
-    const ENDLESS: &str = "a text takes everything";
     line.add("function=").add(record.function.as_deref().unwrap_or(NOBODY));
     line.add(" id=").add(record.id.as_deref().unwrap_or("-"));
     if let Some(trace) = &record.trace {
-        line.add(" trace_id=").add(trace.trace_id().as_ref()).add(" span_id=").add(trace.span_id().as_ref());
+        line.add(" trace_id=").add(trace.trace_id()).add(" span_id=").add(trace.span_id());
     }
-    write!(line, " method={} path=\"{}\"", record.method(), record.path()).expect(ENDLESS);
-    line.add(" outcome=\"").add(record.outcome.word()).add("\"");
+    line.add(" method=").add(&*record.method()).add(" path=\"").add(&*record.path());
+    line.add("\" outcome=\"").add(record.outcome.word()).add("\"");
     if let Some(reason) = record.outcome.reason() {
-        write!(line, " reason={reason:?}").expect(ENDLESS);
+        write!(line, " reason={reason:?}").expect("a text takes everything");
     }
     if let Some(status) = record.status {
         line.add(" status=").add(status.as_str());
@@ -123,7 +122,7 @@ fn write(record: &Record, line: &mut Text) {
     if let Some(Ran { instance, slot, served, generation, digest, instantiate, head }) = record.ran {
         line.add(" instance=").number(instance).add(" slot=").number(slot);
         line.add(" served=").number(served).add(" generation=").number(generation);
-        line.add(" digest=").add(digest.short().as_ref());
+        line.add(" digest=").add(digest.short());
         line.add(" instantiate_ms=").millis(instantiate).add(" head_ms=").millis(head);
     }
     if let Some(why) = record.not_parked {

@@ -5,7 +5,7 @@ use crate::config::digest::Digest;
 use http::request::Parts;
 use http::uri::Uri;
 use http::{Method, StatusCode};
-use std::fmt;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,37 +156,33 @@ impl Record {
     }
 
     /// The method, bounded and escaped: clients may make up their own.
-    pub fn method(&self) -> impl fmt::Display {
-        Bounded { text: self.method.as_str(), most: METHOD }
+    pub fn method(&self) -> Cow<'_, str> {
+        bounded(self.method.as_str(), METHOD)
     }
 
     /// The path, bounded and escaped. The query stays out, which may hold a key.
-    pub fn path(&self) -> impl fmt::Display {
-        Bounded { text: self.uri.path(), most: PATH }
+    pub fn path(&self) -> Cow<'_, str> {
+        bounded(self.uri.path(), PATH)
     }
 }
 
 /// As much of a text from outside as a record can bear, escaped so that it can stand between double quotes.
-struct Bounded<'a> {
-    text: &'a str,
-    most: usize,
-}
-
-impl fmt::Display for Bounded<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-        if self.text.len() <= self.most && self.text.bytes().all(is_plain) {
-            return f.write_str(self.text);
-        }
-        let mut characters = self.text.chars();
-        for character in characters.by_ref().take(self.most) {
-            match u8::try_from(character) {
-                Ok(byte) if is_plain(byte) => f.write_str(character.encode_utf8(&mut [0; 4]))?,
-                _ => write!(f, "{}", character.escape_debug())?,
-            }
-        }
-        if characters.next().is_some() { f.write_str("…") } else { Ok(()) }
+fn bounded(text: &str, most: usize) -> Cow<'_, str> {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if text.len() <= most && text.bytes().all(is_plain) {
+        return Cow::Borrowed(text);
     }
+    let (mut told, mut characters) = (String::new(), text.chars());
+    for character in characters.by_ref().take(most) {
+        match u8::try_from(character) {
+            Ok(byte) if is_plain(byte) => told.push(character),
+            _ => told.extend(character.escape_debug()),
+        }
+    }
+    if characters.next().is_some() {
+        told.push('…');
+    }
+    Cow::Owned(told)
 }
 
 #[cfg(test)]
@@ -198,13 +194,13 @@ mod tests {
         let told = |method: &str, target: &str| {
             let request = http::Request::builder().method(method).uri(target).body(()).expect("a request");
             let record = Record::new(&request.into_parts().0);
-            [record.method().to_string(), record.path().to_string()]
+            [record.method(), record.path()].map(Cow::into_owned)
         };
         assert_eq!(told("GET", "/a%20b?code=key"), ["GET", "/a%20b"]);
         assert_eq!(told("GET", "/say\"hi\""), ["GET", "/say\\\"hi\\\""]);
         let (long, exact) = (format!("/{}", "x".repeat(PATH)), format!("/{}", "x".repeat(PATH - 1)));
         assert_eq!(told(&"M".repeat(METHOD + 1), &long), [format!("{}…", "M".repeat(METHOD)), format!("{exact}…")]);
         assert_eq!(told(&"M".repeat(METHOD), &exact), ["M".repeat(METHOD), exact]);
-        assert_eq!(Bounded { text: "a\u{1b}[0m\né", most: 9 }.to_string(), "a\\u{1b}[0m\\né");
+        assert_eq!(bounded("a\u{1b}[0m\né", 9), "a\\u{1b}[0m\\né");
     }
 }

@@ -15,6 +15,11 @@ impl Text {
         Self(Vec::new())
     }
 
+    /// An empty text with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
     /// Forgets what was written and keeps the room.
     pub fn clear(&mut self) {
         self.0.clear();
@@ -26,8 +31,8 @@ impl Text {
     }
 
     /// Adds a text.
-    pub fn add(&mut self, text: &str) -> &mut Self {
-        self.0.extend_from_slice(text.as_bytes());
+    pub fn add(&mut self, text: impl AsRef<[u8]>) -> &mut Self {
+        self.0.extend_from_slice(text.as_ref());
         self
     }
 

@@ -7,7 +7,7 @@ use super::transcript::Lines;
 use crate::config::digest::Digits;
 use crate::config::hosts::Target;
 use crate::config::telemetry::Sampler;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use std::fmt;
 use std::ops::Range;
@@ -137,10 +137,11 @@ impl TraceContext {
     /// Writes both headers into the request for the guest, in the place of what they are there.
     pub fn write(&self, headers: &mut HeaderMap) {
         let parent = self.traceparent(self.span);
-        let mut there = headers.get_all(TRACEPARENT).iter();
-        // As it arrived, where nobody exports anything.
-        if !there.next().is_some_and(|there| there == &parent[..]) || there.next().is_some() {
-            headers.insert(TRACEPARENT, header(parent));
+        match headers.entry(TRACEPARENT) {
+            // As it arrived, where nobody exports anything.
+            Entry::Occupied(there) if there.iter().eq([&parent[..]]) => {}
+            Entry::Occupied(mut there) => drop(there.insert(header(parent))),
+            Entry::Vacant(place) => drop(place.insert(header(parent))),
         }
         let mut there = headers.get_all(TRACESTATE).iter();
         if there.next() != self.state.as_ref() || there.next().is_some() {
@@ -166,9 +167,9 @@ impl TraceContext {
 
     fn traceparent(&self, span: u64) -> [u8; LENGTH] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        text[3..35].copy_from_slice(self.trace_id().as_ref().as_bytes());
-        text[36..52].copy_from_slice(Digits::<16>::of(span.into()).as_ref().as_bytes());
-        text[53..].copy_from_slice(Digits::<2>::of(self.flags.into()).as_ref().as_bytes());
+        text[3..35].copy_from_slice(self.trace_id().as_ref());
+        text[36..52].copy_from_slice(Digits::<16>::of(span.into()).as_ref());
+        text[53..].copy_from_slice(Digits::<2>::of(self.flags.into()).as_ref());
         text
     }
 }
@@ -394,7 +395,7 @@ mod tests {
         let trace = TraceContext::received(&given).expect("a parent").entered(None);
         trace.write(&mut given);
         assert_eq!(texts(&given), [("traceparent", PARENT), ("tracestate", "a=1")]);
-        assert_eq!((trace.trace_id().as_ref(), trace.span_id().as_ref()), (TRACE, "b7ad6b7169203331"));
+        assert_eq!([trace.trace_id().to_string(), trace.span_id().to_string()], [TRACE, "b7ad6b7169203331"]);
         assert!(trace.parent().is_none() && trace.story().is_none());
 
         // Where there is none, one is made, and what is wrong is gone.

@@ -48,9 +48,10 @@ const AHEAD: usize = 8;
 /// The body of a reply. Polling it drives the guest; it ends cleanly only when the guest finished its body.
 pub struct ReplyBody(State);
 
+/// Those with a guest are large, and most guests have returned when their head is there.
 enum State {
-    Writing(Writing),
-    Finishing(Running, Frames),
+    Writing(Box<Writing>),
+    Finishing(Box<Running>, Frames),
     Returned(Frames),
 }
 
@@ -117,7 +118,7 @@ impl ReplyBody {
             Some(instance) => writing.end(instance).map(|frames| Self(State::Returned(frames))),
             None => {
                 writing.guest.turn.enter(Phase::Body);
-                Ok(Self(State::Writing(writing)))
+                Ok(Self(State::Writing(Box::new(writing))))
             }
         }
     }
@@ -149,11 +150,11 @@ impl ReplyBody {
     /// # Errors
     /// [`Fault`], once.
     pub(super) fn run_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        while let State::Writing(Writing { written, ahead, .. }) = &mut self.0
-            && ahead.len() < AHEAD
+        while let State::Writing(writing) = &mut self.0
+            && writing.ahead.len() < AHEAD
         {
-            match Pin::new(written).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => ahead.push_back(frame),
+            match Pin::new(&mut writing.written).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => writing.ahead.push_back(frame),
                 Poll::Ready(Some(Err(_))) => return Err(self.fail(Fault::Unfinished)),
                 Poll::Ready(None) => self.body_ended(),
                 Poll::Pending => break,
@@ -182,7 +183,11 @@ impl ReplyBody {
     /// # Errors
     /// [`Fault`], once.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        let (State::Writing(Writing { guest, .. }) | State::Finishing(guest, _)) = &mut self.0 else { return Ok(()) };
+        let guest = match &mut self.0 {
+            State::Writing(writing) => &mut writing.guest,
+            State::Finishing(guest, _) => guest,
+            State::Returned(_) => return Ok(()),
+        };
         match guest.run.as_mut().poll(cx) {
             Poll::Ready(Ok(instance)) => self.returned(instance),
             Poll::Ready(Err(fault)) => Err(self.fail(fault)),
@@ -206,9 +211,10 @@ impl ReplyBody {
     /// The guest has ended its body, and may work on.
     fn body_ended(&mut self) {
         self.0 = match self.take() {
-            State::Writing(Writing { guest, ahead, .. }) => {
+            State::Writing(writing) => {
+                let Writing { guest, ahead, .. } = *writing;
                 guest.turn.enter(Phase::After);
-                State::Finishing(guest, ahead)
+                State::Finishing(Box::new(guest), ahead)
             }
             ended => ended,
         };
@@ -216,8 +222,10 @@ impl ReplyBody {
 
     /// Ends the guest, and the body with it.
     fn fail(&mut self, fault: Fault) -> Fault {
-        if let State::Writing(Writing { guest, .. }) | State::Finishing(guest, _) = self.take() {
-            guest.turn.failed(&fault);
+        match self.take() {
+            State::Writing(writing) => writing.guest.turn.failed(&fault),
+            State::Finishing(guest, _) => guest.turn.failed(&fault),
+            State::Returned(_) => {}
         }
         fault
     }
@@ -229,8 +237,10 @@ impl ReplyBody {
 
     /// The next frame that is known, or the end.
     fn hand_out(&mut self) -> Option<Frame<Bytes>> {
-        let (State::Writing(Writing { ahead: frames, .. }) | State::Finishing(_, frames) | State::Returned(frames)) =
-            &mut self.0;
+        let frames = match &mut self.0 {
+            State::Writing(writing) => &mut writing.ahead,
+            State::Finishing(_, frames) | State::Returned(frames) => frames,
+        };
         frames.pop_front()
     }
 }
@@ -241,18 +251,19 @@ impl Body for ReplyBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = &mut *self;
-        if let State::Writing(Writing { busy_since, .. }) = &mut this.0 {
+        if let State::Writing(writing) = &mut this.0 {
             // A guest that yields at a tick while a frame of it is waiting would be driven on at once, for as long as the
             // client takes its frames: pause as often as it ticks.
-            if busy_since.get_or_insert_with(Instant::now).elapsed() > TICK {
-                *busy_since = None;
+            if writing.busy_since.get_or_insert_with(Instant::now).elapsed() > TICK {
+                writing.busy_since = None;
                 // Behind what else is ready, as a guest that computes.
                 let _ = pin!(tokio::task::yield_now()).poll(cx);
                 return Poll::Pending;
             }
             loop {
                 this.drive(cx)?;
-                let State::Writing(Writing { written, ahead, busy_since, .. }) = &mut this.0 else { break };
+                let State::Writing(writing) = &mut this.0 else { break };
+                let Writing { written, ahead, busy_since, .. } = &mut **writing;
                 match Pin::new(written).poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
                         ahead.push_back(frame);
