@@ -7,6 +7,8 @@ use super::section::{Section, Withheld};
 use super::storage;
 use serde_json::{Map, Value};
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 /// What an entry may be.
@@ -138,7 +140,7 @@ impl Written {
             at => at.clone(),
         };
         let place = match at {
-            At::Place(Place::File(path)) => Place::File(root.join(path)),
+            At::Place(Place::File(path)) => Place::File(a_store(root.join(path))?),
             At::Place(place) => place,
             At::Azure(written) => Place::Azure(written.find(&self.identity, settings)?.into()),
             At::Setting(_) => unreachable!("what is read of a setting is a place"),
@@ -149,6 +151,22 @@ impl Written {
         };
         Ok(Granted { written: self, place, prefix })
     }
+}
+
+/// What a file with a store begins with (redb, "Database header" of its design).
+const STORE: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+
+/// Lets a file through that is a store, or is not there yet.
+fn a_store(path: PathBuf) -> Result<PathBuf, String> {
+    let mut begin = Vec::new();
+    let read = |file: File| file.take(STORE.len() as u64).read_to_end(&mut begin);
+    // What cannot be read now can perhaps when the store is opened, which tells why it cannot.
+    let is_other =
+        path.is_dir() || path.is_file() && File::open(&path).and_then(read).is_ok() && !STORE.starts_with(&begin);
+    if is_other {
+        return Err(format!("{} holds something else: name a file that is not there yet", path.display()));
+    }
+    Ok(path)
 }
 
 impl fmt::Display for Written {
@@ -265,6 +283,29 @@ mod tests {
         let Ok(Granted { place: Place::Azure(account), .. }) = &found[5] else { panic!("{found:?}") };
         let storage::Access::Token(token) = &account.access else { panic!("{account:?}") };
         assert_eq!(token.client_id.as_deref(), Some("hush"));
+    }
+
+    #[test]
+    fn a_file_of_the_app_is_no_place_for_a_store() {
+        let root = tempfile::tempdir().expect("a folder");
+        for (name, content) in [("host.json", &b"{}"[..]), ("kv", &[STORE, b"..."].concat()), ("new", b"")] {
+            std::fs::write(root.path().join(name), content).expect("written");
+        }
+        std::fs::create_dir(root.path().join("data")).expect("made");
+        let find = |at: &str| {
+            let written = Stores.read(&json!({"a": at})).expect("a store").remove(0);
+            written.find("f", root.path(), &AppSettings::default()).map(drop)
+        };
+        for (at, fits) in [
+            ("file:host.json", false),
+            ("file:data", false),
+            ("file:kv", true),
+            ("file:new", true),
+            ("file:data/kv", true),
+        ] {
+            assert_eq!(find(at).is_ok(), fits, "{at}");
+        }
+        assert!(find("file:data").is_err_and(|why| why.contains("data holds something else: name a file")));
     }
 
     #[test]

@@ -56,6 +56,13 @@ fn two_drafts_have_one_store() {
 }
 
 #[test]
+fn what_a_guest_compares_with_is_bounded() {
+    let host = app(r#"{"default": "memory"}"#).start();
+    let why = "the values of all cas handles have more than 4 MiB: drop some";
+    assert_eq!(host.get("/api/one/hoard/x").text(), format!("3 Error::Other({why:?}) true"));
+}
+
+#[test]
 fn functions_share_what_is_shared_by_name() {
     let host = app(r#"{"default": {"at": "memory", "shared": "all"}}"#).start();
     assert_eq!(host.get("/api/one/increment/n").text(), "Ok(1)");

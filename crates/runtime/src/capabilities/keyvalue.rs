@@ -4,7 +4,7 @@
 use super::{Capability, granted};
 use crate::config::Function;
 use crate::engine::Wasi;
-use crate::keyvalue::{Bucket, Failure, NO_CURSOR, NO_NUMBER};
+use crate::keyvalue::{BELOW_ZERO, Bucket, Failure, NO_CURSOR, NO_NUMBER, SEEN, TOO_MUCH_SEEN};
 use crate::sandbox::Sandbox;
 use crate::sandbox::leftovers::Entry;
 use draft2::keyvalue::atomics::{CasError, HostCas};
@@ -78,7 +78,7 @@ impl Capability for KeyValue {
     }
 
     fn keeps(&self, resource: &Entry) -> bool {
-        resource.is::<Opened>() || resource.is::<Cas>()
+        resource.is::<Opened>()
     }
 }
 
@@ -139,9 +139,37 @@ pub struct Cas {
     seen: Option<Vec<u8>>,
 }
 
+impl Cas {
+    /// Bytes that it keeps.
+    fn size(&self) -> usize {
+        self.key.len() + self.seen.as_ref().map_or(0, Vec::len)
+    }
+}
+
 impl Sandbox {
     fn bucket(&self, opened: &Resource<Opened>) -> Result<Bucket> {
         Ok(self.table.get(opened)?.bucket.clone())
+    }
+
+    /// What is there now, for the guest to replace.
+    async fn look(&mut self, bucket: Bucket, key: String) -> Result<std::result::Result<Resource<Cas>, Failure>> {
+        let cas = match bucket.get(&key).await {
+            Ok(seen) => Cas { bucket, key, seen },
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let seen = self.seen + cas.size();
+        if seen > SEEN {
+            return Ok(Err(TOO_MUCH_SEEN));
+        }
+        let cas = self.table.push(cas)?;
+        self.seen = seen;
+        Ok(Ok(cas))
+    }
+
+    fn forget(&mut self, cas: Resource<Cas>) -> Result<Cas> {
+        let cas = self.table.delete(cas)?;
+        self.seen -= cas.size();
+        Ok(cas)
     }
 }
 
@@ -267,7 +295,7 @@ macro_rules! host {
                         Ok(by) => bucket.increment(&key, by).await,
                         Err(failure) => Err(failure),
                     };
-                    Ok(number.and_then(|number| <$number>::try_from(number).map_err(|_| NO_NUMBER)).map_err(Error::from))
+                    Ok(number.and_then(|number| <$number>::try_from(number).map_err(|_| BELOW_ZERO)).map_err(Error::from))
                 }
 
                 $($cas)*
@@ -284,12 +312,12 @@ host!(
     (String, Option<Vec<u8>>),
     |pair| pair,
     async fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> Result<Result<(), CasError>> {
-        let Cas { bucket, key, seen } = self.table.delete(cas)?;
+        let Cas { bucket, key, seen } = self.forget(cas)?;
         match bucket.swap(&key, seen, value).await {
             Ok(true) => Ok(Ok(())),
             // The guest gets the value that is there now, and may try again.
-            Ok(false) => Ok(Err(match look(bucket, key).await {
-                Ok(cas) => CasError::CasFailed(self.table.push(cas)?),
+            Ok(false) => Ok(Err(match self.look(bucket, key).await? {
+                Ok(cas) => CasError::CasFailed(cas),
                 Err(failure) => CasError::StoreError(failure.into()),
             })),
             Err(failure) => Ok(Err(CasError::StoreError(failure.into()))),
@@ -297,17 +325,10 @@ host!(
     }
 );
 
-async fn look(bucket: Bucket, key: String) -> std::result::Result<Cas, Failure> {
-    let seen = bucket.get(&key).await?;
-    Ok(Cas { bucket, key, seen })
-}
-
 impl HostCas for Sandbox {
     async fn new(&mut self, bucket: Resource<Opened>, key: String) -> Result<Result<Resource<Cas>, Error>> {
-        match look(self.bucket(&bucket)?, key).await {
-            Ok(cas) => Ok(Ok(self.table.push(cas)?)),
-            Err(failure) => Ok(Err(failure.into())),
-        }
+        let bucket = self.bucket(&bucket)?;
+        Ok(self.look(bucket, key).await?.map_err(Error::from))
     }
 
     async fn current(&mut self, cas: Resource<Cas>) -> Result<Result<Option<Vec<u8>>, Error>> {
@@ -315,7 +336,6 @@ impl HostCas for Sandbox {
     }
 
     async fn drop(&mut self, cas: Resource<Cas>) -> Result<()> {
-        self.table.delete(cas)?;
-        Ok(())
+        self.forget(cas).map(drop)
     }
 }

@@ -5,6 +5,7 @@
 //! | a key | [`KEY`] bytes |
 //! | a value | [`VALUE`] bytes |
 //! | keys in one call | [`MANY`], of which values of [`ANSWER`] bytes are answered |
+//! | values that an instance has seen and may compare with | [`SEEN`] bytes |
 //! | a store in memory, in a file | [`memory::ROOM`], [`file::ROOM`] bytes, of all functions together |
 //! | calls of a function | [`pace`], but in memory, where they cost processor time alone |
 //! | one call | [`PATIENCE`], and the end of the invocation |
@@ -32,7 +33,7 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Bytes of a key.
 const KEY: usize = 1024;
@@ -44,12 +45,16 @@ const ENTRY: usize = 64;
 const MANY: usize = 1000;
 /// Bytes of the values in one answer.
 const ANSWER: usize = 4 << 20;
+/// Bytes of keys and values that the `cas` handles of one instance keep.
+pub const SEEN: usize = 4 << 20;
 /// Requests of one call that are under way at the same time.
 const AT_ONCE: usize = 8;
 /// Bytes of what says where a page begins.
 const CURSOR: usize = 4 << 10;
 /// For an answer of a store.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the log says at the most that a store is not available.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Why a call failed, as the guest is told: without addresses, credentials and values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +76,13 @@ impl fmt::Display for Failure {
 
 /// What is no number, or would make none.
 pub const NO_NUMBER: Failure = Failure::Refused("the value is no number, or the result would be none of 64 bits");
+
+/// What was counted to, in words of a draft that has no such number.
+pub const BELOW_ZERO: Failure =
+    Failure::Refused("it was added, but the number is below 0, which wasi:keyvalue@0.2.0-draft cannot tell");
+
+/// More than [`SEEN`].
+pub const TOO_MUCH_SEEN: Failure = Failure::Refused("the values of all cas handles have more than 4 MiB: drop some");
 
 /// What says where no page begins.
 pub const NO_CURSOR: Failure = Failure::Refused("the cursor is none of this store");
@@ -135,6 +147,8 @@ struct Store {
     shown: String,
     /// Whether the log says that it is not available.
     told: AtomicBool,
+    /// When it said so last.
+    told_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -166,10 +180,11 @@ impl Store {
             Place::Redis(url) => Backend::Redis(Redis::new(url.clone())),
             Place::Azure(place) => Backend::Azure(Azure::new(place, patience, Client::of_the_host(trust), tokens)),
         };
-        Self { backend, patience, shown: place.to_string(), told: AtomicBool::new(false) }
+        Self { backend, patience, shown: place.to_string(), told: AtomicBool::new(false), told_at: Mutex::default() }
     }
 
-    /// Waits for an answer, and tells once of a store that is not available, and once that it is again.
+    /// Waits for an answer, and tells once of a store that is not available, and once that it is again; of one that comes and goes, no
+    /// more often than each [`QUIET`].
     async fn patiently<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let late = || Failure::Unavailable(format!("no answer within {} seconds", self.patience.as_secs()));
         let outcome = timeout(self.patience, call).await.unwrap_or_else(|_| Err(late()));
@@ -178,12 +193,18 @@ impl Store {
             _ => None,
         };
         // Most of the time nothing has changed, and nothing needs to be written.
-        if down.is_some() != self.told.load(Ordering::Relaxed)
-            && down.is_some() != self.told.swap(down.is_some(), Ordering::Relaxed)
-        {
+        if down.is_some() != self.told.load(Ordering::Relaxed) {
+            let mut told_at = self.told_at.lock().unwrap_or_else(PoisonError::into_inner);
             match down {
-                Some(why) => tracing::warn!(store = self.shown, "a key-value store is not available: {why}"),
-                None => tracing::info!(store = self.shown, "the key-value store is available again"),
+                Some(why) if told_at.is_none_or(|at| at.elapsed() >= QUIET) => {
+                    *told_at = Some(Instant::now());
+                    self.told.store(true, Ordering::Relaxed);
+                    tracing::warn!(store = self.shown, "a key-value store is not available: {why}");
+                }
+                None if self.told.swap(false, Ordering::Relaxed) => {
+                    tracing::info!(store = self.shown, "the key-value store is available again");
+                }
+                _ => {}
             }
         }
         outcome

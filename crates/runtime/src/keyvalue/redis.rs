@@ -46,9 +46,8 @@ impl Redis {
     /// Redis lists all keys that it has, and picks ours: a page may be empty.
     pub async fn list(&self, prefix: String, from: Option<String>) -> Result<Page> {
         let from = from.map_or(Ok(0), |from| from.parse::<u64>()).map_err(|_| NO_CURSOR)?;
-        // Names have no letter that means something in a pattern.
         let mut scan = cmd("SCAN");
-        scan.arg(from).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(MANY);
+        scan.arg(from).arg("MATCH").arg(pattern(&prefix)).arg("COUNT").arg(MANY);
         let (next, keys): (u64, Vec<Vec<u8>>) = self.ask(&scan).await?;
         // Ours are texts.
         let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
@@ -70,7 +69,7 @@ impl Redis {
         match command.query_async(&mut connection).await {
             Ok(answer) => Ok(answer),
             Err(error) => {
-                if error.is_io_error() || error.is_unrecoverable_error() {
+                if error.is_io_error() || error.is_unrecoverable_error() || is_elsewhere(&error) {
                     // Others may have a newer one already.
                     self.connection.lock().await.take_if(|(present, _)| *present == number);
                 }
@@ -103,10 +102,35 @@ impl Redis {
     }
 }
 
+/// Whether the server is the wrong one now: a replica, or one that has just started. Another connection may lead to the right one.
+fn is_elsewhere(error: &RedisError) -> bool {
+    error.code().is_some_and(|code| ["READONLY", "MASTERDOWN", "LOADING"].contains(&code))
+}
+
+/// What fits all keys that begin with `prefix`, in which the name of a file may have any letter.
+fn pattern(prefix: &str) -> String {
+    let mut pattern = String::with_capacity(prefix.len() + 1);
+    for letter in prefix.chars() {
+        if "\\*?[]".contains(letter) {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern + "*"
+}
+
 /// In the words of Redis and its client, which name no key, value or password.
 fn broken(error: &RedisError) -> Failure {
     Failure::Unavailable(match error.code() {
         Some(code) => format!("{:?} ({code})", error.kind()),
         None => format!("{:?}", error.kind()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_prefix_means_what_it_says_in_a_pattern() {
+        assert_eq!(super::pattern(r#"f/"auth[1]*?\.wasm":"#), r#"f/"auth\[1\]\*\?\\.wasm":*"#);
+    }
 }

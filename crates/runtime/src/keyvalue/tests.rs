@@ -12,6 +12,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use sha2::Sha256;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -258,6 +259,64 @@ async fn comes_back(at: &str, start: impl Fn() -> Server) {
     down(&bucket).await;
     server.signal(rustix::process::Signal::CONT);
     works(&bucket).await;
+}
+
+/// A server that speaks as Redis does, and is a replica to its first connection. Returns its port.
+fn failed_over() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let serve = |number: usize, stream: std::net::TcpStream| {
+        let mut client = stream.try_clone().expect("the same stream");
+        let mut stream = BufReader::new(stream);
+        let mut line = || {
+            let mut line = String::new();
+            stream.read_line(&mut line).ok().filter(|read| *read > 0).map(|_| line.trim_end().to_owned())
+        };
+        // A command is a list of texts, each behind a line with its length.
+        let mut command = || {
+            let words: usize = line()?.trim_start_matches('*').parse().ok()?;
+            (0..words).map(|_| line().and_then(|_| line())).collect::<Option<Vec<_>>>()
+        };
+        while let Some(command) = command() {
+            let answer = match (&*command[0], number) {
+                ("INCRBY", 0) => "-READONLY You can't write against a read only replica.\r\n",
+                ("INCRBY", _) => ":1\r\n",
+                _ => "+OK\r\n",
+            };
+            client.write_all(answer.as_bytes()).expect("the client waits");
+        }
+    };
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().map_while(std::io::Result::ok).enumerate() {
+            std::thread::spawn(move || serve(number, stream));
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_connection_to_what_has_become_a_replica_is_replaced() {
+    let at = format!("redis://127.0.0.1:{}", failed_over());
+    let bucket = buckets(&Stores::default(), "f", &at, Path::new("/")).open("a").expect("granted");
+    assert!(matches!(bucket.increment("n", 1).await, Err(Failure::Unavailable(why)) if why.contains("READONLY")));
+    assert_eq!(bucket.increment("n", 1).await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_store_that_comes_and_goes_is_told_of_now_and_then() {
+    let store = Store::new(&Place::Memory, PATIENCE, &Arc::default(), &Tokens::default());
+    let told = async |answer: Result<()>| {
+        let _ = store.patiently(async { answer }).await;
+        store.told.load(Ordering::Relaxed)
+    };
+    let down = || Err(Failure::Unavailable("it is away".to_owned()));
+    assert_eq!(
+        [told(Ok(())).await, told(down()).await, told(down()).await, told(Ok(())).await],
+        [false, true, true, false]
+    );
+    assert!(!told(down()).await, "not again so soon");
+    *store.told_at.lock().expect("no panic") = Instant::now().checked_sub(QUIET);
+    assert!(told(down()).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -145,6 +145,8 @@ pub struct Sandbox {
     http: WasiHttpCtx,
     /// What the guest has handles of.
     pub(crate) table: ResourceTable,
+    /// Bytes of values that it may compare those of its stores with ([`crate::keyvalue::SEEN`]).
+    pub(crate) seen: usize,
     /// Knows the invocation, and sends its requests.
     sender: Sender,
     /// What the guest writes.
@@ -176,6 +178,7 @@ impl Sandbox {
             system: None,
             http,
             table,
+            seen: 0,
             sender,
             bodies: Bodies::default(),
             limiter,

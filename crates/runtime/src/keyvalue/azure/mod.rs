@@ -11,7 +11,7 @@ mod account;
 mod blob;
 mod table;
 
-use super::{Failure, Page, Result, sum};
+use super::{Failure, NO_CURSOR, Page, Result, sum};
 use crate::config::storage::{Resource, Service as Kind};
 use crate::outgoing::{Client, Tokens};
 use account::{Account, Answer, Call};
@@ -106,6 +106,10 @@ impl Azure {
         let answer = self.send(self.0.service.list(&name(&prefix)?, from.as_deref())).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(Page::default());
+        }
+        // The request is ours but for the cursor.
+        if answer.status == StatusCode::BAD_REQUEST && from.is_some() {
+            return Err(NO_CURSOR);
         }
         let (names, next) = self.0.service.names(&answer.good()?)?;
         Ok(Page { keys: names.iter().filter_map(|name| key(name)).collect(), next })

@@ -1,7 +1,7 @@
 //! A storage account that throttles, played.
 
 use super::{buckets, patient};
-use crate::keyvalue::{Bucket, Failure, Stores};
+use crate::keyvalue::{Bucket, Failure, NO_CURSOR, Stores};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -19,8 +19,10 @@ enum Fate {
     Throttled,
     /// As by somebody on the way, who has waited too long.
     DoneAndThrottled,
+    /// For its query.
+    Refused,
 }
-use Fate::{Done, DoneAndThrottled, Throttled};
+use Fate::{Done, DoneAndThrottled, Refused, Throttled};
 
 /// The one value that an account of this kind holds.
 #[derive(Default)]
@@ -94,11 +96,12 @@ impl State {
             false => self.fates.pop_front().unwrap_or(Done),
         };
         let (head, body) = match fate {
-            Throttled => (String::new(), Vec::new()),
+            Throttled | Refused => (String::new(), Vec::new()),
             Done | DoneAndThrottled => self.act(method, matches, none.is_some() || method == "POST", body),
         };
         let (head, body) = match fate {
             Done => (head, body),
+            Refused => ("400 x\r\nx-ms-error-code: InvalidQueryParameterValue\r\n".to_owned(), Vec::new()),
             Throttled | DoneAndThrottled => {
                 (format!("503 x\r\nx-ms-error-code: ServerBusy\r\n{}", self.again), Vec::new())
             }
@@ -197,5 +200,15 @@ async fn an_account_that_throttles_for_longer_than_a_call_may_take_is_an_error()
         // One of a second may end before the account has answered even once.
         assert!(most > 1 && outcome.is_err() || outcome.is_err_and(throttled), "{again}");
         assert!(account.state(|state| state.asked) <= most, "{again}");
+    }
+}
+
+#[tokio::test]
+async fn an_invented_cursor_is_no_outage() {
+    for service in SERVICES {
+        let account = Account::start(State { fates: [Refused, Refused].into(), ..State::default() }).await;
+        let bucket = account.bucket(&patient(), service);
+        assert_eq!(bucket.list(Some("invented".to_owned())).await, Err(NO_CURSOR));
+        assert!(matches!(bucket.list(None).await, Err(Failure::Unavailable(_))));
     }
 }

@@ -53,8 +53,26 @@ fn act(bucket: &store::Bucket, operation: &str, key: &str) -> String {
         "increment" => format!("{:?}", atomics::increment(bucket, key, 1)),
         "get" => format!("{:?}", bucket.get(key)),
         "read" => bucket.get(key).map(|_| "read".to_owned()).unwrap_or_default(),
+        "hoard" => hoard(key).unwrap_or_else(|error| format!("{error:?}")),
         _ => both(bucket).unwrap_or_else(|error| error),
     }
+}
+
+/// Looks at a large value again and again without replacing it, until it may not. Then it drops what it has and looks once more.
+fn hoard(key: &str) -> Result<String, store2::Error> {
+    let bucket = store2::open("default")?;
+    bucket.set(key, &[0; 1 << 20])?;
+    let mut seen = Vec::new();
+    let why = loop {
+        match atomics2::Cas::new(&bucket, key) {
+            Ok(cas) => seen.push(cas),
+            Err(why) => break why,
+        }
+    };
+    let before = seen.len();
+    drop(seen);
+    let after = atomics2::Cas::new(&bucket, key).is_ok();
+    Ok(format!("{before} {why:?} {after}"))
 }
 
 /// What one draft writes, the other reads.
