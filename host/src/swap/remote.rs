@@ -10,6 +10,7 @@ use crate::config::Function;
 use crate::config::digest::Digest;
 use crate::config::source::Remote;
 use crate::guest::artifact::Artifact;
+use crate::guest::compiler::NoCode;
 use crate::guest::{Keep, LoadError};
 use crate::source::{Fetched, Source};
 use std::sync::Arc;
@@ -97,9 +98,11 @@ impl Following<'_> {
                 Err(why) => {
                     let why = format!("the last good guest of {} {why}", self.origin);
                     tracing::error!(function = %self.swap.function.name, "{why}");
-                    if unchanged {
+                    if self.version == known {
                         // Fetched again in whole: it may be the kept file that is damaged.
                         self.version = None;
+                    }
+                    if unchanged {
                         self.undelivered(why);
                     }
                 }
@@ -138,7 +141,6 @@ impl Following<'_> {
         match self.source.fetch(self.version.as_deref()).await {
             Ok(Fetched::Unchanged) => self.failures = 0,
             Ok(Fetched::Guest { wasm, version }) => {
-                self.failures = 0;
                 // A refusal is in the log already; the source is asked again when its version changes.
                 let _ = self.take(remote, wasm, version, Keep::Always).await;
             }
@@ -166,16 +168,18 @@ impl Following<'_> {
         let taken = self.install(remote, wasm, keep).await;
         match taken {
             Ok(_) => {
-                self.version = version;
+                (self.version, self.failures) = (version, 0);
                 self.note(remote, digest).await;
                 Ok(())
             }
             Err(why) => {
                 self.swap.refuse(&self.origin, &why);
                 match why {
-                    // The machine's fault and not the guest's: the next attempt may succeed.
-                    LoadError::Keep(_) | LoadError::Engine(_) => self.failures += 1,
-                    _ => self.version = version,
+                    // The machine's fault and not the guest's, perhaps: the next attempt may succeed.
+                    LoadError::Keep(_)
+                    | LoadError::Engine(_)
+                    | LoadError::Compile(NoCode::Time(_) | NoCode::Process(_) | NoCode::Unwanted) => self.failures += 1,
+                    _ => (self.version, self.failures) = (version, 0),
                 }
                 Err(why)
             }

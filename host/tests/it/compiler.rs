@@ -1,5 +1,6 @@
 //! The process that compiles guests: what bounds it, and who waits for it.
 
+use crate::sources;
 use crate::startup::config;
 use crate::support::{App, Client, eventually, flexwasm, guests, output};
 use crate::swap::{answer, marked};
@@ -7,6 +8,7 @@ use flexwasm::app;
 use flexwasm::config::{AppSettings, Config};
 use flexwasm::control;
 use flexwasm::observe::machine::Machine;
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -55,6 +57,30 @@ fn a_compilation_that_does_not_end_is_ended_once_for_all_who_wait() {
         assert_eq!(pids(&app).len(), attempts, "one for both");
     }
     assert!(pids(&app).iter().all(|pid| has_ended(pid)));
+}
+
+#[test]
+fn a_guest_that_was_not_compiled_in_time_is_fetched_and_compiled_again() {
+    let settings =
+        json!({"guest": {"source": sources::number_one(), "poll": "1s", "compileTimeout": "1s"}}).to_string();
+    let app = App::new("{}").file("hang", b"").routed("only", guests::MARKER, r#""authLevel": "anonymous""#, &settings);
+    let app = app.file("only/guest.wasm", &marked(9));
+    // The app's own guest needs no compiler.
+    let mut compile = flexwasm();
+    compile.arg("compile").arg(app.path().join("only/guest.wasm"));
+    assert!(output(compile).0.success());
+    let mut config = config(&app);
+    config.compiler = hesitant(&app);
+    let runtime = Runtime::new().unwrap();
+    let host = runtime.block_on(app::App::build(config, Arc::new(Machine::read(None)))).unwrap();
+    let port = host.address().port();
+    runtime.spawn(host.run());
+    let served = || Client::connect(port).get("/api/only").text();
+    assert_eq!(served(), answer(9));
+    assert_eq!(pids(&app).len(), 1);
+    fs::remove_file(app.path().join("hang")).unwrap();
+    eventually("the guest of the source serves", || served() == answer(1));
+    runtime.shutdown_background();
 }
 
 #[test]

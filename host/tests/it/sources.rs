@@ -216,9 +216,8 @@ fn a_blob_behind_a_shared_access_signature() {
     is_discreet(&host);
 }
 
-#[test]
-fn a_last_good_guest_that_no_longer_loads_does_not_hide_the_app_s_own() {
-    // A server that has number 1 for ever, and does not send it twice to who has it.
+/// The address of a server that has number 1 for ever, and does not send it twice to who has it.
+pub fn number_one() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let source = format!("http://{}/guest.wasm", listener.local_addr().unwrap());
     thread::spawn(move || {
@@ -233,6 +232,12 @@ fn a_last_good_guest_that_no_longer_loads_does_not_hide_the_app_s_own() {
             let _ = stream.write_all(&[head.as_bytes(), &body].concat());
         }
     });
+    source
+}
+
+#[test]
+fn a_last_good_guest_that_no_longer_loads_does_not_hide_the_app_s_own() {
+    let source = number_one();
     let first = app(&json!({ "source": source, "poll": "1s" }));
     let host = start(&first, &[]);
     assert_eq!(host.get("/api/only").text(), answer(1));
