@@ -20,10 +20,12 @@ use crate::observe::record::Sink;
 use crate::observe::startup;
 use compose::Parts;
 use ready::Loading;
+use std::future::poll_fn;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -114,7 +116,7 @@ impl App {
         self.local
     }
 
-    /// Announces the address, serves until SIGTERM or SIGINT, and drains. Returns the exit status.
+    /// Announces the address, serves until SIGTERM, SIGINT or SIGHUP, and drains. Returns the exit status.
     ///
     /// # Errors
     /// When the process cannot listen to signals, or when the last guest that was still loaded turns out to be broken too.
@@ -247,19 +249,32 @@ impl Serving {
     }
 }
 
-/// SIGTERM and SIGINT.
-struct Signals([Signal; 2]);
+/// SIGTERM, SIGINT, and the SIGHUP of a terminal that is closed, unless `nohup` has it ignored.
+struct Signals(Vec<Signal>);
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?]))
+        let hangup = (!ignores_hangup()).then(SignalKind::hangup);
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt()].into_iter().chain(hangup);
+        Ok(Self(kinds.map(signal).collect::<Result<_, _>>()?))
     }
 
-    /// Waits for either.
+    /// Waits for one of them.
     async fn next(&mut self) {
-        let [terminate, interrupt] = &mut self.0;
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        poll_fn(|cx| match self.0.iter_mut().any(|signal| signal.poll_recv(cx).is_ready()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
     }
+}
+
+/// Whether this process was started with SIGHUP ignored (proc_pid_status(5), `SigIgn`).
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or_default();
+    ignored & (1 << (SignalKind::hangup().as_raw_value() - 1)) != 0
 }
 
 /// Notes each broken guest of a host that serves others.

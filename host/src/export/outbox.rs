@@ -27,8 +27,16 @@ pub fn new<T>(batches: Batches, losses: &Arc<Losses>) -> (Outbox<T>, Inbox<T>) {
 }
 
 impl<T> Outbox<T> {
-    /// Puts all of them in, or loses all of them. Never waits.
-    pub fn put(&self, items: Vec<T>) {
+    /// Puts all of them in, or loses all of them; of more than there is ever room for, the first. Never waits.
+    pub fn put(&self, mut items: Vec<T>) {
+        let most = self.sender.max_capacity();
+        if items.len() > most {
+            self.losses.add(
+                (items.len() - most) as u64,
+                "is sent from a queue that is shorter than what one invocation tells",
+            );
+            items.truncate(most);
+        }
         match self.sender.try_reserve_many(items.len()) {
             Ok(room) => room.zip(items).for_each(|(place, item)| place.send(item)),
             Err(error) => self.lose(items.len(), &error),
@@ -84,5 +92,35 @@ impl<T> Inbox<T> {
             }
         }
         courier.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::HostPatch;
+    use crate::config::{AppSettings, Circumstances, Grants, serve};
+    use crate::observe::metrics::Metrics;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn what_belongs_together_stays_together_unless_there_is_never_room_for_it() {
+        let given = Circumstances {
+            machine_memory: 1 << 30,
+            listen: None,
+            cache_folders: Vec::new(),
+            control_sockets: Vec::new(),
+        };
+        let config = serve("x.wasm".into(), &HostPatch::default(), Grants::default(), &AppSettings::new(), &given);
+        let losses = Arc::new(Losses::new("traces", "x".to_owned(), Arc::new(Metrics::new(&config))));
+        let batches = Batches { queue: 3, size: 3, delay: Duration::ZERO };
+        let (outbox, mut inbox) = new(batches, &losses);
+        let mut sent = Vec::new();
+        outbox.put((0..5).collect());
+        inbox.receiver.recv_many(&mut sent, 9).await;
+        outbox.put(vec![5, 6]);
+        outbox.put(vec![7, 8]);
+        inbox.receiver.recv_many(&mut sent, 9).await;
+        assert_eq!(sent, [0, 1, 2, 5, 6]);
     }
 }

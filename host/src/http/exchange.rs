@@ -89,6 +89,10 @@ impl Exchange {
         }
         self.set_deadline(self.deadline().max(Some(Instant::now() + self.patience)));
         self.has_request_body.store(false, Ordering::Relaxed);
+        if let Some(flow) = lock(&self.flow).take() {
+            // A guest may read on behind its response.
+            flow.hand_over();
+        }
     }
 
     /// When the response has to be over. Also set while the connection is idle, where hyper's own time-out is as long or

@@ -106,10 +106,7 @@ impl Flow {
         let mut state = self.state();
         let blocked = blocked.filter(|blocked| *blocked >= BLOCKED && room.is_open());
         if state.ahead.is_none() && (blocked.is_none() || state.incoming.is_none()) {
-            // What comes now wakes the connection, which asked for it last, and not the guest.
-            if state.connection.take().is_some() {
-                state.wake_guest();
-            }
+            state.hand_over();
             return Ok(());
         }
         let read = state.read_ahead(cx, blocked.is_some(), room);
@@ -118,6 +115,11 @@ impl Flow {
             Err(full) if blocked.is_some_and(|blocked| blocked >= HOPELESS) => Err(full),
             _ => Ok(()),
         }
+    }
+
+    /// The connection reads no more of it ahead.
+    pub fn hand_over(&self) {
+        self.state().hand_over();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -188,6 +190,13 @@ impl State {
                 Some(Err(_)) => (self.incoming, self.last) = (None, Some(Err(Broken))),
                 None => self.incoming = None,
             }
+            self.wake_guest();
+        }
+    }
+
+    /// What comes now wakes the connection, which asked for it last: lets the guest ask anew.
+    fn hand_over(&mut self) {
+        if self.connection.take().is_some() {
             self.wake_guest();
         }
     }

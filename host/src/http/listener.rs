@@ -5,8 +5,10 @@ use super::connection;
 use super::service::Service;
 use super::socket::Socket;
 use crate::config::Config;
+use crate::config::keyvalue::Place;
 use crate::outgoing;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -105,11 +107,22 @@ pub fn raise_descriptor_limit() -> Option<usize> {
     getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok())
 }
 
+/// How many clients of other servers there are: one for each guest, or part of one, that may send requests, and one for each store in
+/// Azure.
+fn clients(config: &Config) -> usize {
+    let grants = || {
+        let functions = config.functions.iter();
+        functions.flat_map(|it| it.middleware.iter().map(|part| &part.grants).chain([&it.grants]))
+    };
+    let senders = grants().filter(|grants| !grants.hosts.is_empty()).count();
+    let places = grants().flat_map(|grants| &grants.keyvalue).map(|store| &store.place);
+    senders + places.filter(|place| matches!(place, Place::Azure(_))).collect::<HashSet<_>>().len()
+}
+
 /// How many connections there may be.
 fn connection_limit(config: &Config) -> usize {
     let descriptors = raise_descriptor_limit();
-    let senders = config.functions.iter().filter(|function| !function.grants.hosts.is_empty()).count();
-    let spare = SPARE_DESCRIPTORS + senders * outgoing::CONNECTIONS;
+    let spare = SPARE_DESCRIPTORS + clients(config) * outgoing::CONNECTIONS;
     let room = descriptors.unwrap_or(usize::MAX).saturating_sub(spare).clamp(16, Semaphore::MAX_PERMITS);
     room.min(config.connections as usize)
 }

@@ -4,6 +4,7 @@ use super::Stop;
 use super::exchange::Exchange;
 use super::received::Received;
 use super::service::{Service, Setup};
+use super::spool::Room;
 use crate::config::function_json::{AuthLevel, Trigger};
 use crate::config::local_settings::Cors;
 use crate::config::route::Template;
@@ -16,15 +17,20 @@ use crate::pool::Capacity;
 use crate::run::Pool;
 use bytes::Bytes;
 use http::{Method, Request, Response};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 /// Sends `request` to `respond` over a connection of its own, and reads what comes back.
@@ -144,6 +150,40 @@ async fn every_request_but_the_ping_leaves_one_record() {
         let status = record.split(['(', ')']).nth(1).unwrap_or("200");
         assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{said}");
     }
+}
+
+/// Notes that it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_guest_that_reads_on_behind_its_response_asks_anew() {
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    ask(request, async |request: Request<Incoming>, exchange| {
+        let mut body = Received::new(request.into_body(), &exchange);
+        let flow = body.flow().expect("there is a body");
+        body.frame().await.expect("a frame").expect("whole");
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(Pin::new(&mut body).poll_frame(&mut Context::from_waker(&waker)).is_pending());
+        // The client reads nothing, so that the connection asks for what comes next.
+        let blocked = Some(Duration::from_millis(200));
+        flow.poll_ahead(&mut Context::from_waker(Waker::noop()), blocked, &Room::new(None)).expect("there is room");
+        exchange.respond(Instant::now() + Duration::from_secs(60), false);
+        assert!(!woken.0.load(Ordering::Relaxed));
+        exchange.end();
+        assert!(woken.0.load(Ordering::Relaxed));
+        drop(body);
+        exchange.rest.forget();
+        Response::new(Empty::<Bytes>::new())
+    })
+    .await;
 }
 
 #[tokio::test]

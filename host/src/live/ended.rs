@@ -1,9 +1,8 @@
 //! The invocations that ended last, with the slot that each of them ran in.
 
-use super::millis;
 use crate::observe::record::{Ran, Record};
+use crate::observe::text::Text;
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,15 +44,14 @@ impl Bar {
         }
     }
 
-    fn write(&self, text: &mut String) {
-        let Self { function, outcome, ran, .. } = self;
-        let [arrived, began, ended] = [self.arrived, self.began, self.ended].map(millis);
-        write!(
-            text,
-            "[{},\"{function}\",{},{},{arrived:.1},{began:.1},{ended:.1},\"{outcome}\"]",
-            ran.slot, ran.generation, ran.instance
-        )
-        .expect("a text takes everything");
+    fn write(&self, text: &mut Text) {
+        let Ran { slot, generation, instance, .. } = self.ran;
+        text.add("[").number(slot).add(",\"").add(&*self.function).add("\",");
+        text.number(generation).add(",").number(instance);
+        for time in [self.arrived, self.began, self.ended] {
+            text.add(",").millis(time);
+        }
+        text.add(",\"").add(self.outcome).add("\"]");
     }
 }
 
@@ -74,13 +72,13 @@ impl Ended {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let new = state.count.saturating_sub(seen);
         let kept = usize::try_from(new).unwrap_or(usize::MAX).min(state.bars.len());
-        let mut text = String::with_capacity(kept * 80);
+        let mut text = Text::with_capacity(kept * 96);
         for bar in state.bars.range(state.bars.len() - kept..) {
-            if !text.is_empty() {
-                text.push(',');
+            if !text.as_bytes().is_empty() {
+                text.add(",");
             }
             bar.write(&mut text);
         }
-        (text, new - kept as u64, state.count)
+        (String::from_utf8_lossy(text.as_bytes()).into_owned(), new - kept as u64, state.count)
     }
 }

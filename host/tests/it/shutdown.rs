@@ -14,7 +14,7 @@ fn app(settings: &str) -> App {
 }
 
 /// What stops the host.
-const SIGNALS: [&str; 2] = ["TERM", "INT"];
+const SIGNALS: [&str; 3] = ["TERM", "INT", "HUP"];
 
 #[test]
 fn s10_idle_with_an_open_connection() {
