@@ -189,7 +189,7 @@ fn named(document: &Value, problems: &mut Problems) -> Option<String> {
     None
 }
 
-/// Unpacks the regular files, and answers what the zip says about them.
+/// Unpacks folders and regular files, and answers what the zip says about the files.
 fn extract(archive: &mut ZipArchive<File>, folder: &Path) -> Result<BTreeMap<String, Entry>, String> {
     if archive.has_duplicate_names() {
         return Err("has two files of one name".to_owned());
@@ -197,22 +197,24 @@ fn extract(archive: &mut ZipArchive<File>, folder: &Path) -> Result<BTreeMap<Str
     let (mut files, mut left) = (BTreeMap::new(), MAX_UNPACKED);
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(|error| format!("has a broken file ({error})"))?;
-        if entry.is_dir() {
-            continue;
-        }
         let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
         // Linux takes a backslash for a part of the name, Windows for a folder.
         if name.contains('\\') || name.starts_with('/') {
             return Err(format!("has a file whose name is not a path with slashes below the package ({name})"));
         }
         let mode = entry.unix_mode().filter(|_| entry.system() == System::Unix);
-        let Some(path) = entry.enclosed_name().filter(|_| entry.is_file()) else {
+        let Some(path) = entry.enclosed_name().filter(|_| entry.is_file() || entry.is_dir()) else {
             return Err(format!("has a file that is none, or that leads out of it ({name})"));
         };
         let path: PathBuf = folder.join(path);
+        let broken = |error: io::Error| format!("cannot be unpacked at {name} ({error})");
+        if entry.is_dir() {
+            fs::create_dir_all(path).map_err(broken)?;
+            continue;
+        }
         let unpacked = fs::create_dir_all(path.parent().unwrap_or(folder))
             .and_then(|()| io::copy(&mut entry.by_ref().take(left), &mut File::create_new(&path)?));
-        let size = unpacked.map_err(|error| format!("cannot be unpacked at {name} ({error})"))?;
+        let size = unpacked.map_err(broken)?;
         left -= size;
         if left == 0 {
             return Err(format!("is larger than {} unpacked", spell_size(MAX_UNPACKED)));
@@ -260,4 +262,29 @@ pub fn portable(function: &Function) -> Result<(), (PathBuf, String)> {
         Err(why) => why.to_string(),
     };
     Err((path, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    #[test]
+    fn folders_are_unpacked_but_none_that_lead_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (zip, into) = (folder.path().join("zip"), folder.path().join("into"));
+        let unpacked = |name: &str| {
+            let mut archive = ZipWriter::new(File::create(&zip).expect("made"));
+            archive.add_directory(name, SimpleFileOptions::default()).expect("added");
+            archive.finish().expect("written");
+            extract(&mut ZipArchive::new(File::open(&zip).expect("there")).expect("a zip"), &into)
+        };
+        assert!(unpacked("data/empty/").is_ok_and(|files| files.is_empty()));
+        assert!(into.join("data/empty").is_dir());
+        for outside in ["../outside/", "/outside/", "a\\b/"] {
+            assert!(unpacked(outside).is_err(), "{outside}");
+        }
+        assert!(!folder.path().join("outside").exists());
+    }
 }

@@ -6,6 +6,7 @@ use crate::engine::code::{self, Processors};
 use crate::guest::artifact::Artifact;
 use crate::guest::compiler::NoCode;
 use crate::guest::{self, compiled};
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -35,6 +36,15 @@ impl Compile {
         let file = &self.guest;
         let output = self.output.unwrap_or_else(|| compiled::beside(file));
         let shown = file.display();
+        let is_there = fs::metadata(&output).is_ok_and(|output| !output.is_dir());
+        let is_compiled = output.extension().is_some_and(|extension| extension == "cwasm")
+            && fs::canonicalize(&output).ok() != fs::canonicalize(file).ok();
+        if is_there && !is_compiled {
+            return Err(Ended::Failed(format!(
+                "{} is there, and is no compiled guest: name another file with -o, such as other.cwasm",
+                output.display()
+            )));
+        }
         let artifact = Artifact::read(file, MAX_GUEST).map_err(|error| format!("{shown} {error}"))?;
         let Artifact { wasm, interfaces, .. } = artifact;
         let processors = if self.portable { Processors::EveryKind } else { Processors::ThisKind };

@@ -37,6 +37,10 @@ impl Pack {
         // The check goes into the package's folder.
         let output = std::path::absolute(&shown).map_err(unwritable)?;
         let unfinished = output.with_added_extension("new");
+        let executables = [&*root.join(&executable), Path::new(OWN_EXECUTABLE)];
+        for target in [&output, &unfinished] {
+            pack::spare(&root, &config, &executables, target)?;
+        }
         fs::create_dir_all(output.parent().unwrap_or(Path::new("/"))).map_err(unwritable)?;
         let into = File::create(&unfinished).map_err(unwritable)?;
         let packed = pack::write(&root, &config, (&executable, Path::new(OWN_EXECUTABLE)), into).map_err(Ended::Failed);

@@ -48,7 +48,7 @@ fn in_words(timeline: &Timeline) -> String {
         "Total execution time:    {:.2} seconds (one after the other: {} seconds)\n\
          Peak overlap:            {} requests at the same time\n\
          Unique processes:        {}\n{threads}Unique instances:        {}\n\
-         Unique slots:            {} of {}\nUnique machines:         {}\n\n{}",
+         Unique slots:            {} of {}\nUnique machines:         {}\n\n{}{}",
         timeline.total,
         (timeline.serial() * 100.0).round() / 100.0,
         facts.peak,
@@ -57,6 +57,22 @@ fn in_words(timeline: &Timeline) -> String {
         facts.slots,
         facts.capacity,
         facts.machines,
+        timeline.reasons(),
         timeline.verdict(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_words;
+    use crate::timeline::{Request, Source, Timeline};
+
+    #[test]
+    fn a_burst_that_fails_says_why() {
+        let source = Source::Burst { url: "http://127.0.0.1/".to_owned(), delay: 1.0 };
+        let request = Request { sent: 0.0, answered: 1.0, receipt: Err("got HTTP 503: full".to_owned()), fault: None };
+        let said = in_words(&Timeline { source, total: 1.0, requests: vec![request] });
+        let end = "\n\n1 failed: got HTTP 503: full\n❌ RESULT: 1 of 1 requests failed.";
+        assert!(said.ends_with(end), "{said}");
+    }
 }

@@ -9,6 +9,9 @@ use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Seconds that a guest computes, unless told otherwise.
+const CPU: f64 = 0.001;
+
 /// The most that an option may say, which keeps every result a number.
 const MOST: f64 = 1e9;
 
@@ -34,9 +37,9 @@ pub struct Plan {
     /// MB of memory that a guest takes for a request
     #[arg(long, value_name = "MB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=4096))]
     memory: u64,
-    /// Seconds of the latency that a guest computes, with a core of its own
-    #[arg(long, value_name = "S", default_value_t = 0.001, value_parser = positive)]
-    cpu: f64,
+    /// Seconds of the latency that a guest computes, with a core of its own [default: 0.001]
+    #[arg(long, value_name = "S", value_parser = positive)]
+    cpu: Option<f64>,
     /// Measure rate, latency and bursts from the log of a host
     #[arg(long, value_name = "FILE")]
     from_log: Option<PathBuf>,
@@ -62,8 +65,12 @@ impl Plan {
         let (rate, latency) = averages.ok_or_else(|| {
             "no request of this log ran for any time: give --rps and --latency in its place".to_owned()
         })?;
-        // What computes for all of its time takes no longer than that.
-        let load = Load { rate, latency, cpu: self.cpu.min(latency), memory: self.memory << 20 };
+        if let Some(cpu) = self.cpu.filter(|cpu| *cpu > latency) {
+            return Err(Ended::Wrong(format!(
+                "--cpu {cpu} is more than the latency of {latency} s, of which it is a part: give at most that"
+            )));
+        }
+        let load = Load { rate, latency, cpu: self.cpu.unwrap_or(CPU.min(latency)), memory: self.memory << 20 };
         let plans = plan::plans(&load, &arrivals);
         let fitting = plans.iter().filter_map(|(_, plan)| plan.as_ref().ok());
         let Some(cheapest) = fitting.min_by(|one, other| one.dollars.total_cmp(&other.dollars)) else {

@@ -54,8 +54,9 @@ pub fn read(input: impl BufRead) -> Result<Timeline, String> {
             Err(_) => reading.line(line, None, NOWHERE),
         }),
     }
-    if reading.told.iter().any(|told| matches!(told.what, What::Ended(_))) {
-        return Ok(timeline(reading.told));
+    let timeline = timeline(reading.told);
+    if !timeline.requests.is_empty() {
+        return Ok(timeline);
     }
     Err(match reading.timeless {
         0 => "the log has no closing line, which tells how an invocation ended: set log.requests to \"all\"".to_owned(),
@@ -109,7 +110,7 @@ impl Reading {
         let (before, what) = if let Some((before, rest)) = line.split_once(CLOSING) {
             (before, What::Ended(fields(&format!("function={rest}"))))
         } else if let Some((before, rest)) = line.split_once(READY) {
-            (before, What::Ready(fields(rest).get("pool").and_then(|pool| pool.parse().ok())))
+            (before, What::Ready(slots(&fields(rest), "pool")))
         } else {
             return;
         };
@@ -163,6 +164,18 @@ fn fields(text: &str) -> HashMap<String, String> {
     fields
 }
 
+/// A number of slots, or of one of them.
+fn slots(fields: &HashMap<String, String>, name: &str) -> Option<u64> {
+    fields.get(name)?.parse::<u32>().ok().map(u64::from)
+}
+
+/// Milliseconds that an invocation took that ended `at`, and those of them that it waited for a slot. None where that cannot be.
+fn times(ended: &HashMap<String, String>, at: f64) -> Option<(f64, f64)> {
+    let number = |name: &str| ended.get(name).map_or(Some(0.0), |text| text.parse::<f64>().ok());
+    let (total, queued) = (number("total_ms")?, number("queue_ms")?);
+    (0.0 <= queued && queued <= total && total <= at).then_some((total, queued))
+}
+
 fn timeline(mut told: Vec<Told>) -> Timeline {
     told.sort_by(|one, other| one.at.total_cmp(&other.at));
     // By machine: how many processes there were, and the slots of each.
@@ -179,15 +192,14 @@ fn timeline(mut told: Vec<Told>) -> Timeline {
             }
             What::Ended(ended) => ended,
         };
-        let number = |name: &str| ended.get(name)?.parse::<f64>().ok();
         if ended.get("function").is_none_or(|function| function == "-") {
             continue;
         }
-        let (total, queued) = (number("total_ms").unwrap_or(0.0), number("queue_ms").unwrap_or(0.0));
+        let Some((total, queued)) = times(&ended, at) else { continue };
         let outcome = ended.get("outcome").map_or("unknown", String::as_str);
         let why = ended.get("reason").map_or_else(|| outcome.to_owned(), |reason| format!("{outcome}: {reason}"));
         let whole = |name: &str| ended.get(name)?.parse::<u64>().ok();
-        let receipt = whole("slot").zip(whole("instance")).map(|(slot, instance)| {
+        let receipt = slots(&ended, "slot").zip(whole("instance")).map(|(slot, instance)| {
             let pool = pools.entry((machine.clone(), *process)).or_insert(0);
             *pool = (*pool).max(slot + 1);
             Receipt {
@@ -330,6 +342,45 @@ mod tests {
         let timeline = of(&lines.collect::<String>()).expect("a timeline");
         assert_eq!((timeline.requests.len(), timeline.source), (MOST, Source::Log { left_out: 5 }));
         assert!((timeline.total - (MOST as f64 + 0.25)).abs() < 0.01, "{}", timeline.total);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_is_left_out() {
+        let times = "queue_ms=250.000 total_ms=1250.000";
+        let bad = [
+            "queue_ms=2000.000 total_ms=1250.000",
+            "queue_ms=250.000 total_",
+            "queue_ms=NaN total_ms=NaN",
+            "queue_ms=0.000 total_ms=NaN",
+            "queue_ms=-1 total_ms=1",
+            "queue_ms=-2 total_ms=-1",
+            "queue_ms=0.000 total_ms=1e300",
+            "queue_ms=inf total_ms=inf",
+            "queue_ms=0.000 total_ms=1e999",
+            "queue_ms=0.000 total_ms=much",
+        ];
+        let line = |text: &str| format!("2026-11-29T05:00:02.250Z INFO {}\n", LINE.replace(times, text));
+        for text in bad {
+            // Alone, and twice among others.
+            assert!(of(&line(text)).is_err_and(|why| why.contains("no closing line")), "{text}");
+            let timeline = of(&[line(text), line(text), line(times)].concat()).expect("a timeline");
+            assert_eq!((timeline.requests.len(), timeline.facts().peak), (1, 1), "{text}");
+        }
+        let huge = LINE.replace("slot=3", &format!("slot={}", u64::MAX));
+        let of_huge = of(&format!(
+            "2026-11-29T05:00:00Z INFO x: ready pool={}\n2026-11-29T05:00:02Z INFO {huge}\n2026-11-29T05:00:02Z INFO {LINE}\n",
+            u64::MAX
+        ));
+        assert_eq!(of_huge.expect("a timeline").facts().capacity, 4);
+        let nobody = LINE.replace("function=x", "function=-");
+        assert!(of(&format!("2026-11-29T05:00:02Z INFO {nobody}\n")).is_err());
+    }
+
+    #[test]
+    fn requests_that_took_no_time_are_drawn() {
+        let none = LINE.replace("queue_ms=250.000 total_ms=1250.000", "queue_ms=0.000 total_ms=0.000");
+        let timeline = of(&format!("2026-11-29T05:00:02Z INFO {none}\n").repeat(3)).expect("a timeline");
+        assert_eq!((timeline.requests.len(), timeline.facts().peak), (3, 0));
     }
 
     #[test]

@@ -17,7 +17,11 @@ pub use receipt::Receipt;
 pub use trace::trace;
 
 use serde_json::{Value, json};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Reasons that are told of requests that failed.
+const REASONS: usize = 3;
 
 /// One request, as its client saw it.
 pub struct Request {
@@ -101,7 +105,9 @@ impl Timeline {
         let span = |request: &Request| {
             let receipt = request.receipt.as_ref().ok()?;
             let offset = offsets.get(&*receipt.machine)?;
-            Some(Span { start: receipt.start + offset, end: receipt.end + offset })
+            let start = receipt.start + offset;
+            // A machine may tell anything.
+            Some(Span { start, end: (receipt.end + offset).max(start) })
         };
         self.requests.iter().map(span).collect()
     }
@@ -177,6 +183,25 @@ impl Timeline {
         }
     }
 
+    /// Why requests failed: a line for each of the most frequent reasons, and one for all others.
+    pub fn reasons(&self) -> String {
+        let mut reasons = BTreeMap::<&str, usize>::new();
+        for request in &self.requests {
+            if let Some(why) = request.receipt.as_ref().err().or(request.fault.as_ref()) {
+                *reasons.entry(why).or_default() += 1;
+            }
+        }
+        let mut reasons: Vec<_> = reasons.into_iter().collect();
+        reasons.sort_by_key(|(_, times)| Reverse(*times));
+        let (told, others) = reasons.split_at(reasons.len().min(REASONS));
+        let mut lines: String = told.iter().map(|(why, times)| format!("{times} failed: {why}\n")).collect();
+        if !others.is_empty() {
+            let times: usize = others.iter().map(|(_, times)| times).sum();
+            lines += &format!("{times} failed for other reasons: {}\n", others.len());
+        }
+        lines
+    }
+
     /// The last line of a report.
     pub fn verdict(&self) -> String {
         let facts = self.facts();
@@ -234,7 +259,8 @@ fn peak(spans: impl Iterator<Item = Span>) -> usize {
         while ends.get(over).is_some_and(|end| end <= start) {
             over += 1;
         }
-        most = most.max(begun + 1 - over);
+        // Those that took no time are over before they are counted.
+        most = most.max((begun + 1).saturating_sub(over));
     }
     most
 }

@@ -93,6 +93,30 @@ fn a_failed_request_has_its_reason_and_no_span() {
 }
 
 #[test]
+fn each_reason_is_told_once_and_only_the_most_frequent() {
+    let failed = |why: &str| Request { sent: 0.0, answered: 1.0, receipt: Err(why.to_owned()), fault: None };
+    let mut requests: Vec<_> = ["e", "c", "d", "b", "a", "b", "c", "b"].map(failed).into();
+    let first = Request { receipt: Ok(receipt("a", 1, 0, 0.0, 1.0)), ..failed("") };
+    requests.push(Request { fault: Some("c".to_owned()), ..first });
+    let told = burst(requests).reasons();
+    assert_eq!(told, "3 failed: b\n3 failed: c\n1 failed: a\n2 failed for other reasons: 2\n");
+    assert_eq!(two_machines().reasons(), "");
+}
+
+#[test]
+fn a_receipt_that_ends_before_it_begins_took_no_time() {
+    let backwards = |slot| Request {
+        sent: 0.0,
+        answered: 1.0,
+        receipt: Ok(receipt("a", 1, slot, 5000.0 + slot as f64, 0.0)),
+        fault: None,
+    };
+    let timeline = burst((0..4).map(backwards).collect());
+    assert_eq!(timeline.facts().peak, 0);
+    assert!(timeline.spans().into_iter().flatten().all(|span| span.start == span.end));
+}
+
+#[test]
 fn the_trace_has_a_track_for_each_slot_of_each_process() {
     let trace = trace(&two_machines());
     let events = trace["traceEvents"].as_array().expect("a list");

@@ -24,6 +24,8 @@ const SECTION: &[u8; 19] = b"\0\x31\x10flexwasm:sources";
 const PYTHON: &str = ".venv/bin/python";
 /// Starts componentize-py.
 const COMPONENTIZE_PY: &str = "import sys; from componentize_py import script; sys.exit(script())";
+/// Lines of a package's own script that are shown where it fails.
+const SCRIPT_LINES: usize = 3;
 /// Ends most errors.
 const AGAIN: &str = "then run the same command again";
 
@@ -244,16 +246,26 @@ fn install(tool: &str, command: &mut Command) -> Result<(), String> {
     Err(format!("{tool} cannot install what the guest is built with ({why}): see to that, {AGAIN}"))
 }
 
-/// The line that says most of an installer's many.
+/// What says most of an installer's many lines: the first, or, of a package's own script that npm has run, its error or else its last ones.
 fn complaint(said: &str) -> String {
-    // npm tells of codes, and at the end of a log file; pip of its attempts.
-    let is_detail = |line: &&str| {
-        let details = ["code ", "errno ", "syscall ", "path ", "A complete log"];
+    // npm tells of codes, and at the end of a log file; pip of its attempts; a script of its calls.
+    let tells = |line: &&str| {
+        let details = ["code ", "errno ", "syscall ", "path ", "at ", "Node.js ", "A complete log"];
         !line.is_empty() && !details.iter().any(|detail| line.starts_with(detail))
     };
-    let lines = said.lines().filter_map(|line| line.strip_prefix("npm error ").or(line.strip_prefix("ERROR: ")));
-    let line = lines.map(str::trim).find(is_detail).or(said.lines().rfind(|line| !line.trim().is_empty()));
-    line.unwrap_or("it does not say why").chars().take(300).collect()
+    let starts = ["npm error ", "npm ERR! ", "ERROR: "];
+    let own = said.lines().filter_map(|line| starts.iter().find_map(|start| line.strip_prefix(start)));
+    let lines: Vec<&str> = own.map(str::trim).filter(tells).collect();
+    let line = match &lines[..] {
+        ["command failed", script @ ..] => {
+            let error = script.iter().rposition(|line| line.contains("Error: "));
+            let from = error.unwrap_or(script.len().saturating_sub(SCRIPT_LINES));
+            script[from..].iter().take(SCRIPT_LINES).copied().collect::<Vec<_>>().join("; ")
+        }
+        [line, ..] => (*line).to_owned(),
+        [] => said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it does not say why").to_owned(),
+    };
+    line.chars().take(600).collect()
 }
 
 /// Fails where one of these tools is missing, with what to install.
@@ -293,9 +305,21 @@ mod tests {
         let pip = "WARNING: Retrying (Retry(total=0)) after connection broken\n\
             ERROR: Could not find a version that satisfies the requirement componentize-py==0.25.0\n\
             ERROR: No matching distribution found for componentize-py==0.25.0\n";
+        let script = "npm error code 1\nnpm error path /app/node_modules/esbuild\nnpm error command failed\n\
+            npm error command sh -c node install.js\nnpm error node:internal/modules/cjs/loader:1207\nnpm error\n\
+            npm error Error: Cannot find module 'esbuild'\nnpm error Require stack:\nnpm error - /app/install.js\n\
+            npm error     at Module._resolveFilename (node:internal/modules/cjs/loader:1207:15) {\n\
+            npm error   code: 'MODULE_NOT_FOUND'\nnpm error }\nnpm error\nnpm error Node.js v20.20.2\n\
+            npm error A complete log of this run can be found in: /root/.npm/_logs/x.log\n";
+        let error = "Error: Cannot find module 'esbuild'; Require stack:; - /app/install.js";
+        let make = "npm error code 2\nnpm error command failed\nnpm error command sh -c make\nnpm error one\nnpm error two\n\
+            npm error make: *** [all] 1\n";
         for (said, line) in [
             (npm, "network request to https://registry.npmjs.org/esbuild failed, reason: getaddrinfo ENOTFOUND"),
             (pip, "Could not find a version that satisfies the requirement componentize-py==0.25.0"),
+            (script, error),
+            (&script.replace("npm error", "npm ERR!"), error),
+            (make, "one; two; make: *** [all] 1"),
             ("killed\n\n", "killed"),
             ("", "it does not say why"),
         ] {

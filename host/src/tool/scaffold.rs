@@ -1,6 +1,6 @@
 //! A new app, from templates that are files: an app around one function, and the source of its guest.
 
-use super::sources::Language;
+use super::sources::{Language, MADE_FOLDERS};
 use super::wit;
 use crate::config::{self, host_json};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -219,7 +219,9 @@ fn objection(name: &str) -> Option<&'static str> {
     if !config::valid_name(name) {
         Some("it may have letters from a to z, digits, - and _, a letter first, at most 128, and not be \"host\"")
     } else if is_taken(name) {
-        Some("Azure keeps routes that begin with admin or runtime for itself, and dist is where the package goes")
+        Some(
+            "Azure keeps routes that begin with admin or runtime for itself, and tools keep dist, target and node_modules",
+        )
     } else {
         None
     }
@@ -228,7 +230,7 @@ fn objection(name: &str) -> Option<&'static str> {
 /// Whether Azure keeps the route (`ValidateHttpFunction` in Azure/azure-functions-host), or we keep the folder, for something else.
 fn is_taken(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    name.starts_with("admin") || name.starts_with("runtime") || name == "dist"
+    name.starts_with("admin") || name.starts_with("runtime") || MADE_FOLDERS.contains(&&*name)
 }
 
 /// A name that would do, as like to this one as can be.
@@ -268,6 +270,9 @@ mod tests {
             ("Admin-tool", "my-Admin-tool"),
             ("runtime", "my-runtime"),
             ("dist", "my-dist"),
+            ("node_modules", "my-node_modules"),
+            ("target", "my-target"),
+            ("__pycache__", "my-__pycache__"),
             (&*long, &long[..PROPOSED]),
         ] {
             let folder = tempfile::tempdir().expect("a folder");

@@ -5,6 +5,7 @@ use crate::config::{Config, Function};
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -32,7 +33,7 @@ impl Language {
 const GUEST: &str = "guest";
 
 /// Folders that hold what is built or installed, wherever they are; those with a dot in front as well, but for cargo's settings.
-const MADE_FOLDERS: [&str; 4] = ["target", "node_modules", "dist", "__pycache__"];
+pub const MADE_FOLDERS: [&str; 4] = ["target", "node_modules", "dist", "__pycache__"];
 /// Files that tools write while they build.
 const MADE_FILES: [&str; 3] = ["Cargo.lock", "package-lock.json", "function.json"];
 /// Endings of such files: guests, what is about to become one, and what editors leave.
@@ -90,17 +91,23 @@ impl State {
     /// Looks at the folder. Files that seem to be those of `before` are not read again.
     pub fn of(folder: &Path, before: &Self) -> Self {
         let mut state = Self::default();
-        state.add(folder, before);
+        state.add(folder, &[], before);
         state
     }
 
-    fn add(&mut self, folder: &Path, before: &Self) {
+    /// Adds a folder, which was reached through those `above`, by device and inode. A link counts as what it leads to.
+    fn add(&mut self, folder: &Path, above: &[(u64, u64)], before: &Self) {
         // What is gone in this moment is missed by the next look.
+        let Ok(this) = fs::metadata(folder).map(|folder| (folder.dev(), folder.ino())) else { return };
+        if above.contains(&this) {
+            return;
+        }
+        let above = [above, &[this]].concat();
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-            let Ok(kind) = entry.file_type() else { continue };
+            let Ok(kind) = fs::metadata(&path) else { continue };
             if kind.is_dir() && (name == ".cargo" || !name.starts_with('.') && !MADE_FOLDERS.contains(&name.as_str())) {
-                self.add(&path, before);
+                self.add(&path, &above, before);
             }
             let is_made = MADE_FILES.contains(&name.as_str())
                 || name.starts_with('.')
@@ -147,6 +154,27 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_links_lead_to_is_a_source_too() {
+        let (folder, shared) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let (folder, shared) = (folder.path(), shared.path());
+        fs::write(shared.join("lib.rs"), "one").expect("written");
+        symlink(shared, folder.join("shared")).expect("made");
+        symlink(shared.join("lib.rs"), folder.join("link.rs")).expect("made");
+        symlink("nowhere", folder.join("gone.rs")).expect("made");
+        // These have no end.
+        symlink(".", folder.join("this")).expect("made");
+        symlink(folder, shared.join("back")).expect("made");
+        let before = State::of(folder, &State::default());
+        fs::write(shared.join("lib.rs"), "three").expect("written");
+        let after = State::of(folder, &before);
+        let changed: Vec<_> = after.0.iter().filter(|(path, stamp)| before.0[*path] != **stamp).collect();
+        let names: Vec<_> = changed.iter().map(|(path, _)| path.strip_prefix(folder).expect("in it")).collect();
+        assert_eq!(names, [Path::new("link.rs"), Path::new("shared/lib.rs")]);
+        assert_eq!(after.0.len(), 2);
+    }
 
     #[test]
     fn what_is_built_is_no_change_and_what_is_saved_is_one() {

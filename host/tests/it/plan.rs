@@ -13,6 +13,9 @@ fn plan(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn numbers_become_a_line_for_each_size_and_what_to_type() {
     let folder = tempfile::tempdir().unwrap();
+    // Less than a guest is taken to compute.
+    let (code, said) = plan(folder.path(), &["--rps", "1", "--latency", "0.0001"]);
+    assert_eq!(code, Some(0), "{said}");
     let (code, said) = plan(folder.path(), &["--rps", "100", "--latency", "0.2"]);
     assert_eq!(code, Some(0), "{said}");
     for words in ["20.0 at the same time on average, 36 at the peak", "  512 MB", " 2048 MB", " 4096 MB"] {
@@ -24,6 +27,7 @@ fn numbers_become_a_line_for_each_size_and_what_to_type() {
         (&["--rps=-1", "--latency", "1"], 2, "--rps"),
         (&["--rps", "NaN", "--latency", "1"], 2, "write a number above 0"),
         (&["--rps", "1", "--latency", "1", "--from-log", "log"], 2, "cannot be used with"),
+        (&["--rps", "1", "--latency", "0.2", "--cpu", "5"], 2, "--cpu 5 is more than the latency of 0.2 s"),
         (&["--from-log", "log"], 1, "log cannot be read"),
         (&["--rps", "1e9", "--latency", "1"], 1, "divide it among several apps"),
         (&["--rps", "1", "--latency", "1", "--memory", "4000"], 1, "lower --memory"),

@@ -2,13 +2,14 @@
 //! tested, others stand in for them.
 
 use crate::support::{App, Host, eventually, flexwasm, guests, marked, marked_answer, output};
-use flexwasm::config::{AppSettings, Circumstances};
+use flexwasm::config::{AppSettings, Circumstances, Config};
 use flexwasm::tool::pack;
 use serde_json::Value;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use zip::ZipArchive;
 
 /// A folder for apps, and one with programs that stand in for others.
 pub struct Place {
@@ -102,6 +103,7 @@ fn a_new_app_is_told_what_to_do_next_and_never_replaces_another() {
         (&["new", "hello"][..], 1, &["hello is there already"][..]),
         (&["new", "a b"], 2, &["\"a b\" cannot be the name", "flexwasm new a-b"]),
         (&["new", "../x"], 2, &["flexwasm new x"]),
+        (&["new", "node_modules"], 2, &["flexwasm new my-node_modules"]),
         (&["new", "-x"], 2, &["flexwasm new x"]),
         (
             &["new", "x", "--language", "python", "--trigger", "mcp"],
@@ -361,7 +363,7 @@ fn what_a_build_has_started_ends_with_the_host_however_that_ends() {
 
 #[test]
 fn what_the_app_names_is_packed_and_nothing_else() {
-    let grants = r#"{"pool": {"size": 4}, "grants": {"dirs": ["data"]}}"#;
+    let grants = r#"{"pool": {"size": 4}, "grants": {"dirs": ["data", "nothing"]}}"#;
     let app = App::new(grants).function("one", guests::COUNTER).function("two", guests::COUNTER);
     let shared = r#"{"scriptFile": "../one/guest.wasm", "bindings": [
         {"type": "httpTrigger", "direction": "in", "name": "req"}, {"type": "http", "direction": "out", "name": "res"}]}"#;
@@ -374,10 +376,9 @@ fn what_the_app_names_is_packed_and_nothing_else() {
     let mut program = [0; 64];
     program[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0");
     let app = app.file("elsewhere/program", &program);
+    fs::create_dir(app.path().join("nothing")).unwrap();
 
-    let given =
-        Circumstances { machine_memory: 2 << 30, listen: None, cache_folders: Vec::new(), control_sockets: Vec::new() };
-    let config = flexwasm::config::load_as_deployed(app.path(), AppSettings::new(), &given).unwrap();
+    let config = as_deployed(&app);
     let packed = |name: &str| {
         let zip = app.path().join(name);
         let executable = ("program", &*app.path().join("elsewhere/program"));
@@ -405,6 +406,72 @@ fn what_the_app_names_is_packed_and_nothing_else() {
         "two/guest.wasm 0644",
     ];
     assert_eq!(modes, wanted);
+    let mut archive = ZipArchive::new(fs::File::open(&zip).unwrap()).unwrap();
+    let mut folders = Vec::new();
+    for index in 0..archive.len() {
+        let entry = archive.by_index(index).unwrap();
+        if entry.is_dir() {
+            folders.push((entry.name().unwrap().into_owned(), entry.unix_mode().unwrap()));
+        }
+    }
+    assert_eq!(folders, ["data/", "data/more/", "nothing/"].map(|name| (name.to_owned(), 0o40_755)));
+}
+
+/// What `flexwasm package` reads of the app.
+fn as_deployed(app: &App) -> Config {
+    let given =
+        Circumstances { machine_memory: 2 << 30, listen: None, cache_folders: Vec::new(), control_sockets: Vec::new() };
+    flexwasm::config::load_as_deployed(app.path(), AppSettings::new(), &given).unwrap()
+}
+
+#[test]
+fn a_package_takes_the_place_of_nothing_that_is_packed() {
+    let app = App::new(r#"{"grants": {"dirs": ["data"]}}"#).function("one", guests::COUNTER);
+    let app = app.file("data/file", b"text").file("program", b"").file("other", b"");
+    symlink("host.json", app.path().join("link.zip")).unwrap();
+    let (config, program) = (as_deployed(&app), app.path().join("program"));
+    let spare = |target: &str| pack::spare(app.path(), &config, &[&program], &app.path().join(target));
+    for target in [
+        "host.json",
+        "one/../host.json",
+        "none/../host.json",
+        "link.zip",
+        "one/function.json",
+        "one/guest.wasm",
+        "one/guest.cwasm",
+        "program",
+        "data/file",
+        "data/new.zip",
+        "data/none/new.zip",
+    ] {
+        let words = format!("{target} is part of what is packed: name another file with -o, such as dist/flexwasm.zip");
+        assert!(spare(target).is_err_and(|why| why.ends_with(&words)), "{target}");
+    }
+    for target in ["other", "new.zip", "one/new.zip"] {
+        assert_eq!(spare(target), Ok(()));
+    }
+}
+
+#[test]
+fn compiling_takes_the_place_of_nothing_but_compiled_guests() {
+    let app = App::new("{}").function("one", guests::COUNTER);
+    symlink("guest.wasm", app.path().join("one/link.cwasm")).unwrap();
+    let compile = |output: &str| {
+        let mut compile = flexwasm();
+        compile.current_dir(app.path()).args(["compile", "one/guest.wasm", "-o", output]);
+        compile
+    };
+    let content = || files(app.path()).into_iter().map(|file| fs::read(file).unwrap()).collect::<Vec<_>>();
+    let before = content();
+    for target in ["one/guest.wasm", "host.json", "one/function.json", "one/link.cwasm"] {
+        let words = format!("{target} is there, and is no compiled guest: name another file with -o");
+        refused(compile(target), app.path(), 1, &[&words]);
+    }
+    assert!(content() == before);
+    for target in ["new", "new.cwasm", "new.cwasm"] {
+        let (status, _, stderr) = output(compile(target));
+        assert!(status.success(), "{stderr}");
+    }
 }
 
 #[test]
