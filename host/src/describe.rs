@@ -216,6 +216,42 @@ pub fn not_granted(function: &Function, old: &[String], new: &[String]) -> Vec<S
     asked.filter_map(note).collect()
 }
 
+/// That no function has this name, and which ones there are.
+pub fn unknown(name: &str, functions: &[&str]) -> String {
+    match functions {
+        [] => format!("there is no function {name}, and no other one"),
+        functions => format!("there is no function {name}: name one of {}", functions.join(", ")),
+    }
+}
+
+/// The functions that have no guest to ask: name, state and why, in a sentence.
+pub fn idle(config: &Config) -> Vec<(Arc<str>, &'static str, String)> {
+    let of_function = |function: &Function| {
+        let name = &function.name;
+        let (state, why) = match (&function.refused, function.builtin) {
+            (Some(why), _) => ("refused", why.to_string()),
+            (None, Some(builtin)) => {
+                let word = builtin.word();
+                (
+                    "builtin",
+                    format!(
+                        "function {name} is answered by the host itself (flexwasm.builtin {word}): it has no guest"
+                    ),
+                )
+            }
+            (None, None) => return None,
+        };
+        Some((Arc::clone(name), state, why))
+    };
+    let switched_off = |(name, setting): &(Arc<str>, String)| {
+        let why = format!(
+            "function {name} is disabled by the app setting {setting}: set it to false, and start the host again"
+        );
+        (Arc::clone(name), "disabled", why)
+    };
+    config.functions.iter().filter_map(of_function).chain(config.disabled.iter().map(switched_off)).collect()
+}
+
 /// Where the guest comes from, without what may be secret.
 fn source(function: &Function) -> [(&'static str, String); 11] {
     let GuestSettings { source, sha256, max_size, compile_timeout, poll, smoke } = &function.guest;

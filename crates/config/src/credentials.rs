@@ -156,7 +156,9 @@ impl Credentials {
             }
         };
         for (name, value) in written {
-            let name = HeaderName::try_from(name).map_err(|_| "has a header whose name is none")?;
+            let name = HeaderName::try_from(name).map_err(|_| {
+                format!("has a header {name:?}, whose name cannot be sent: write it like \"x-api-key\"")
+            })?;
             if FRAMING.contains(&name) {
                 return Err(format!("sets {name}, which the host sets by itself: remove it"));
             }
@@ -304,7 +306,10 @@ mod tests {
     fn what_is_wrong_is_told_without_a_value() {
         for (entry, words) in [
             (json!({"headers": []}), "headers that are no object"),
-            (json!({"headers": {"a b": "hush"}}), "whose name is none"),
+            (
+                json!({"headers": {"a b": "hush"}}),
+                "has a header \"a b\", whose name cannot be sent: write it like \"x-api-key\"",
+            ),
             (json!({"headers": {"a": 1}}), "no text"),
             (json!({"headers": {"A": "1", "a": "hush"}}), "sets a twice"),
             (json!({"headers": {"Host": "hush"}}), "sets host"),

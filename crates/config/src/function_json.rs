@@ -8,7 +8,7 @@ use super::route::Template;
 use super::section::{Problem, Problems, Section};
 use super::settings::{FUNCTION_KEYS, FunctionPatch, HOST_KEYS};
 use super::source::{Ask, GUEST_KEYS, GuestSettings, Smoke};
-use super::{AppSettings, member};
+use super::{AppSettings, member, misspelt};
 use http::Method;
 use serde_json::Value;
 
@@ -73,8 +73,7 @@ impl FunctionFile {
     ) -> Option<Self> {
         // The Functions host looks for these two exactly as they are written here, and for the members of a binding in any case.
         for key in ["bindings", "scriptFile"] {
-            let near = |name: &&String| name.eq_ignore_ascii_case(key) && *name != key;
-            if let Some(near) = document.as_object().and_then(|document| document.keys().find(near)) {
+            if let Some((near, _)) = misspelt(document, key) {
                 problems.add(file, near, None, format!("Azure does not know this key; did you mean {key}?"));
             }
         }

@@ -4,7 +4,7 @@
 //! `AzureFunctionsJobHost__a__b`, as the Functions host does (azure-contract.md §4.1).
 
 use super::section::{APP_SETTINGS, Problems};
-use super::{AppSettings, member, text};
+use super::{AppSettings, member, misspelt, text};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -45,8 +45,10 @@ impl AzureHost {
         // The Functions host looks for this one in the file, as it is written here, before there is any configuration.
         let version = setting("version").map(|(_, text)| Value::String(text.clone()));
         let version = version.or_else(|| document.get("version").cloned()).unwrap_or(Value::Null);
-        if version != "2.0" {
-            wrong("version", &version, "must be \"2.0\"");
+        match misspelt(document, "version").filter(|_| version.is_null()) {
+            Some((near, value)) => wrong(near, value, "Azure does not know this key; did you mean version?"),
+            None if version != "2.0" => wrong("version", &version, "must be \"2.0\""),
+            None => {}
         }
         let route_prefix = look("extensions.http.routePrefix").map_or("api".to_owned(), |value| {
             let prefix = text(&value).map(|prefix| prefix.trim_matches('/').to_owned());

@@ -260,7 +260,7 @@ fn is_of_one_machine(address: IpAddr) -> bool {
 /// An entry that cannot be granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// Its scheme and host. What stands around them may be a secret.
+    /// Its scheme and host, with `…` for what stands around them and may be a secret.
     pub shown: String,
     /// What is wrong, and what to write instead.
     pub remedy: String,
@@ -272,9 +272,15 @@ impl Refused {
     /// One that cannot be read.
     fn malformed(place: usize, entry: &str, why: &str) -> Self {
         let (scheme, rest) = entry.split_once("://").unwrap_or(("", entry));
-        let host = rest.split(['/', '?', '#']).next().and_then(|authority| authority.rsplit('@').next());
-        let (scheme, host) = (Some(scheme).filter(|scheme| !scheme.is_empty()), host.unwrap_or_default());
-        let shown = scheme.map_or(host.to_owned(), |scheme| format!("{scheme}://{host}"));
+        let (authority, beyond) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (before, host) = authority.rsplit_once('@').map_or(("", authority), |(_, host)| ("…@", host));
+        let beyond = match beyond {
+            "" | "/" => beyond.to_owned(),
+            beyond => format!("{}…", &beyond[..1]),
+        };
+        let scheme = Some(scheme).filter(|scheme| !scheme.is_empty());
+        let shown =
+            format!("{}{before}{host}{beyond}", scheme.map_or_else(String::new, |scheme| format!("{scheme}://")));
         let discreet = format!("{why}: write it like \"https://api.example.com\"");
         let remedy = match Grant::parse(&format!("{}://{host}", scheme.unwrap_or("https"))) {
             Ok(grant) => format!("{why}: write \"{grant}\""),
@@ -372,10 +378,11 @@ mod tests {
             ("http://127.1", "http://127.1", LIKE),
             ("http://0x7f000001", "http://0x7f000001", LIKE),
             ("http://2130706433", "http://2130706433", LIKE),
-            ("https://user:secret@a.example", "https://a.example", "must not hold a user"),
-            ("user:secret@a.example", "a.example", "write \"https://a.example\""),
-            ("HTTPS://A.example/secret", "HTTPS://A.example", "write \"https://a.example\""),
-            ("https://a.example:1?secret", "https://a.example:1", "write \"https://a.example:1\""),
+            ("https://user:secret@a.example", "https://…@a.example", "must not hold a user"),
+            ("user:secret@a.example", "…@a.example", "write \"https://a.example\""),
+            ("https://a.example/", "https://a.example/", "write \"https://a.example\""),
+            ("HTTPS://A.example/secret", "HTTPS://A.example/…", "write \"https://a.example\""),
+            ("https://a.example:1?secret", "https://a.example:1?…", "write \"https://a.example:1\""),
             ("https://*.127.0.0.1", "https://*.127.0.0.1", "an address has no subdomains"),
             ("http://0.0.0.0", "http://0.0.0.0", "names no server"),
             ("http://[::]:81", "http://[::]:81", "names no server"),

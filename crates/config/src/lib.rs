@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod digest;
 pub mod dirs;
 pub mod event;
+pub mod file;
 pub mod function_json;
 pub mod host_json;
 pub mod hosts;
@@ -35,6 +36,7 @@ pub mod units;
 use builtin::Builtin;
 use dirs::Folder;
 use event::Event;
+use file::{MAX_SETTINGS, Unread};
 use function_json::{AuthLevel, FunctionFile, Trigger};
 use host_json::AzureHost;
 use hosts::{Grant, Server};
@@ -171,6 +173,8 @@ pub struct Config {
     pub cors: Option<Cors>,
     /// The functions in the order in which their routes are tried, which is that of their names, as in the Functions host.
     pub functions: Vec<Function>,
+    /// Functions that an app setting switches off, with its name; stand-alone only.
+    pub disabled: Vec<(Arc<str>, String)>,
     /// What `flexwasm check` refuses, though the rest of the app can serve.
     pub objections: Vec<Problem>,
     /// What is right, but good to know.
@@ -325,7 +329,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
 
     // Where each was written: they are compared with the size of the pool, once that is known.
     let mut shares = vec![(host_json::FILE.to_owned(), of_file.function.share)];
-    let (mut functions, mut objections, mut found) = (Vec::new(), Vec::new(), false);
+    let (mut functions, mut disabled, mut objections, mut found) = (Vec::new(), Vec::new(), Vec::new(), false);
     let mut declared = Vec::new();
     for name in function_names(root, &mut problems) {
         found = true;
@@ -338,6 +342,7 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         };
         if let Some(setting) = disabled_by(&name, &settings).filter(|_| role == Role::StandAlone) {
             notes.push(format!("function {name} is disabled by the app setting {setting}: its path answers 404"));
+            disabled.push((name.as_str().into(), setting.to_owned()));
             continue;
         }
         shares.push((file.clone(), patch.share));
@@ -345,25 +350,36 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         let patch = overrides.function.over(&patch.over(&of_file.function));
         let limits = limits(&patch, timeout.default, total_memory);
         let instances = Instances::from(&patch);
-        let own_grants = grants(Granted::from(&patch), &name, root, &settings, &file, &mut problems);
+        let own_grants = grants(Granted::from(&patch), &name, root, &settings, (&file, ""), &mut problems);
         let (middleware, written_in, folder) = match middleware {
             _ if builtin.is_some() => (Vec::new(), &*file, root.to_owned()),
             Some(own) => (own, &*file, root.join(&name)),
             None => (in_front.clone(), host_json::FILE, root.to_owned()),
         };
-        let stand_in_front = |Written { file, source, sha256, granted }: Written| Middleware {
-            path: folder.join(&file),
-            source,
-            sha256,
+        let stand_in_front = |Written { key, file, source, sha256, granted }: Written| {
             // Its stores are its own: no function has a slash in its name, and what is quoted has an end.
-            grants: grants(granted, &format!("{name}/{file:?}"), root, &settings, written_in, &mut problems),
-            file: file.into(),
+            let owner = format!("{name}/{file:?}");
+            let at = (written_in, &*format!("{key}."));
+            Middleware {
+                path: folder.join(&file),
+                source,
+                sha256,
+                grants: grants(granted, &owner, root, &settings, at, &mut problems),
+                file: file.into(),
+            }
         };
         let middleware = middleware.into_iter().map(stand_in_front).collect();
         let refused = objection.as_ref().map(|objection| objection.to_string().into());
         objections.extend(objection);
         if let Some(Smoke { ask: Ask::Event(payload), .. }) = &mut guest.smoke {
             *payload = root.join(&name).join(&*payload);
+        }
+        let of_event = document.get("flexwasm").and_then(|own| own.get("event")).and_then(Value::as_object);
+        if azure.raw_http() && matches!(trigger, Trigger::Http { .. }) {
+            for key in of_event.into_iter().flat_map(|event| event.keys()) {
+                let remedy = "is for events, but a function that is called by HTTP alone gets none: remove it";
+                problems.add(&file, &format!("flexwasm.event.{key}"), None, remedy);
+            }
         }
         // Without a forwarding flag the Functions host wraps every request in a JSON envelope.
         let trigger = if role == Role::CustomHandler && !azure.raw_http() { Trigger::Envelope } else { trigger };
@@ -431,28 +447,31 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
     let telemetry = telemetry::read(&settings, surroundings, &mut objections);
     note_large_shares(&shares, overrides.function.share, config.pool_size, &mut problems);
     if problems.0.is_empty() {
-        return Ok(Config { cors, telemetry, objections, notes, ..config });
+        return Ok(Config { cors, telemetry, disabled, objections, notes, ..config });
     }
     problems.0.extend(objections);
     Err(problems.0)
 }
 
-/// What is granted in `file` as it is used by `owner`, a function or a part of one. What cannot be granted is noted.
+/// What is granted as it is used by `owner`, a function or a part of one. What cannot be granted is noted for the file that is named
+/// first in `at`; keys begin with what is named second.
 fn grants(
     granted: Granted,
     owner: &str,
     root: &Path,
     settings: &AppSettings,
-    file: &str,
+    (file, section): (&str, &str),
     problems: &mut Problems,
 ) -> Grants {
     let Granted { env, config, dirs, hosts, keyvalue } = granted;
-    let [env, config] = [("grants.env", env), ("grants.config", config)].map(|(key, names)| {
+    let mut refuse = |key: &str, value: &str, remedy: &str| {
+        problems.add(file, &format!("{section}grants.{key}"), Some(&value.into()), remedy);
+    };
+    let [env, config] = [("env", env), ("config", config)].map(|(key, names)| {
         let value = |name: String| {
             let value = settings.get(&name).cloned();
             if value.is_none() {
-                let remedy = "there is no app setting of this name: set it, or remove the grant";
-                problems.add(file, key, Some(&name.as_str().into()), remedy);
+                refuse(key, &name, "there is no app setting of this name: set it, or remove the grant");
             }
             Some((name, value?))
         };
@@ -461,18 +480,18 @@ fn grants(
     let server = |grant: Grant| {
         let shown = grant.to_string();
         let server = Server::new(grant, settings);
-        server.map_err(|remedy| problems.add(file, "grants.hosts", Some(&shown.into()), remedy)).ok()
+        server.map_err(|remedy| refuse("hosts", &shown, &remedy)).ok()
     };
     let hosts = hosts.into_iter().filter_map(server).collect();
     let store = |written: keyvalue::Written| {
         let shown = written.name().to_owned();
         let found = written.find(owner, root, settings);
-        found.map_err(|remedy| problems.add(file, "grants.keyvalue", Some(&shown.into()), remedy)).ok()
+        found.map_err(|remedy| refuse("keyvalue", &shown, &remedy)).ok()
     };
     let keyvalue = keyvalue.into_iter().filter_map(store).collect();
     let dirs = dirs::find(root, &dirs).unwrap_or_else(|refused| {
         for (entry, remedy) in refused {
-            problems.add(file, "grants.dirs", Some(&entry.into()), remedy);
+            refuse("dirs", &entry, &remedy);
         }
         Vec::new()
     });
@@ -654,6 +673,7 @@ impl App<'_> {
             route_prefix,
             cors: None,
             functions,
+            disabled: Vec::new(),
             objections: Vec::new(),
             notes: Vec::new(),
         }
@@ -704,6 +724,11 @@ pub fn member<'d>(document: &'d Value, name: &str) -> Option<&'d Value> {
     members.get(name).or_else(other_case)
 }
 
+/// The member that has this name in another case only.
+fn misspelt<'d>(document: &'d Value, name: &str) -> Option<(&'d String, &'d Value)> {
+    document.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name) && *key != name)
+}
+
 /// What .NET makes of a value that is no object, no list and not null: all configuration is text.
 fn text(value: &Value) -> Option<String> {
     match value {
@@ -718,9 +743,9 @@ fn text(value: &Value) -> Option<String> {
 /// Reads one JSON object of the app; None when there is none, with the mistake noted.
 pub fn read_json(root: &Path, file: &Path, problems: &mut Problems) -> Option<Value> {
     let shown = file.display().to_string();
-    let bytes = match fs::read(root.join(file)) {
+    let bytes = match file::read(&root.join(file), MAX_SETTINGS) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(Unread::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
             let remedy = format!(
                 "not found in {}: run flexwasm in the folder of your app, or make one with `flexwasm new NAME`",
                 root.display()
@@ -728,8 +753,12 @@ pub fn read_json(root: &Path, file: &Path, problems: &mut Problems) -> Option<Va
             problems.add(&shown, "", None, remedy);
             return None;
         }
-        Err(error) => {
+        Err(Unread::Io(error)) => {
             problems.add(&shown, "", None, format!("cannot be read ({error}): check that it is a readable file"));
+            return None;
+        }
+        Err(why) => {
+            problems.add(&shown, "", None, why.to_string());
             return None;
         }
     };
@@ -754,7 +783,7 @@ pub fn read_json(root: &Path, file: &Path, problems: &mut Problems) -> Option<Va
 }
 
 /// Names of the folders that hold a `function.json`, sorted, ignoring case.
-fn function_names(root: &Path, problems: &mut Problems) -> Vec<String> {
+pub fn function_names(root: &Path, problems: &mut Problems) -> Vec<String> {
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
         Err(error) => {

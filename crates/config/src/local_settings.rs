@@ -88,12 +88,26 @@ fn add(settings: &mut AppSettings, name: &str, text: String) {
     }
 }
 
+/// Whether a page can come from there: a scheme, a host and perhaps a port, or `null` for one that is a file.
+fn is_origin(text: &str) -> bool {
+    let host = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map(|(_, host)| host);
+    text == "null" || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', '*', ' ']))
+}
+
 fn cors(host: &Value, problems: &mut Problems) -> Option<Cors> {
+    let credentials = match member(host, "CORSCredentials").filter(|value| !value.is_null()) {
+        None => false,
+        Some(value) => {
+            let flag = text(value).and_then(|text| text.to_ascii_lowercase().parse().ok());
+            if flag.is_none() {
+                problems.add(FILE, "Host.CORSCredentials", Some(value), "must be true or false");
+            }
+            flag.unwrap_or_default()
+        }
+    };
     let origins = member(host, "CORS").filter(|value| !value.is_null())?;
     let list = text(origins).map(|text| text.split(',').map(|origin| origin.trim().to_owned()).collect::<Vec<_>>());
     let list = list.unwrap_or_default().into_iter().filter(|origin| !origin.is_empty()).collect::<Vec<_>>();
-    let credentials =
-        member(host, "CORSCredentials").and_then(text).is_some_and(|text| text.eq_ignore_ascii_case("true"));
     if list.iter().any(|origin| origin == "*") {
         if credentials {
             let remedy = "browsers refuse credentials where every origin may call: name the origins in Host.CORS";
@@ -101,12 +115,14 @@ fn cors(host: &Value, problems: &mut Problems) -> Option<Cors> {
         }
         return Some(Cors { origins: None, credentials });
     }
-    let values: Result<Vec<_>, _> =
-        list.iter().map(|origin| HeaderValue::try_from(origin.trim_end_matches('/'))).collect();
-    match values {
-        Ok(values) if !values.is_empty() => Some(Cors { origins: Some(values), credentials }),
+    let value = |origin: &String| {
+        let origin = Some(origin.trim_end_matches('/')).filter(|origin| is_origin(origin));
+        HeaderValue::try_from(origin?).ok()
+    };
+    match list.iter().map(value).collect::<Option<Vec<_>>>() {
+        Some(values) if !values.is_empty() => Some(Cors { origins: Some(values), credentials }),
         _ => {
-            let remedy = "must be \"*\" or origins, such as \"http://localhost:3000,https://a.example\"";
+            let remedy = "must be \"*\" or origins without a path, such as \"http://localhost:3000,https://a.example\"";
             problems.add(FILE, "Host.CORS", Some(origins), remedy);
             None
         }

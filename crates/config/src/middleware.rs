@@ -5,7 +5,7 @@ use super::section::{Problems, Section};
 use super::settings::{FUNCTION_KEYS, FunctionPatch, Granted};
 use super::source::{self, Remote};
 use super::{AppSettings, Grants};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -46,6 +46,8 @@ pub struct Middleware {
 /// One entry, as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
+    /// Its own key, such as `flexwasm.guest.middleware[0]`.
+    pub key: String,
     /// Its file, relative to the folder of the function or, in `host.json`, of the app.
     pub file: String,
     /// Where else it comes from.
@@ -69,12 +71,12 @@ pub fn take(section: &mut Section<'_>) -> Option<Vec<Value>> {
 /// such as a file that stands in it twice, costs one function and is found when that is composed.
 pub fn read(file: &str, entries: Vec<Value>, settings: &AppSettings, problems: &mut Problems) -> Vec<Written> {
     let mut read = Vec::new();
-    for entry in entries {
-        let shorthand = json!({ "file": entry });
-        let document = json!({ "flexwasm": if entry.is_object() { &entry } else { &shorthand } });
-        let mut section = Section::of_file(file, &document, problems);
-        let named = if section.has("file") {
-            section.take("file", |value| match value.as_str() {
+    for (place, entry) in entries.iter().enumerate() {
+        let key = format!("flexwasm.{KEY}[{place}]");
+        let mut section = Section::of_value(file, &key, entry, problems);
+        let name = if entry.is_object() { "file" } else { "" };
+        let named = if section.has(name) {
+            section.take(name, |value| match value.as_str() {
                 Some(name) if !name.is_empty() => Ok(name.to_owned()),
                 _ => Err("must be a file, or an object such as {\"file\": \"auth.wasm\", \"grants\": {}}".to_owned()),
             })
@@ -82,15 +84,16 @@ pub fn read(file: &str, entries: Vec<Value>, settings: &AppSettings, problems: &
             Some(String::new())
         };
         // The limits are those of the whole.
-        let others: Vec<_> = FUNCTION_KEYS.into_iter().filter(|key| !KEYS.contains(key) && section.has(key)).collect();
-        for key in others {
-            section.refuse(key, format!("is for the whole function: move it out of {KEY}"));
+        let others: Vec<_> =
+            FUNCTION_KEYS.into_iter().filter(|name| !KEYS.contains(name) && section.has(name)).collect();
+        for name in others {
+            section.refuse(name, format!("is for the whole function: move it out of {KEY}"));
         }
         let granted = Granted::from(&FunctionPatch::take(&mut section));
         let source = source::take(&mut section, settings, "");
         let sha256 = source::take_digest(&mut section, "sha256");
         section.finish(&KEYS, (&[], ""));
-        read.extend(named.map(|file| Written { file, source, sha256, granted }));
+        read.extend(named.map(|file| Written { key, file, source, sha256, granted }));
     }
     read
 }

@@ -4,12 +4,16 @@
 //! nobody took is a mistake too, because a misspelt limit must not look like a limit.
 
 use super::hosts::{self, Grant, Refused};
-use serde_json::Value;
+use super::misspelt;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// What messages call the app settings. Their values are never repeated: one can hold a secret.
 pub const APP_SETTINGS: &str = "app settings";
+
+/// The section's name in a file.
+const OWN: &str = "flexwasm";
 
 /// Our settings among the app settings.
 const PREFIX: &str = "flexwasm__";
@@ -83,6 +87,8 @@ impl Withheld {
 /// The settings of one source by dotted key (`pool.size`).
 pub struct Section<'a> {
     file: String,
+    /// Its own key, which begins the keys in messages.
+    name: String,
     /// Dotted key to the key as the source spells it, and the value.
     entries: BTreeMap<String, (String, Value)>,
     problems: &'a mut Problems,
@@ -91,17 +97,22 @@ pub struct Section<'a> {
 impl<'a> Section<'a> {
     /// The `flexwasm` object of a JSON file; absent is empty.
     pub fn of_file(file: &str, document: &Value, problems: &'a mut Problems) -> Self {
-        let mut entries = BTreeMap::new();
-        match document.get("flexwasm") {
-            None => {}
-            Some(section @ Value::Object(_)) => flatten("", section, &mut entries),
-            Some(other) => problems.add(file, "flexwasm", Some(other), "must be an object"),
-        }
-        let near = |name: &&String| name.eq_ignore_ascii_case("flexwasm") && *name != "flexwasm";
-        if let Some(near) = document.as_object().and_then(|document| document.keys().find(near)) {
+        if let Some((near, _)) = misspelt(document, OWN) {
             problems.add(file, near, None, "unknown key; did you mean flexwasm?");
         }
-        Self { file: file.to_owned(), entries, problems }
+        match document.get(OWN) {
+            Some(Value::Object(_)) | None => {}
+            Some(other) => problems.add(file, OWN, Some(other), "must be an object"),
+        }
+        let section = document.get(OWN).filter(|section| section.is_object());
+        Self::of_value(file, OWN, section.unwrap_or(&Value::Object(Map::new())), problems)
+    }
+
+    /// The object that a file has under the key `name`. What is none has the empty key.
+    pub fn of_value(file: &str, name: &str, value: &Value, problems: &'a mut Problems) -> Self {
+        let mut entries = BTreeMap::new();
+        flatten(name, "", value, &mut entries);
+        Self { file: file.to_owned(), name: name.to_owned(), entries, problems }
     }
 
     /// The app settings `flexwasm__a__b`. A value that reads as a JSON number, array or object is one; anything else is text.
@@ -119,7 +130,7 @@ impl<'a> Section<'a> {
             };
             entries.insert(key.replace("__", "."), (name.to_owned(), value));
         }
-        Self { file: APP_SETTINGS.to_owned(), entries, problems }
+        Self { file: APP_SETTINGS.to_owned(), name: OWN.to_owned(), entries, problems }
     }
 
     /// Takes one key. None when it is absent, or wrong and noted.
@@ -145,7 +156,7 @@ impl<'a> Section<'a> {
 
     /// Notes that a key of a file, though right in itself, cannot work.
     pub fn refuse(&mut self, key: &str, remedy: impl Into<String>) {
-        self.problems.add(&self.file, &format!("flexwasm.{key}"), None, remedy);
+        self.problems.add(&self.file, &format!("{}.{key}", self.name), None, remedy);
     }
 
     /// Takes a list of servers, and notes each entry that cannot be granted. What holds a secret by mistake is not repeated.
@@ -173,12 +184,23 @@ impl<'a> Section<'a> {
     /// Ends the reading: what is left over is unknown. `elsewhere` lists keys that exist but do not belong here, and says
     /// where they do.
     pub fn finish(self, known: &[&str], elsewhere: (&[&str], &str)) {
-        for (key, (spelled, _)) in self.entries {
+        for (key, (spelled, value)) in self.entries {
+            let inner = |name: &&str| name.strip_prefix(&*key)?.strip_prefix('.')?.split('.').next().map(str::to_owned);
+            let [ours, others] = [known, elsewhere.0].map(|names| names.iter().find_map(inner));
+            // A group without settings says nothing.
+            if (ours.is_some() || others.is_some()) && value.as_object().is_some_and(Map::is_empty) {
+                continue;
+            }
             let remedy =
                 if let Some((_, remedy)) = RETIRED_KEYS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&key)) {
                     (*remedy).to_owned()
-                } else if elsewhere.0.contains(&key.as_str()) {
+                } else if elsewhere.0.contains(&key.as_str()) || ours.is_none() && others.is_some() {
                     elsewhere.1.to_owned()
+                } else if let Some(inner) = ours {
+                    match self.file == APP_SETTINGS {
+                        true => format!("is a group of settings: set one of them, such as {spelled}__{inner}"),
+                        false => format!("must be an object with settings such as \"{inner}\""),
+                    }
                 } else if let Some(meant) = known.iter().find(|name| name.eq_ignore_ascii_case(&key)) {
                     format!("unknown key; did you mean {meant}?")
                 } else {
@@ -189,14 +211,16 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Lists the leaves of `value` below `prefix`.
-fn flatten(prefix: &str, value: &Value, entries: &mut BTreeMap<String, (String, Value)>) {
-    let Some(members) = value.as_object().filter(|_| !OBJECTS.contains(&prefix)) else {
-        entries.insert(prefix.to_owned(), (format!("flexwasm.{prefix}"), value.clone()));
+/// Lists the leaves of `value` below `prefix` in the section `name`. An object without members is a leaf.
+fn flatten(name: &str, prefix: &str, value: &Value, entries: &mut BTreeMap<String, (String, Value)>) {
+    let inner = |members: &&Map<String, Value>| !members.is_empty() && !OBJECTS.contains(&prefix);
+    let Some(members) = value.as_object().filter(|members| prefix.is_empty() || inner(members)) else {
+        let spelled = if prefix.is_empty() { name.to_owned() } else { format!("{name}.{prefix}") };
+        entries.insert(prefix.to_owned(), (spelled, value.clone()));
         return;
     };
-    for (name, member) in members {
-        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-        flatten(&key, member, entries);
+    for (member, value) in members {
+        let key = if prefix.is_empty() { member.clone() } else { format!("{prefix}.{member}") };
+        flatten(name, &key, value, entries);
     }
 }

@@ -310,7 +310,7 @@ impl<'a> Text<'a> {
         let mut url = parse(if oci { "https" } else { &scheme }).map_err(|_| self.refuse(FORM))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(self.refuse(
-                "must not hold a user or password: write them as guest.username and, as \"%GUEST_PASSWORD%\", guest.password",
+                "must not hold a user or password: write them beside it as username and, as \"%GUEST_PASSWORD%\", password",
             ));
         }
         if url.fragment().is_some() {
@@ -520,7 +520,7 @@ mod tests {
             ("http://a.example/x", "source = \"http://a.example/x\": must be encrypted unless it is on this machine"),
             ("http://127.0.0.1.example/x", "must be encrypted"),
             ("http://[::ffff:127.0.0.1]/x", "must be encrypted"),
-            ("https://HUSH@a.example/x", "source: must not hold a user or password: write them as guest.username"),
+            ("https://HUSH@a.example/x", "source: must not hold a user or password: write them beside it as username"),
             ("https://u:HUSH@a.example/x?HUSH", "source: must not hold a user or password"),
             ("https://a.example/x#HUSH", "source = \"https://a.example/x\": must not hold a fragment"),
             (
@@ -607,7 +607,7 @@ mod tests {
                 json!({ "smoke": { "status": 200 } }),
                 &["smoke.status: is for a guest.smoke.path or guest.smoke.event, but there is none: add one"],
             ),
-            (json!({ "smoke": "/api" }), &["guest.smoke: unknown key; remove it, or use one of: guest.source"]),
+            (json!({ "smoke": "/api" }), &["guest.smoke: must be an object with settings such as \"path\""]),
         ] {
             let (_, problems) = read(&guest);
             assert_eq!(problems.len(), expected.len(), "{guest}: {problems:?}");

@@ -6,12 +6,13 @@
 //!
 //! Values of headers, endpoints and connection strings can be secrets. They are never repeated.
 
+use super::file::MAX_SETTINGS;
 use super::section::{APP_SETTINGS, Problem};
-use super::{AppSettings, Role, azure_instance};
+use super::{AppSettings, Role, azure_instance, file};
 use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use std::fmt;
-use std::fs;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -316,14 +317,14 @@ impl<'a> Variables<'a> {
 
     /// Whom to trust; none where the file cannot be used, and then nobody is.
     fn certificates(&mut self, signal: &str) -> Option<Option<Arc<[u8]>>> {
-        let Some((variable, file)) = self.of_signal(signal, "CERTIFICATE") else { return Some(None) };
-        let why = match fs::read(file) {
+        let Some((variable, path)) = self.of_signal(signal, "CERTIFICATE") else { return Some(None) };
+        let why = match file::read(Path::new(path), MAX_SETTINGS) {
             Ok(text) if text.windows(BEGIN.len()).any(|part| part == BEGIN) => return Some(Some(text.into())),
             Ok(_) => "holds none".to_owned(),
-            Err(error) => format!("cannot be read ({error})"),
+            Err(why) => why.to_string(),
         };
         let remedy = format!("must name a file with certificates in PEM, and this one {why}; nothing is sent");
-        self.wrong(&variable, Some(file), remedy);
+        self.wrong(&variable, Some(path), remedy);
         None
     }
 
@@ -452,6 +453,7 @@ fn decode(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
 

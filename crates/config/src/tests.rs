@@ -1,12 +1,14 @@
 //! Whole apps, read from their files.
 
 use super::connections::Connections;
+use super::file::MAX_SETTINGS;
 use super::function_json::Trigger;
 use super::local_settings::Cors;
 use super::section::Problem;
 use super::{AppSettings, Circumstances, Config, load, load_as_deployed};
 use std::borrow::Cow;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
@@ -238,7 +240,7 @@ fn azures_keys_are_read_in_any_case_and_its_settings_are_text() {
 
     // What Azure reads only as it is written, and what is ours.
     for (host_json, words) in [
-        (r#"{"Version":"2.0"}"#, r#"host.json: version = null: must be "2.0""#),
+        (r#"{"VERSION":"2.0"}"#, r#"host.json: VERSION = "2.0": Azure does not know this key; did you mean version?"#),
         (r#"{"version":"2.0","FlexWasm":{}}"#, "host.json: FlexWasm: unknown key; did you mean flexwasm?"),
         (
             r#"{"version":"2.0","flexwasm":{"Pool":{"size":1}}}"#,
@@ -363,6 +365,8 @@ fn local_settings_are_read_as_func_reads_them() {
     let config = app.alone();
     let names: Vec<&str> = config.functions.iter().map(|function| &*function.name).collect();
     assert_eq!((names, config.listen.port()), (vec!["on"], 8299));
+    let disabled: Vec<&str> = config.disabled.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(disabled, ["gone", "off", "Out"]);
     let values: Vec<&str> = config.functions[0].grants.env.iter().map(|(_, value)| value.as_str()).collect();
     assert_eq!(values, ["5", "True", "file", "environment", "2020-01-01T00:00:00", "Server=a", "Server=b"]);
     let origins = ["http://localhost:3000", "https://a.example"].map(|origin| origin.parse().expect("a value"));
@@ -383,11 +387,104 @@ fn local_settings_are_read_as_func_reads_them() {
         (r#"{"Host": {"LocalHttpPort": 0}}"#, "Host.LocalHttpPort = 0: must be a port from 1 to 65535"),
         (r#"{"Host": {"CORS": "*", "CORSCredentials": true}}"#, "Host.CORSCredentials: browsers refuse credentials"),
         (r#"{"Host": {"CORS": ["*"]}}"#, "Host.CORS = [\"*\"]: must be \"*\" or origins"),
+        (r#"{"Host": {"CORS": 5}}"#, "Host.CORS = 5: must be \"*\" or origins without a path"),
+        (r#"{"Host": {"CORS": "foo"}}"#, "Host.CORS = \"foo\": must be"),
+        (r#"{"Host": {"CORS": "https://b, http://a/b"}}"#, "Host.CORS = \"https://b, http://a/b\": must be"),
+        (r#"{"Host": {"CORSCredentials": "yes"}}"#, "Host.CORSCredentials = \"yes\": must be true or false"),
         (r#"{"ConnectionStrings": {"A": 1, "B": []}}"#, "ConnectionStrings.B: must be text, or an object"),
     ] {
         let said = App::new(SMALLEST).function("on", "").file("local.settings.json", text).read(load).expect_err(text);
         assert!(said.len() == 1 && said[0].contains(words), "{said:?}");
     }
+}
+
+#[test]
+fn a_file_with_settings_that_has_no_end_is_named() {
+    for file in ["host.json", "hi/function.json", "local.settings.json"] {
+        for (target, words) in
+            [("/dev/zero", "is not a regular file: put a file there"), ("/", "is not a regular file")]
+        {
+            let app = App::new(SMALLEST).function("hi", "").file("local.settings.json", "{}");
+            let path = app.folder.path().join(file);
+            fs::remove_file(&path).expect("it was there");
+            symlink(target, &path).expect("a link");
+            assert_eq!(app.read(load).expect_err(file).len(), 1);
+            assert!(app.read(load).expect_err(file)[0].starts_with(&format!("{file}: {words}")));
+        }
+        let app = App::new(SMALLEST).function("hi", "").file(file, &" ".repeat((MAX_SETTINGS + 1) as usize));
+        let said = app.read(load).expect_err(file);
+        assert_eq!(said, [format!("{file}: is larger than 4MiB: remove what it does not need")]);
+    }
+}
+
+#[test]
+fn a_mistake_in_an_entry_of_middleware_is_named_by_its_own_key() {
+    let said = |entries: &str, of_host: bool| {
+        let own = format!(r#"{{"guest":{{"middleware":{entries}}}}}"#);
+        let app = match of_host {
+            true => App::new(&format!(r#"{{"version":"2.0","flexwasm":{own}}}"#)).function("f", ""),
+            false => App::new(SMALLEST).with_settings("f", "", &own),
+        };
+        app.read(load).expect_err(entries)
+    };
+    for (entry, words) in [
+        (r#"7"#, " = 7: must be a file, or an object such as"),
+        (r#"{"file":5}"#, ".file = 5: must be a file"),
+        (r#"{"file":"x","sha256":"12"}"#, ".sha256 = \"12\": must be 64 hexadecimal digits"),
+        (r#"{"file":"x","grant":{}}"#, ".grant: unknown key; remove it, or use one of: file"),
+        (r#"{"file":"x","grants":7}"#, ".grants: must be an object with settings such as \"env\""),
+        (r#"{"file":"x","grants":{"env":[1]}}"#, ".grants.env = [1]: must be a list of app setting names"),
+        (r#"{"file":"x","grants":{"env":["NOPE"]}}"#, ".grants.env = \"NOPE\": there is no app setting"),
+        (r#"{"file":"x","grants":{"dirs":["nope"]}}"#, ".grants.dirs = \"nope\": cannot be read"),
+        (r#"{"file":"x","grants":{"hosts":["a"]}}"#, ".grants.hosts = \"a\": is not scheme://host"),
+        (r#"{"file":"x","grants":{"keyvalue":{"a":"%NOPE%"}}}"#, ".grants.keyvalue = \"a\": there is no app setting"),
+        (r#"{"file":"x","username":"u"}"#, ".username: is for a source, but there is none"),
+        (r#"{"file":"x","limits":{"cpu":"1s"}}"#, ".limits.cpu: is for the whole function"),
+    ] {
+        for (file, of_host) in [("f/function.json", false), ("host.json", true)] {
+            let said = said(&format!(r#"["first", {entry}]"#), of_host);
+            assert!(said[0].starts_with(&format!("{file}: flexwasm.guest.middleware[1]{words}")), "{said:?}");
+            assert_eq!(said.len(), 1, "{said:?}");
+        }
+    }
+    let right = r#"{"guest":{"middleware":["a", {"file":"b","grants":{}}]},"pool":{},"event":{}}"#;
+    assert_eq!(App::new(SMALLEST).with_settings("f", "", right).alone().functions[0].middleware.len(), 2);
+}
+
+#[test]
+fn a_group_of_settings_is_an_object_and_a_known_one() {
+    for (own, words) in [
+        (r#"{"pool":[]}"#, "flexwasm.pool: must be an object with settings such as \"size\""),
+        (r#"{"pool":null}"#, "flexwasm.pool: must be an object with settings such as \"size\""),
+        (r#"{"grants":5}"#, "flexwasm.grants: must be an object with settings such as \"env\""),
+        (r#"{"event":5}"#, "flexwasm.event: applies to one function: move it"),
+        (r#"{"nope":{}}"#, "flexwasm.nope: unknown key; remove it, or use one of: pool.size"),
+        (r#"{"pool":{"nope":{}}}"#, "flexwasm.pool.nope: unknown key; remove it"),
+        (r#"{"pool":{"size":{}}}"#, "flexwasm.pool.size = {}: must be a whole number"),
+    ] {
+        let app = App::new(&format!(r#"{{"version":"2.0","flexwasm":{own}}}"#)).function("f", "");
+        let said = app.read(load).expect_err(own);
+        assert!(said.len() == 1 && said[0].starts_with(&format!("host.json: {words}")), "{said:?}");
+    }
+    let said = App::new(SMALLEST).function("f", "").set("flexwasm__pool", "5").read(load).expect_err("no setting");
+    assert_eq!(
+        said,
+        ["app settings: flexwasm__pool: is a group of settings: set one of them, such as flexwasm__pool__size"]
+    );
+    App::new(r#"{"version":"2.0","flexwasm":{"pool":{},"guest":{},"event":{}}}"#).function("f", "").alone();
+}
+
+#[test]
+fn settings_for_events_are_refused_where_none_come() {
+    let own = r#"{"event":{"mode":"request","path":"/x"}}"#;
+    let said = App::new(SMALLEST).with_settings("f", "", own).read(load).expect_err("it gets no events");
+    let words = |key: &str| {
+        format!("f/function.json: flexwasm.event.{key}: is for events, but a function that is called by HTTP")
+    };
+    assert!(said.len() == 2 && said[0].starts_with(&words("mode")) && said[1].starts_with(&words("path")), "{said:?}");
+    // Without forwarding every request comes as an event.
+    let enveloped = App::new(r#"{"version":"2.0"}"#).with_settings("f", "", own).deployed();
+    assert!(enveloped.functions[0].event.path.is_some());
 }
 
 #[test]

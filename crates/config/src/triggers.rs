@@ -40,13 +40,24 @@ impl<'a> Declared<'a> {
     pub fn problems(&self, app: &App) -> Vec<Problem> {
         let mut problems = Problems::default();
         let file = format!("{}/function.json", self.name);
-        if self.all.iter().filter(|binding| is_trigger(binding)).count() != 1 {
-            problems.add(
-                &file,
-                "bindings",
-                None,
-                "must have exactly one trigger: give each trigger a function of its own",
-            );
+        let near = || self.all.iter().filter_map(|binding| member(binding, "type")).find(|kind| is_near(kind));
+        match self.all.iter().filter(|binding| is_trigger(binding)).count() {
+            0 => match near() {
+                Some(kind) => {
+                    let remedy = "starts no function: write a type that ends in Trigger, such as \"queueTrigger\"";
+                    problems.add(&file, "bindings.type", Some(kind), remedy);
+                }
+                None => {
+                    let remedy = "none has a type that ends in Trigger, so nothing starts the function: add one, such as \
+                                  \"queueTrigger\"";
+                    problems.add(&file, "bindings", None, remedy);
+                }
+            },
+            1 => {}
+            _ => {
+                let remedy = "must have exactly one trigger: give each trigger a function of its own";
+                problems.add(&file, "bindings", None, remedy);
+            }
         }
         let mut names = BTreeSet::new();
         for binding in self.all {
@@ -161,6 +172,11 @@ impl<'a> Declared<'a> {
     }
 }
 
+/// Whether a type is probably meant for a trigger's.
+fn is_near(kind: &Value) -> bool {
+    kind.as_str().is_some_and(|kind| kind.to_ascii_lowercase().contains("tri"))
+}
+
 /// The text that a binding has under this key, in lower case; empty for none.
 fn word(binding: &Value, key: &str) -> String {
     text(binding, key).unwrap_or_default().to_ascii_lowercase()
@@ -251,6 +267,14 @@ mod tests {
         };
         one(&json!({}), json!([queue]), "host.json: extensionBundle: is missing");
         one(&bundle, json!([queue, {"type": "timerTrigger", "name": "t"}]), "exactly one trigger");
+        let near = json!([{"type": "queuetriggr", "direction": "in", "name": "m"}]);
+        one(
+            &bundle,
+            near,
+            "f/function.json: bindings.type = \"queuetriggr\": starts no function: write a type that ends in",
+        );
+        let none = json!([{"type": "queue", "direction": "in", "name": "m"}]);
+        one(&bundle, none, "f/function.json: bindings: none has a type that ends in Trigger");
         one(&bundle, json!([queue, {"type": "queue", "direction": "out", "name": "M"}]), "two bindings have this name");
         one(&bundle, json!([queue, {"type": "queue", "name": "o"}]), "bindings.direction");
         one(&bundle, json!([queue, {"type": "queue", "direction": "out"}]), "give every binding a name");

@@ -1,7 +1,7 @@
 //! What is made of what: the parts that live as long as the process, and that know of each other.
 
 use crate::config::middleware::Middleware;
-use crate::config::{Config, Function};
+use crate::config::{Config, Function, file};
 use crate::describe;
 use crate::engine::{Kind, Size, Wasi, residency, room};
 use crate::guest::Loader;
@@ -97,10 +97,12 @@ pub fn engine_size(config: &Config, machine: &Machine) -> Size {
     let most = residency::most(config.pool_size, config.total_memory);
     // With the scan nobody has to know them. One that is fetched later is not known yet.
     let known = if scan == Scan::On { &[][..] } else { &config.functions[..] };
-    let guests = known.iter().map(|function| (&function.guest.source, &function.script_file));
-    let parts = known.iter().flat_map(|function| &function.middleware).map(|part| (&part.source, &part.path));
-    let local = guests.chain(parts).filter(|(source, _)| source.is_none());
-    let read = local.filter_map(|(_, file)| std::fs::read(file).ok());
+    let files = known.iter().flat_map(|function| {
+        let parts = function.middleware.iter().map(|part| (&part.source, &part.path));
+        let files = parts.chain([(&function.guest.source, &function.script_file)]);
+        files.filter(|(source, _)| source.is_none()).map(|(_, path)| (path, function.guest.max_size))
+    });
+    let read = files.filter_map(|(path, most)| file::read(path, most).ok());
     // Those that this process may use.
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let memories: Vec<u64> = read.map(|wasm| Footprint::of(&wasm).needs.largest).collect();

@@ -77,7 +77,8 @@ pub fn environment() -> AppSettings {
 
 /// Where these settings say that the app is.
 pub fn app_root(settings: &AppSettings) -> PathBuf {
-    settings.get("FUNCTIONS_APP_ROOT_PATH").map_or_else(|| PathBuf::from("."), PathBuf::from)
+    let named = settings.get("FUNCTIONS_APP_ROOT_PATH").filter(|path| !path.is_empty());
+    named.map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
 /// Threads that run guests are named and as many as there are processors: guests that wait need none. It is made by hand because

@@ -7,6 +7,7 @@ use crate::config::bindings::{self, is_output, text};
 use crate::config::section::Problems;
 use crate::config::{self, host_json};
 use crate::control::client;
+use crate::describe;
 use crate::protocol::envelope::encode::DISPOSITION;
 use crate::send::envelope::{Envelope, Function};
 use crate::send::event::{Event, was_recorded};
@@ -69,7 +70,7 @@ impl Send {
             None => text.unwrap_or_default().into_bytes(),
         };
         let root = running.root();
-        let (host_json, function_json) = documents(&root, &name)?;
+        let (name, host_json, function_json) = documents(&root, &name)?;
         let function = Function::new(&name, bindings::of(&function_json))?;
         let attempts = Attempts::read(&function, &host_json, &function_json);
         let event = Event { payload: &payload, metadata: &metadata, run };
@@ -86,24 +87,33 @@ impl Send {
     }
 }
 
-/// What `host.json` and the function's `function.json` say.
-fn documents(root: &Path, name: &str) -> Result<(Value, Value), Ended> {
+/// The function that is meant by `name`, whatever its case, and what `host.json` and its `function.json` say.
+fn documents(root: &Path, name: &str) -> Result<(String, Value, Value), Ended> {
     let mut problems = Problems::default();
-    let host = config::read_json(root, Path::new(host_json::FILE), &mut problems);
     // Where there is no app, nothing else is missing.
-    let both = host.and_then(|host| {
-        let function = config::read_json(root, &Path::new(name).join("function.json"), &mut problems)?;
-        Some((host, function))
-    });
-    both.ok_or_else(|| problems.0.into())
+    let Some(host) = config::read_json(root, Path::new(host_json::FILE), &mut problems) else {
+        return Err(problems.0.into());
+    };
+    let names = config::function_names(root, &mut Problems::default());
+    let in_any_case = || names.iter().find(|other| other.eq_ignore_ascii_case(name));
+    let Some(name) = names.iter().find(|other| *other == name).or_else(in_any_case) else {
+        return Err(describe::unknown(name, &names.iter().map(String::as_str).collect::<Vec<_>>()).into());
+    };
+    let function = config::read_json(root, &Path::new(name).join("function.json"), &mut problems);
+    function.map(|function| (name.clone(), host, function)).ok_or_else(|| problems.0.into())
 }
 
 /// Sends it to the host that serves the app, and tells how long the answer took.
 async fn deliver(sockets: &[std::path::PathBuf], envelope: &Envelope) -> Result<(Duration, Answered), String> {
     let seen = client::see(sockets, "/functions").await?;
     let functions = seen["functions"].as_array().map_or(&[][..], Vec::as_slice);
-    if !functions.iter().any(|function| function["name"] == *envelope.function) {
-        return Err(format!("the host has not loaded {}: start it again", envelope.function));
+    let Some(function) = functions.iter().find(|function| function["name"] == *envelope.function) else {
+        return Err(format!("the host was started before there was a function {}: start it again", envelope.function));
+    };
+    if let (Some("refused" | "builtin" | "disabled"), Some(why)) =
+        (function["state"].as_str(), function["problem"].as_str())
+    {
+        return Err(why.to_owned());
     }
     let address = seen["address"].as_str().ok_or("the running host is another version of flexwasm: start it again")?;
     let begun = Instant::now();

@@ -83,7 +83,7 @@ fn in_words(answer: &Value) -> String {
     };
     text += &format!("new: {}\n", version(&answer["new"]));
     text += &format!("took: {:.1} ms\n", answer["took_ms"].as_f64().unwrap_or_default());
-    text += "outcome: swapped";
+    text += &format!("outcome: {}", answer["outcome"].as_str().unwrap_or("swapped"));
     for note in answer["notes"].as_array().into_iter().flatten() {
         text += &format!("\nnote: the new guest {}", note.as_str().unwrap_or_default());
     }

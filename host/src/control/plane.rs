@@ -1,8 +1,8 @@
 //! What operators see of a running host, and what they change: one answer for each row of the table in [`control`](super).
 
 use super::openmetrics::{self, Format};
-use crate::config::settings;
-use crate::config::{Config, Function};
+use crate::config::{Config, Function, settings};
+use crate::describe;
 use crate::guest::Keep;
 use crate::guest::artifact::{Artifact, NoArtifact};
 use crate::guest::composition::Part;
@@ -19,6 +19,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +33,8 @@ const MAX_SETTING: usize = 1024;
 /// The parts of a host that operators see and change.
 pub struct Plane {
     swaps: Arc<[Arc<Swap>]>,
-    /// Functions that never run, and why.
-    idle: Vec<(Arc<str>, String)>,
+    /// Functions without a guest to ask, their states, and why.
+    idle: Vec<(Arc<str>, &'static str, String)>,
     pool: Pool,
     /// Where the host listens.
     local: SocketAddr,
@@ -82,9 +83,7 @@ impl Plane {
         live: Arc<Live>,
         local: SocketAddr,
     ) -> Self {
-        let refused = |function: &Function| Some((Arc::clone(&function.name), function.refused.as_deref()?.to_owned()));
-        let idle = config.functions.iter().filter_map(refused).collect();
-        Self { swaps, idle, pool, metrics, live, local }
+        Self { swaps, idle: describe::idle(config), pool, metrics, live, local }
     }
 
     /// Does what is asked. What is left of the body is the caller's to read.
@@ -119,7 +118,7 @@ impl Plane {
             }
             ("rollback", name, &Method::POST) => {
                 let why = |why: &str| Refused::new(StatusCode::CONFLICT, format!("function {name} {why}"));
-                self.find(name)?.rollback().map(described).map_err(why)
+                self.find(name)?.rollback().map(|published| described(published, "rolled-back")).map_err(why)
             }
             ("pool" | "functions" | "metrics" | "live", "", _) => Err(other("GET")),
             ("log-level", "", _) => Err(other("GET, PUT")),
@@ -133,9 +132,11 @@ impl Plane {
 
     fn find(&self, name: &str) -> Result<&Swap, Refused> {
         self.swaps.iter().find(|swap| *swap.function.name == *name).map(|swap| &**swap).ok_or_else(|| {
-            let names: Vec<&str> = self.swaps.iter().map(|swap| &*swap.function.name).collect();
-            let why = format!("there is no function {name}: name one of {}", names.join(", "));
-            Refused::new(StatusCode::NOT_FOUND, why)
+            let why = self.idle.iter().find(|(idle, ..)| **idle == *name).map(|(.., why)| why.clone());
+            let names =
+                self.swaps.iter().map(|swap| &*swap.function.name).chain(self.idle.iter().map(|(name, ..)| &**name));
+            let unknown = || describe::unknown(name, &names.collect::<Vec<_>>());
+            Refused::new(StatusCode::NOT_FOUND, why.unwrap_or_else(unknown))
         })
     }
 
@@ -156,30 +157,33 @@ impl Plane {
                 "problem": problem,
             })
         });
-        let idle = self.idle.iter().map(|(name, why)| {
+        let idle = self.idle.iter().map(|(name, state, why)| {
             json!({
-                "name": &**name, "state": "refused", "generation": null, "digest": null, "share": null, "problem": why,
+                "name": &**name, "state": state, "generation": null, "digest": null, "share": null, "problem": why,
             })
         });
         json!({ "address": self.local.to_string(), "functions": running.chain(idle).collect::<Vec<_>>() })
     }
 
     async fn swap(&self, swap: &Swap, part: Option<usize>, body: &mut Incoming) -> Result<Value, Refused> {
-        let most = usize::try_from(swap.function.guest.max_size).expect("1 GiB at the most");
+        let Function { name, guest, middleware, .. } = &swap.function;
+        let most = usize::try_from(guest.max_size).expect("1 GiB at the most");
+        let origin = format!("the new {}", part.map_or("guest", |part| &middleware[part].file));
+        let no_good = |why: &dyn Display| format!("function {name}: {origin} {why}");
         let wasm = collect(body, most).await.map_err(|refused| match refused.status {
-            StatusCode::PAYLOAD_TOO_LARGE => Refused { why: NoArtifact::TooLarge(most as u64).to_string(), ..refused },
-            _ => Refused { why: format!("the guest did not arrive ({})", refused.why), ..refused },
+            StatusCode::PAYLOAD_TOO_LARGE => Refused { why: no_good(&NoArtifact::TooLarge(most as u64)), ..refused },
+            _ => Refused { why: no_good(&format_args!("did not arrive ({})", refused.why)), ..refused },
         })?;
-        let origin = "the guest from the command line";
-        let artifact = tokio::task::spawn_blocking(move || Artifact::new(origin.to_owned(), wasm.into()));
+        let from = origin.clone();
+        let artifact = tokio::task::spawn_blocking(move || Artifact::new(from, wasm.into()));
         let artifact = artifact.await.expect("a digest is taken without panic").map_err(Into::into);
         let published = match artifact {
             Ok(artifact) => swap.publish_part(part, artifact, Keep::Always).await,
             Err(why) => Err(why),
         };
-        published.map(described).map_err(|why| {
-            swap.refuse(origin, &why);
-            Refused::new(StatusCode::UNPROCESSABLE_ENTITY, why.to_string())
+        published.map(|published| described(published, "swapped")).map_err(|why| {
+            swap.refuse(&origin, &why);
+            Refused::new(StatusCode::UNPROCESSABLE_ENTITY, no_good(&why))
         })
     }
 }
@@ -259,7 +263,7 @@ fn set_level(body: &[u8]) -> Result<Value, Refused> {
     Ok(level())
 }
 
-fn described(published: Publication) -> Value {
+fn described(published: Publication, outcome: &str) -> Value {
     let version = |Version { generation, digest, parts }: Version| {
         let mut version = json!({ "generation": generation, "digest": digest.to_string() });
         if !parts.is_empty() {
@@ -270,6 +274,7 @@ fn described(published: Publication) -> Value {
     };
     match published {
         Publication::Swapped { old, new, took, notes } => json!({
+            "outcome": outcome,
             "old": old.map(version),
             "new": version(new),
             "took_ms": took.as_secs_f64() * 1e3,

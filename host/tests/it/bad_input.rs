@@ -108,7 +108,7 @@ fn settings_that_contradict_each_other() {
             r#"two/function.json: grants.env = "MISSING": there is no app setting of this name: set it, or remove the grant"#,
             r#"two/function.json: grants.dirs = "two/none": cannot be read (No such file or directory"#,
             r#"two/function.json: flexwasm.grants.hosts = "a.example": is not scheme://host or scheme://host:port: write "https://a.example""#,
-            r#"two/function.json: flexwasm.grants.hosts = "https://b.example": must not hold a user or password"#,
+            r#"two/function.json: flexwasm.grants.hosts = "https://…@b.example": must not hold a user or password"#,
             r#"two/function.json: bindings.route = "SAME/{b}": fits paths that function one (same/{a}) answers too"#,
         ],
     );
@@ -155,8 +155,9 @@ fn files_that_are_missing_or_cannot_be_read() {
 
     let app = App::with_host_json(r#"{"version": "2.0"}"#);
     let mut command = flexwasm();
-    command.arg("check").arg(app.path());
-    says(&complaint_of(command), &["no function found: add a folder with a function.json"]);
+    // An empty variable counts as unset.
+    command.arg("check").current_dir(app.path()).env("FUNCTIONS_APP_ROOT_PATH", "");
+    says(&complaint_of(command), &["flexwasm: .: no function found: add a folder with a function.json"]);
 
     let app =
         App::new("{}").function("counter", guests::COUNTER).file("local.settings.json", b"{\"IsEncrypted\": true}");
@@ -240,6 +241,19 @@ fn guests_that_cannot_serve() {
     let mut command = flexwasm();
     command.arg("check").arg(app.path());
     says(&complaint_of(command), &["of memory from the start, but limits.memory allows 64KiB: raise that limit"]);
+
+    let app = App::new(r#"{"limits": {"totalMemory": "1KiB"}}"#).function("only", guests::COUNTER);
+    let mut command = flexwasm();
+    command.arg("check").arg(app.path());
+    says(&complaint_of(command), &["of memory from the start, but limits.totalMemory allows 1KiB: raise that limit"]);
+
+    let app = App::new("{}").function("only", guests::COUNTER);
+    let guest = app.path().join("only/guest.wasm");
+    fs::remove_file(&guest).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&guest).status().unwrap().success());
+    let mut command = flexwasm();
+    command.arg("check").arg(app.path());
+    says(&complaint_of(command), &["guest.wasm is not a regular file: put the guest there, or a link to its file"]);
 }
 
 #[test]

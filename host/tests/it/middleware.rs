@@ -407,7 +407,11 @@ fn host_json_puts_components_in_front_of_every_function_that_does_not_say_otherw
             .routed("one", guests::P3_ECHO, ANYBODY, "{}")
             .routed("two", guests::P3_ECHO, ANYBODY, "{}"),
     );
-    assert_eq!(stderr.matches(r#"host.json: grants.env = "MISSING": there is no app setting"#).count(), 1, "{stderr}");
+    assert_eq!(
+        stderr.matches(r#"host.json: flexwasm.guest.middleware[0].grants.env = "MISSING": there is no app"#).count(),
+        1,
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -429,9 +433,9 @@ fn what_does_not_fit_is_named() {
         (r#"["missing.wasm"]"#, "guest.middleware: missing.wasm cannot be read (No such file"),
         (r#"["first.wasm", {"file": "./first.wasm"}]"#, "guest.middleware: ./first.wasm stands there twice"),
         (r#"["./guest.wasm"]"#, "guest.middleware: ./guest.wasm is the guest itself, so that requests would go round"),
-        (r#"[7]"#, "must be a file, or an object"),
+        (r#"[7]"#, "f/function.json: flexwasm.guest.middleware[0] = 7: must be a file, or an object"),
         (r#"[{"grants": {"env": ["NAME"]}}]"#, "guest.middleware: it has an entry without a file"),
-        (r#"[{"file": "first.wasm", "grant": {"env": []}}]"#, "unknown key"),
+        (r#"[{"file": "first.wasm", "grant": {}}]"#, "flexwasm.guest.middleware[0].grant: unknown key"),
         (r#"[{"file": "first.wasm", "limits": {"memory": "1MiB"}}]"#, "is for the whole function"),
         (r#"[{"file": "first.wasm", "grants": {"env": ["MISSING"]}}]"#, "there is no app setting of this name"),
         (r#""first.wasm""#, "must be a list of files"),

@@ -1,6 +1,7 @@
 //! `flexwasm send` and `POST /admin/functions/NAME`: events of the Functions host, made by hand.
 
 use crate::support::{App, Host, flexwasm, guests, output, repository};
+use crate::swap::tell;
 use std::fs;
 
 /// A function whose messages come from the queue `orders` and whose answer becomes a blob, and one at `/api/plain`.
@@ -83,11 +84,35 @@ fn what_cannot_be_sent_is_refused_in_words() {
         assert!(code == Some(1) && stdout.is_empty() && stderr.contains(words), "{arguments:?}: {stdout}{stderr}");
     };
     refused(&["orders"], "no host of this app runs here");
-    refused(&["missing"], "missing/function.json: not found in");
+    refused(&["missing"], "there is no function missing: name one of orders, plain");
     refused(&["orders", "--data", "@nowhere"], "nowhere cannot be read");
     refused(&["orders", "--data", "@bytes"], "the payload is no UTF-8, which never reaches orders");
     for wrong in [&["orders", "--data", "bytes"][..], &["orders", "--attempt", "0"], &["orders", "--metadata", "x"]] {
         assert_eq!(send(&app, wrong).0, Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_function_that_is_not_asked_is_named_with_the_cause() {
+    let view = fs::read_to_string(repository().join("examples/view/function.json")).unwrap();
+    let app = orders(guests::ECHO).function_json("view", &view).function("off", guests::COUNTER);
+    let app = app.file("local.settings.json", br#"{"Values": {"AzureWebJobs.off.Disabled": "true"}}"#);
+    let _host = stand_alone(&app);
+    // Names are found in any case.
+    let (code, stdout, stderr) = send(&app, &["ORDERS", "--text", "hello"]);
+    assert_eq!((code, &*stderr), (Some(0), ""), "{stdout}");
+    for (name, words) in [
+        ("missing", "there is no function missing: name one of "),
+        ("off", "function off is disabled by the app setting AzureWebJobs.off.Disabled: set it to false"),
+        ("view", "function view is answered by the host itself (flexwasm.builtin view)"),
+    ] {
+        for command in ["send", "rollback"] {
+            let (status, _, stderr) = tell(app.path(), &[command, name]);
+            assert!(
+                status.code() == Some(1) && stderr.starts_with(&format!("flexwasm: {words}")),
+                "{command}: {stderr}"
+            );
+        }
     }
 }
 

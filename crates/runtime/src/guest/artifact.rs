@@ -6,6 +6,7 @@ use super::composition::Part;
 use super::footprint::Footprint;
 use super::interfaces::Interfaces;
 use crate::config::digest::Digest;
+use crate::config::file::{self, Unread};
 use crate::config::units::spell_size;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,9 +38,12 @@ pub struct Artifact {
 /// Why bytes are no guest, at first sight.
 #[derive(Debug, thiserror::Error)]
 pub enum NoArtifact {
-    /// No such file, no access, a folder.
+    /// No such file, no access.
     #[error("cannot be read ({0}): check the path, and that the guest has been built")]
-    Read(#[from] io::Error),
+    Read(io::Error),
+    /// A folder, a pipe or a device.
+    #[error("is not a regular file: put the guest there, or a link to its file")]
+    NotFile,
     /// Beyond `guest.maxSize`.
     #[error("is larger than {}, which guest.maxSize allows: raise it, or build a smaller guest", spell_size(*.0))]
     TooLarge(u64),
@@ -55,16 +59,23 @@ pub enum NoArtifact {
     NotComponent,
 }
 
+impl From<Unread> for NoArtifact {
+    fn from(why: Unread) -> Self {
+        match why {
+            Unread::Io(error) => Self::Read(error),
+            Unread::NotFile => Self::NotFile,
+            Unread::TooLarge(most) => Self::TooLarge(most),
+        }
+    }
+}
+
 impl Artifact {
     /// Reads the component in the file `path`, of at most `max_size` bytes.
     ///
     /// # Errors
     /// [`NoArtifact`].
     pub fn read(path: &Path, max_size: u64) -> Result<Self, NoArtifact> {
-        if std::fs::metadata(path)?.len() > max_size {
-            return Err(NoArtifact::TooLarge(max_size));
-        }
-        let artifact = Self::new(path.display().to_string(), std::fs::read(path)?)?;
+        let artifact = Self::new(path.display().to_string(), file::read(path, max_size)?)?;
         Ok(Self { compiled: Some(compiled::beside(path)), ..artifact })
     }
 
@@ -80,5 +91,18 @@ impl Artifact {
         }
         let (digest, interfaces, footprint) = (Digest::of(&wasm), Interfaces::of(&wasm), Footprint::of(&wasm));
         Ok(Self { origin, wasm, digest, interfaces, footprint, parts: Arc::default(), compiled: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_no_guest_and_no_file_is_read_beyond_its_bound() {
+        let refused = |path: &str, most| Artifact::read(Path::new(path), most).err().expect("refused").to_string();
+        assert!(refused("/dev/zero", 1 << 20).starts_with("is not a regular file: put the guest there"));
+        // It does not tell its size.
+        assert!(refused("/proc/self/maps", 1 << 10).starts_with("is larger than 1KiB, which guest.maxSize allows"));
     }
 }

@@ -48,7 +48,8 @@ impl Loader {
         let wasi = artifact.interfaces.wasi;
         let needs = artifact.footprint.needs;
         let shape = self.shape(&needs)?;
-        for (key, limit) in [("limits.memory", policy.limits.memory), ("limits.totalMemory", self.total_memory)] {
+        // limits.memory is at most limits.totalMemory by default.
+        for (key, limit) in [("limits.totalMemory", self.total_memory), ("limits.memory", policy.limits.memory)] {
             if needs.memory > limit {
                 return Err(LoadError::Memory { need: spell_size(needs.memory), key, limit: spell_size(limit) });
             }
