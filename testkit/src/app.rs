@@ -26,7 +26,8 @@ impl App {
         }
         Self::with_host_json(&format!(
             r#"{{"version": "2.0", "someone": {{"elses": "key"}}, "extensions": {{"http": {{"routePrefix": "api"}}}},
-                "customHandler": {{"enableForwardingHttpRequest": true, "enableProxyingHttpRequest": true}},
+                "customHandler": {{"description": {{"defaultExecutablePath": "flexwasm"}},
+                    "enableForwardingHttpRequest": true, "enableProxyingHttpRequest": true}},
                 "flexwasm": {section}}}"#
         ))
     }

@@ -8,7 +8,7 @@ use crate::config::units::{spell_duration, spell_size};
 use crate::config::{self, AppSettings, Circumstances, Config};
 use crate::engine::room;
 use crate::observe::machine::Machine;
-use crate::package::Package;
+use crate::package::{Package, executable};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,7 @@ const MAX_PER_INSTANCE: u32 = 1000;
 /// Examines the app in `root`, and the package of it, for instances that are like `given`.
 pub async fn examine(root: &Path, settings: AppSettings, given: &Circumstances, machine: Arc<Machine>) -> Vec<Finding> {
     let mut findings = package(root, &settings, given);
+    findings.extend(executable(root).err().into_iter().flat_map(changes));
     let body_limit = settings.get(BODY_LIMIT).cloned();
     let config = match config::load_as_deployed(root, settings, given) {
         Ok(config) => config,

@@ -1,6 +1,7 @@
 //! What a new guest has to answer before it is published: a `GET`, or an event with the envelope that Azure would send.
 
 use crate::config::Function;
+use crate::config::file::{self, MAX_SETTINGS};
 use crate::config::source::{Ask, Smoke};
 use crate::guest::{Guest, LoadError};
 use crate::invocation::bindings::Bindings;
@@ -24,7 +25,9 @@ pub async fn question(function: &Function, guest: &Guest) -> Result<Option<Quest
         Ask::Event(file) => file,
     };
     let shown = format!("with the event {}", file.display());
-    let payload = tokio::fs::read(file).await.map_err(|error| format!("it cannot be read ({error})"));
+    let path = file.clone();
+    let read = tokio::task::spawn_blocking(move || file::read(&path, MAX_SETTINGS)).await;
+    let payload = read.expect("a file is read without panic").map_err(|why| format!("it {why}"));
     let asked = payload.and_then(|payload| asked(function, guest, &payload));
     let Asked { head, origin, body, beside, .. } = asked.map_err(|why| LoadError::Smoke {
         path: shown.clone(),

@@ -35,6 +35,15 @@ fn an_app_that_fits_the_plan_is_well() {
 }
 
 #[test]
+fn an_app_without_an_executable_has_to_change() {
+    let raw = r#"{"version": "2.0", "customHandler": {"enableForwardingHttpRequest": true, "enableProxyingHttpRequest": true}}"#;
+    let (code, said) = doctor(&App::with_host_json(raw).function("quick", guests::COUNTER), &[], &[]);
+    assert_eq!(code, Some(1), "{said}");
+    let line = "change  host.json: customHandler.description.defaultExecutablePath: must be the bare name";
+    assert!(said.lines().any(|told| told.starts_with(line)), "{said}");
+}
+
+#[test]
 fn bodies_are_held_to_what_the_functions_host_takes_in() {
     let app = app(r#"{"pool": {"size": 8}, "limits": {"requestBody": "8MiB"}}"#);
     for (limit, code, line) in [
