@@ -374,8 +374,8 @@ pub fn load(root: &Path, mut settings: AppSettings, given: &Circumstances) -> Re
         if let Some(Smoke { ask: Ask::Event(payload), .. }) = &mut guest.smoke {
             *payload = root.join(&name).join(&*payload);
         }
-        let of_event = document.get("flexwasm").and_then(|own| own.get("event")).and_then(Value::as_object);
         if azure.raw_http() && matches!(trigger, Trigger::Http { .. }) {
+            let of_event = document.get("flexwasm").and_then(|own| own.get("event")).and_then(Value::as_object);
             for key in of_event.into_iter().flat_map(|event| event.keys()) {
                 let remedy = "is for events, but a function that is called by HTTP alone gets none: remove it";
                 problems.add(&file, &format!("flexwasm.event.{key}"), None, remedy);

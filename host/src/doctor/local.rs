@@ -34,7 +34,6 @@ const MAX_PER_INSTANCE: u32 = 1000;
 /// Examines the app in `root`, and the package of it, for instances that are like `given`.
 pub async fn examine(root: &Path, settings: AppSettings, given: &Circumstances, machine: Arc<Machine>) -> Vec<Finding> {
     let mut findings = package(root, &settings, given);
-    findings.extend(executable(root).err().into_iter().flat_map(changes));
     let body_limit = settings.get(BODY_LIMIT).cloned();
     let config = match config::load_as_deployed(root, settings, given) {
         Ok(config) => config,
@@ -43,6 +42,7 @@ pub async fn examine(root: &Path, settings: AppSettings, given: &Circumstances, 
             return findings;
         }
     };
+    findings.extend(executable(root).err().into_iter().flat_map(changes));
     let functions = config.functions.len();
     findings.push(Finding::Fine(format!("configuration: functions {functions}, pool.size {}", config.pool_size)));
     findings.push(concurrency(&config));

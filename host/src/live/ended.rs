@@ -79,6 +79,6 @@ impl Ended {
             }
             bar.write(&mut text);
         }
-        (String::from_utf8_lossy(text.as_bytes()).into_owned(), new - kept as u64, state.count)
+        (text.into(), new - kept as u64, state.count)
     }
 }

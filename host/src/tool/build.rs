@@ -301,7 +301,7 @@ mod tests {
         let npm = "npm error code ENOTFOUND\nnpm error syscall getaddrinfo\nnpm error errno ENOTFOUND\n\
             npm error network request to https://registry.npmjs.org/esbuild failed, reason: getaddrinfo ENOTFOUND\n\
             npm error network This is a problem related to network connectivity.\n\
-            npm error A complete log of this run can be found in: /root/.npm/_logs/x.log\n";
+            npm error A complete log of this run can be found in: /home/me/.npm/_logs/x.log\n";
         let pip = "WARNING: Retrying (Retry(total=0)) after connection broken\n\
             ERROR: Could not find a version that satisfies the requirement componentize-py==0.25.0\n\
             ERROR: No matching distribution found for componentize-py==0.25.0\n";

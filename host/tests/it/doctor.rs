@@ -41,6 +41,8 @@ fn an_app_without_an_executable_has_to_change() {
     assert_eq!(code, Some(1), "{said}");
     let line = "change  host.json: customHandler.description.defaultExecutablePath: must be the bare name";
     assert!(said.lines().any(|told| told.starts_with(line)), "{said}");
+    let (_, said) = doctor(&App::with_host_json("{}").function("quick", guests::COUNTER), &[], &[]);
+    assert_eq!(said.matches("change  host.json: ").count(), 1, "what is wrong with the file is told once: {said}");
 }
 
 #[test]

@@ -102,7 +102,7 @@ pub fn level(record: &Record) -> Level {
 pub fn text(record: &Record) -> String {
     let mut line = Text::new();
     write(record, &mut line);
-    String::from_utf8_lossy(line.as_bytes()).into_owned()
+    line.into()
 }
 
 fn write(record: &Record, line: &mut Text) {

@@ -59,6 +59,13 @@ impl Text {
     }
 }
 
+/// With replacement characters for what is no text.
+impl From<Text> for String {
+    fn from(Text(bytes): Text) -> Self {
+        Self::from_utf8(bytes).unwrap_or_else(|error| Self::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+}
+
 /// For what is rare.
 impl fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
