@@ -15,6 +15,7 @@ use crate::guest::artifact::Artifact;
 use crate::guest::composition::{self, Part as Composed};
 use crate::guest::footprint::{Footprint, Part};
 use crate::guest::interfaces::Interfaces;
+use crate::guest::linked;
 use crate::observe::machine::Scan;
 use http::StatusCode;
 use std::fmt::Write as _;
@@ -99,8 +100,8 @@ fn round(bytes: u64) -> u64 {
     bytes >> unit << unit
 }
 
-/// What an instance of the component begins with, and what that costs where it is fresh.
-fn footprint(found: &Footprint) -> Vec<(String, String)> {
+/// What an instance of the component begins with, what that costs where it is fresh, and how many modules are left once it is `linked`.
+fn footprint(found: &Footprint, linked: Option<u32>) -> Vec<(String, String)> {
     let Footprint { needs, stack, modules, parts } = found;
     let memory = needs.memory;
     let memory = if memory > LARGE_MEMORY {
@@ -121,7 +122,11 @@ fn footprint(found: &Footprint) -> Vec<(String, String)> {
     if needs.memories > 1 {
         rows.push(("    memories".to_owned(), format!("{}, which share limits.memory", needs.memories)));
     }
-    rows.extend([("    stack".to_owned(), stack), ("    core modules".to_owned(), modules.to_string())]);
+    let modules = match linked {
+        Some(left) => format!("{modules}, linked to {left} before they are compiled"),
+        None => modules.to_string(),
+    };
+    rows.extend([("    stack".to_owned(), stack), ("    core modules".to_owned(), modules)]);
     for Part { name, needs } in parts {
         let size = spell_size(needs.memory);
         let words = format!(
@@ -149,6 +154,8 @@ pub struct Asks {
     pub gets: Vec<(String, String)>,
     /// What an instance begins with.
     pub footprint: Footprint,
+    /// The core modules that are left when it is compiled, if they can be linked before.
+    pub linked: Option<u32>,
     /// What it was composed of here, if it has middleware.
     pub parts: Arc<[Composed]>,
 }
@@ -163,7 +170,8 @@ pub fn asks(function: &Function) -> Result<Asks, LoadError> {
         artifact;
     imports.sort();
     let gets = imports.iter().map(|import| gets(function, import)).collect();
-    Ok(Asks { origin, bytes: wasm.len(), digest, wasi, gets, footprint, parts })
+    let linked = linked::link(&wasm).map(|linked| Footprint::of(&linked).modules);
+    Ok(Asks { origin, bytes: wasm.len(), digest, wasi, gets, footprint, linked, parts })
 }
 
 /// What is imported, by which component if it stands in front of the guest, and what that gets of it.
@@ -184,7 +192,7 @@ fn gets(function: &Function, import: &str) -> (String, String) {
 /// # Errors
 /// As [`asks`].
 pub fn guest(function: &Function) -> Result<String, LoadError> {
-    let Asks { origin, bytes, digest, wasi, gets, footprint: begins, parts } = asks(function)?;
+    let Asks { origin, bytes, digest, wasi, gets, footprint: begins, linked, parts } = asks(function)?;
     let mut text = format!("function {}: a guest of {wasi}\n", function.name);
     let file = format!("{origin} ({:.1} MB)", bytes as f64 / 1e6);
     text += &table(&[("  guest", file), ("  sha256", digest.to_string())]);
@@ -197,7 +205,7 @@ pub fn guest(function: &Function) -> Result<String, LoadError> {
     text += "\n  asks for, and gets\n";
     text += &table(&gets.into_iter().map(|(import, gets)| (format!("    {import}"), gets)).collect::<Vec<_>>());
     text += "\n  begins with\n";
-    text += &table(&footprint(&begins));
+    text += &table(&footprint(&begins, linked));
     text += "\n  limits\n";
     let indented: Vec<_> = limits(function).into_iter().map(|(key, value)| (format!("    {key}"), value)).collect();
     text += &table(&indented);
@@ -321,7 +329,7 @@ mod tests {
     fn the_owner_of_a_guest_with_a_large_stack_is_told_how_to_link_a_smaller_one() {
         let needs = Needs { memory: 17 << 16, memories: 1, ..Needs::default() };
         let told = |stack: u64| {
-            let rows = footprint(&Footprint { needs, stack, modules: 1, parts: Vec::new() });
+            let rows = footprint(&Footprint { needs, stack, modules: 1, parts: Vec::new() }, None);
             rows.into_iter().find(|(key, _)| key.trim() == "stack").expect("a row").1
         };
         assert_eq!(told(64 << 10), "64KiB");

@@ -236,10 +236,10 @@ fn cargo_installs_one_executable_made_of_what_is_tested() {
 
     let alone = crates(&["flexwasm"], &["--edges", "normal,build"]);
     let tested = crates(&TESTED, &["--edges", "normal,build,dev"]);
-    let name = |line: &String| line.split(' ').next().unwrap().to_owned();
+    let name = |line: &String| line.splitn(3, ' ').take(2).map(str::to_owned).collect::<Vec<_>>();
     // What our own code calls; what other crates need of each other, they ask for themselves.
     let ours: BTreeSet<_> = crates(&TESTED, &["--edges", "normal,build", "--depth", "1"]).iter().map(name).collect();
-    assert!(ours.contains("wasmtime"), "{ours:?}");
+    assert!(ours.iter().any(|package| package[0] == "wasmtime"), "{ours:?}");
     let others: Vec<_> = alone.difference(&tested).filter(|line| ours.contains(&name(line))).collect();
     assert_eq!(others, [] as [&String; 0]);
 }

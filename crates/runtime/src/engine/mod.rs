@@ -129,7 +129,8 @@ impl fmt::Display for Kind {
 pub struct Size {
     /// Instances that run at the same time. One more is made for trial instantiations.
     pub slots: u32,
-    /// `limits.coreInstances`: core instances that one component may consist of. Counted: Rust 3, JavaScript 4, Python 14.
+    /// `limits.coreInstances`: core instances that one component may consist of. Counted, where its modules are linked
+    /// before they are compiled: Rust, JavaScript and Python 2; where not: 3, 4 and 14.
     pub core_instances: u32,
     /// The largest `limits.tableElements` of any function.
     pub table_elements: u32,
@@ -167,6 +168,7 @@ impl Engine {
             .max_memories_per_component(shape.memories())
             .total_tables(slots * shape.tables())
             .max_tables_per_component(shape.tables())
+            .max_tables_per_module(shape.tables())
             .total_stacks(slots * wasi.stacks())
             // Each slot reserves the whole 4 GiB that a 32-bit address reaches, so that compiled code needs no bounds
             // checks; `limits.memory` is enforced when a memory grows.

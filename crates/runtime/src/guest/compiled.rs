@@ -20,6 +20,7 @@
 //! the very file that is mapped, so nobody can put another one in its place in between; but writing *into* a file while
 //! it is mapped changes or ends the process. Replace it by renaming, as `flexwasm compile` does.
 
+use super::linked;
 use crate::config::digest::Digest;
 use crate::config::source::MAX_GUEST;
 use crate::engine::Wasi;
@@ -39,7 +40,7 @@ use wasmtime::{Engine, Result};
 /// The largest file that is looked at. Measured: the code of a guest in Rust, JavaScript or Python is two to four times its size.
 const MAX_FILE: u64 = 8 * MAX_GUEST;
 const MAGIC: [u8; 8] = *b"FLEXWASM";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const TRAILER: usize = 92;
 
 /// Why a file is not loaded.
@@ -104,7 +105,8 @@ pub fn compatibility(engine: &Engine) -> u64 {
 /// # Errors
 /// wasmtime's: it is not valid, or uses what this host does not support.
 pub fn compile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
-    let mut content = engine.precompile_component(wasm)?;
+    let linked = linked::link(wasm);
+    let mut content = engine.precompile_component(linked.as_deref().unwrap_or(wasm))?;
     let (length, checksum) = (content.len() as u64, Sha256::digest(&content));
     content.extend(compatibility(engine).to_le_bytes());
     content.extend(length.to_le_bytes());
@@ -320,7 +322,7 @@ mod tests {
         }
         assert_eq!(said(&[&content[..], b"x"].concat()), "is not a compiled guest, or is cut off");
         assert_eq!(said(&content[1..]), "is not a compiled guest, or is cut off");
-        assert_eq!(edited(12, &[9]), "has format 9, but this version of flexwasm reads format 1");
+        assert_eq!(edited(12, &[9]), "has format 9, but this version of flexwasm reads format 2");
         assert_eq!(edited(76, &[0; 32]), "was compiled from another .wasm file");
         assert_eq!(edited(92, &[0; 8]), "was compiled by another version of flexwasm, or for another processor");
         assert_eq!(edited(44, &[0; 32]), "is damaged: its checksum is wrong");

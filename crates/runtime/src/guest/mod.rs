@@ -1,7 +1,7 @@
 //! A guest: a compiled component, checked so thoroughly that a request only has to instantiate it.
 //!
 //! Its way, a file for each step: [`artifact`] reads the component, [`composition`] makes one of several, [`interfaces`] and [`footprint`] say what is in it, [`worlds`] has
-//! the engine that it runs in, [`compiler`] finds or makes its code ([`compiled`] is the file, [`cache`] a place for it), [`loader`] links
+//! the engine that it runs in, [`compiler`] finds or makes its code ([`linked`] is what is compiled, [`compiled`] the file, [`cache`] a place for it), [`loader`] links
 //! it and holds it to its limits, and in [`published`] requests find it. [`experience`] is what has been seen of it since.
 
 pub mod artifact;
@@ -13,6 +13,7 @@ mod error;
 pub mod experience;
 pub mod footprint;
 pub mod interfaces;
+pub mod linked;
 mod loader;
 mod pre;
 pub mod published;
