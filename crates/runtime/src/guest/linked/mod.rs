@@ -12,6 +12,7 @@
 mod module;
 
 use module::{Linked, Member};
+use std::collections::BTreeMap;
 use wasm_encoder::reencode::{Error, Reencode, ReencodeComponent};
 use wasm_encoder::{
     Alias, CanonicalFunctionSection, Component, ComponentAliasSection, ComponentSection, ComponentSectionId,
@@ -79,11 +80,33 @@ enum Item<'a> {
     Bound,
 }
 
+/// How one of the component's core instances is made.
+#[derive(Clone)]
+enum Made<'a> {
+    /// Of the module with this number, which is given instances by name.
+    Of(u32, BTreeMap<&'a str, u32>),
+    /// Of items, by name.
+    Bag(BTreeMap<&'a str, (ExternalKind, u32)>),
+}
+
+impl<'a> From<Instance<'a>> for Made<'a> {
+    fn from(instance: Instance<'a>) -> Self {
+        match instance {
+            Instance::Instantiate { module_index, args } => {
+                Self::Of(module_index, args.iter().map(|argument| (argument.name, argument.index)).collect())
+            }
+            Instance::FromExports(exports) => {
+                Self::Bag(exports.iter().map(|export| (export.name, (export.kind, export.index))).collect())
+            }
+        }
+    }
+}
+
 /// What a component consists of, as far as it matters here.
 #[derive(Default)]
 struct Survey<'a> {
     modules: Vec<&'a [u8]>,
-    instances: Vec<Instance<'a>>,
+    instances: Vec<Made<'a>>,
     items: [Vec<Item<'a>>; KINDS],
 }
 
@@ -130,7 +153,7 @@ impl<'a> Survey<'a> {
             Payload::ModuleSection { unchecked_range, .. } => self.modules.push(bytes(component, &unchecked_range)?),
             Payload::InstanceSection(section) => {
                 for instance in section {
-                    self.instances.push(instance?);
+                    self.instances.push(instance?.into());
                 }
             }
             Payload::ComponentAliasSection(section) => {
@@ -195,61 +218,90 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    /// The instances that can be linked, in their order.
-    fn members(&self) -> Vec<u32> {
-        let mut members = Vec::new();
-        let module_of = |instance: &Instance<'_>| match instance {
-            Instance::Instantiate { module_index, .. } => Some(*module_index),
-            Instance::FromExports(_) => None,
-        };
-        for (index, instance) in (0..).zip(&self.instances) {
-            let Some(module) = module_of(instance) else { continue };
-            let once = self.instances.iter().filter(|other| module_of(other) == Some(module)).count() == 1;
-            let Some(bytes) = self.modules.get(module as usize).filter(|_| once) else { continue };
-            let imports = module::imports(bytes).unwrap_or_default();
+    /// Which instances can be linked.
+    fn members(&self) -> Vec<bool> {
+        let mut uses = vec![0; self.modules.len()];
+        for instance in &self.instances {
+            if let Made::Of(module, _) = instance
+                && let Some(uses) = uses.get_mut(*module as usize)
+            {
+                *uses += 1;
+            }
+        }
+        let mut members: Vec<bool> = Vec::new();
+        for instance in &self.instances {
             let is_open = |source: Option<Source<'_>>| match source {
-                Some(Source::Member(other, _)) => members.contains(&other),
+                Some(Source::Member(other, _)) => members.get(other as usize).is_some_and(|member| *member),
                 Some(Source::Function(_)) => true,
                 None => false,
             };
-            if imports.iter().all(|import| is_open(self.source(instance, import.module, import.name))) {
-                members.push(index);
-            }
+            let is_member = match instance {
+                Made::Of(module, given) if uses.get(*module as usize) == Some(&1) => {
+                    let imports = module::imports(self.modules[*module as usize]).unwrap_or_default();
+                    imports.iter().all(|import| is_open(self.source(given, import.module, import.name)))
+                }
+                _ => false,
+            };
+            members.push(is_member);
         }
         members
     }
 
-    /// What `instance` is given for an import of its module.
-    fn source(&self, instance: &Instance<'a>, module: &str, name: &'a str) -> Option<Source<'a>> {
-        let Instance::Instantiate { args, .. } = instance else { return None };
-        let given = args.iter().find(|argument| argument.name == module)?.index;
+    /// What a module that is given these instances gets for an import.
+    fn source(&self, given: &BTreeMap<&str, u32>, module: &str, name: &'a str) -> Option<Source<'a>> {
+        let given = *given.get(module)?;
         match self.instances.get(given as usize)? {
-            Instance::Instantiate { .. } => Some(Source::Member(given, name)),
-            Instance::FromExports(exports) => {
-                let export = exports.iter().find(|export| export.name == name)?;
-                match self.items[space(export.kind)].get(export.index as usize)? {
+            Made::Of(..) => Some(Source::Member(given, name)),
+            Made::Bag(items) => {
+                let (kind, index) = *items.get(name)?;
+                match self.items[space(kind)].get(index as usize)? {
                     Item::Export(instance, name) => Some(Source::Member(*instance, name)),
-                    Item::Free => Some(Source::Function(export.index)),
+                    Item::Free => Some(Source::Function(index)),
                     Item::Bound => None,
                 }
             }
         }
     }
 
+    /// Which instances have to be made beside the linked module: those of other modules, and what somebody asks of items.
+    fn needed(&self, members: &[bool]) -> Vec<bool> {
+        let mut needed = vec![false; self.instances.len()];
+        let mut need = |index: u32| {
+            if let (Some(needed), Some(false)) = (needed.get_mut(index as usize), members.get(index as usize)) {
+                *needed = true;
+            }
+        };
+        for (index, instance) in (0..).zip(&self.instances) {
+            if let (Made::Of(_, given), Some(false)) = (instance, members.get(index as usize)) {
+                need(index);
+                given.values().for_each(|given| need(*given));
+            }
+        }
+        for item in self.items.iter().flatten() {
+            if let Item::Export(instance, _) = item {
+                need(*instance);
+            }
+        }
+        needed
+    }
+
     fn link(&self, component: &'a [u8]) -> Result<Vec<u8>> {
         let members = self.members();
-        let [_, .., last] = members[..] else { return Err(Left) };
-        let mut parts = Vec::new();
-        for index in &members {
-            let instance = self.instances.get(*index as usize).ok_or(Left)?;
-            let Instance::Instantiate { module_index, .. } = instance else { return Err(Left) };
-            let bytes = self.modules.get(*module_index as usize).ok_or(Left)?;
-            let source = |module: &str, name: &'a str| self.source(instance, module, name).ok_or(Left);
-            parts.push(Member::read(*index, bytes, source)?);
+        let (mut parts, mut modules, mut last) = (Vec::new(), vec![None; self.modules.len()], 0);
+        for (index, instance) in (0..).zip(&self.instances) {
+            let (Made::Of(module, given), true) = (instance, members[index as usize]) else { continue };
+            let source = |module: &str, name: &'a str| self.source(given, module, name).ok_or(Left);
+            parts.push(Member::read(index, self.modules[*module as usize], source)?);
+            modules[*module as usize] = Some(Module::Linked);
+            last = index;
+        }
+        if parts.len() < 2 {
+            return Err(Left);
         }
         let mut rewriting = Rewriting {
             survey: self,
             linked: Linked::layout(parts)?,
+            needed: self.needed(&members),
             members,
             placed: None,
             written: Component::new(),
@@ -257,7 +309,7 @@ impl<'a> Survey<'a> {
             aliases: ComponentAliasSection::new(),
             known: std::array::from_fn(|kind| vec![None; self.items[kind].len()]),
             instances: vec![None; self.instances.len()],
-            modules: vec![None; self.modules.len()],
+            modules,
             seen: Count::default(),
             next: Count::default(),
             broken: false,
@@ -313,7 +365,9 @@ struct Count {
 struct Rewriting<'s, 'a> {
     survey: &'s Survey<'a>,
     linked: Linked<'a>,
-    members: Vec<u32>,
+    /// Which instances are linked, and which of the others have to be made.
+    members: Vec<bool>,
+    needed: Vec<bool>,
     /// Where the linked module stands, as soon as it has a place.
     placed: Option<Placed>,
     /// What stands behind it, else what has been written.
@@ -324,7 +378,7 @@ struct Rewriting<'s, 'a> {
     /// The new numbers of items, instances and modules, as far as they have one.
     known: [Vec<Option<u32>>; KINDS],
     instances: Vec<Option<u32>>,
-    modules: Vec<Option<u32>>,
+    modules: Vec<Option<Module>>,
     /// What has been read, and what has been written.
     seen: Count,
     next: Count,
@@ -332,12 +386,20 @@ struct Rewriting<'s, 'a> {
     broken: bool,
 }
 
+/// What has become of a module.
+#[derive(Clone, Copy)]
+enum Module {
+    Linked,
+    /// It has this number now.
+    Kept(u32),
+}
+
 /// What stands before the place of the linked module and needs it, or is not needed by it.
 enum Late<'a> {
     /// The core function with this number.
     Function(CanonicalFunction, u32),
     /// The instance with this number.
-    Instance(Instance<'a>, u32),
+    Instance(Made<'a>, u32),
 }
 
 /// The place of the linked module.
@@ -354,18 +416,19 @@ impl<'a> Rewriting<'_, 'a> {
             Payload::ModuleSection { unchecked_range, .. } => {
                 let index = self.seen.modules;
                 self.seen.modules += 1;
-                if !self.is_member_module(index) {
-                    self.modules[index as usize] = Some(self.next.modules);
+                let module = &mut self.modules[index as usize];
+                if module.is_none() {
+                    *module = Some(Module::Kept(self.next.modules));
                     self.next.modules += 1;
                     self.raw(ComponentSectionId::CoreModule.into(), bytes(component, &unchecked_range)?);
                 }
             }
             Payload::InstanceSection(section) => {
                 for instance in section {
-                    let (instance, index) = (instance?, self.seen.instances);
+                    let (instance, index) = (Made::from(instance?), self.seen.instances);
                     self.seen.instances += 1;
                     match self.placed {
-                        _ if !self.is_needed(index) => {}
+                        _ if !self.needed[index as usize] => {}
                         Some(_) => self.instance(&instance, index)?,
                         None => self.late.push(Late::Instance(instance, index)),
                     }
@@ -380,7 +443,7 @@ impl<'a> Rewriting<'_, 'a> {
                     let mut kind = None;
                     if let ComponentAlias::CoreInstanceExport { kind: of, instance_index, .. } = alias {
                         kind = Some(space(of));
-                        if self.members.contains(&instance_index) {
+                        if self.is_member(instance_index) {
                             self.seen.items[space(of)] += 1;
                             continue;
                         }
@@ -444,23 +507,36 @@ impl<'a> Rewriting<'_, 'a> {
         Ok(())
     }
 
+    fn is_member(&self, instance: u32) -> bool {
+        self.members.get(instance as usize).is_some_and(|member| *member)
+    }
+
     /// Writes an instance that is not linked.
-    fn instance(&mut self, instance: &Instance<'a>, index: u32) -> Result<()> {
+    fn instance(&mut self, instance: &Made<'a>, index: u32) -> Result<()> {
         let mut one = InstanceSection::new();
-        if let Instance::Instantiate { module_index, args } = instance {
-            let module = self.survey.modules.get(*module_index as usize).ok_or(Left)?;
-            let mut given = Vec::new();
-            for argument in args {
-                let number = if self.members.contains(&argument.index) {
-                    self.bag(module, argument.name, argument.index)?
-                } else {
-                    self.instances.get(argument.index as usize).copied().flatten().ok_or(Left)?
+        match instance {
+            Made::Of(number, given) => {
+                let Some(Module::Kept(module)) = self.modules.get(*number as usize).copied().flatten() else {
+                    return Err(Left);
                 };
-                given.push((argument.name, ModuleArg::Instance(number)));
+                let mut instances = Vec::new();
+                for (name, given) in given {
+                    let number = if self.is_member(*given) {
+                        self.bag(self.survey.modules[*number as usize], name, *given)?
+                    } else {
+                        self.instances.get(*given as usize).copied().flatten().ok_or(Left)?
+                    };
+                    instances.push((*name, ModuleArg::Instance(number)));
+                }
+                one.instantiate(module, instances);
             }
-            one.instantiate(self.modules.get(*module_index as usize).copied().flatten().ok_or(Left)?, given);
-        } else {
-            self.parse_instance(&mut one, instance.clone())?;
+            Made::Bag(items) => {
+                let mut exports = Vec::new();
+                for (name, (kind, index)) in items {
+                    exports.push((*name, ExportKind::from(*kind), self.item(*kind, *index)?));
+                }
+                one.export_items(exports);
+            }
         }
         self.write(&one);
         self.instances[index as usize] = Some(self.next.instances);
@@ -495,31 +571,6 @@ impl<'a> Rewriting<'_, 'a> {
         self.written.section(section);
     }
 
-    fn is_member_module(&self, module: u32) -> bool {
-        let made_of = |index: &u32| match &self.survey.instances[*index as usize] {
-            Instance::Instantiate { module_index, .. } => *module_index == module,
-            Instance::FromExports(_) => false,
-        };
-        self.members.iter().any(made_of)
-    }
-
-    /// Whether something but a member asks for this instance, or something has to be instantiated.
-    fn is_needed(&self, index: u32) -> bool {
-        if self.members.contains(&index) {
-            return false;
-        }
-        let asks = |(other, instance): (u32, &Instance<'_>)| match instance {
-            Instance::Instantiate { args, .. } => {
-                !self.members.contains(&other) && args.iter().any(|argument| argument.index == index)
-            }
-            Instance::FromExports(_) => false,
-        };
-        let is_aliased = |item: &Item<'_>| matches!(item, Item::Export(instance, _) if *instance == index);
-        matches!(self.survey.instances[index as usize], Instance::Instantiate { .. })
-            || (0..).zip(&self.survey.instances).any(asks)
-            || self.survey.items.iter().flatten().any(is_aliased)
-    }
-
     /// Gives the linked module its place: all that it imports has been written.
     fn place(&mut self) -> Result<()> {
         let functions: Vec<u32> = self.linked.functions().collect();
@@ -538,9 +589,7 @@ impl<'a> Rewriting<'_, 'a> {
         self.next.instances += 2;
         let late = std::mem::take(&mut self.late);
         // A start function would have found what these put into tables.
-        if self.linked.starts()
-            && late.iter().any(|late| matches!(late, Late::Instance(Instance::Instantiate { .. }, _)))
-        {
+        if self.linked.starts() && late.iter().any(|late| matches!(late, Late::Instance(Made::Of(..), _))) {
             return Err(Left);
         }
         for late in late {

@@ -134,19 +134,29 @@ impl From<Constant> for ConstExpr {
 /// The modules with their places in the one that they become.
 pub struct Linked<'a> {
     members: Vec<(Member<'a>, Numbers)>,
+    /// Where they stand, by their instances.
+    places: HashMap<u32, usize>,
     /// The component's functions that it imports, and the types of these.
     functions: Vec<(u32, u32)>,
     /// The values of its globals that never change.
     constants: Vec<Option<Constant>>,
     /// What it exports, each under the number of its place here.
     exports: Vec<(ExternalKind, u32)>,
+    /// Those places.
+    known: HashMap<(usize, u32), usize>,
 }
 
 impl<'a> Linked<'a> {
     /// Gives everything in `members` its place.
     pub fn layout(members: Vec<Member<'a>>) -> Result<Self> {
-        let mut linked =
-            Self { members: Vec::new(), functions: Vec::new(), constants: Vec::new(), exports: Vec::new() };
+        let mut linked = Self {
+            members: Vec::new(),
+            places: HashMap::new(),
+            functions: Vec::new(),
+            constants: Vec::new(),
+            exports: Vec::new(),
+            known: HashMap::new(),
+        };
         if members.iter().map(|member| member.defined[space(ExternalKind::Memory)]).sum::<u32>() > 1 {
             return Err(Left);
         }
@@ -197,6 +207,7 @@ impl<'a> Linked<'a> {
                     linked.constants.push(value.filter(|_| !global.ty.mutable));
                 }
             }
+            linked.places.insert(member.instance, linked.members.len());
             linked.members.push((member, numbers));
         }
         Ok(linked)
@@ -209,7 +220,7 @@ impl<'a> Linked<'a> {
 
     /// What an instance exported under a name, by its kind and its number now.
     fn find(&self, instance: u32, name: &str) -> Result<(ExternalKind, u32)> {
-        let (member, numbers) = self.members.iter().find(|(member, _)| member.instance == instance).ok_or(Left)?;
+        let (member, numbers) = &self.members[*self.places.get(&instance).ok_or(Left)?];
         let (kind, index) = member.exports.get(name).ok_or(Left)?;
         Ok((*kind, *numbers.items[space(*kind)].get(*index as usize).ok_or(Left)?))
     }
@@ -221,13 +232,12 @@ impl<'a> Linked<'a> {
 
     /// What an instance exported under this name: its kind, and the name under which the module exports it.
     pub fn export(&mut self, instance: u32, name: &str) -> Result<(ExternalKind, String)> {
-        let found = self.find(instance, name)?;
-        let known = self.exports.iter().position(|export| *export == found);
-        let place = known.unwrap_or_else(|| {
-            self.exports.push(found);
+        let (kind, number) = self.find(instance, name)?;
+        let place = *self.known.entry((space(kind), number)).or_insert_with(|| {
+            self.exports.push((kind, number));
             self.exports.len() - 1
         });
-        Ok((found.0, place.to_string()))
+        Ok((kind, place.to_string()))
     }
 
     /// Writes it.
