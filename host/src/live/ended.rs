@@ -1,23 +1,29 @@
 //! The invocations that ended last, with the slot that each of them ran in.
 
+use super::frame::PERIOD;
 use crate::observe::record::{Ran, Record};
 use crate::observe::text::Text;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How many are kept. Where more of them end between two reports, the report says how many are left out.
-const KEPT: usize = 1000;
+const KEPT: u32 = 1000;
+
+const PERIOD_MILLIS: u64 = PERIOD.as_millis() as u64;
 
 /// The last of them.
 #[derive(Default)]
-pub struct Ended(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    /// All that were noted.
-    count: u64,
-    bars: VecDeque<Bar>,
+pub struct Ended {
+    /// All that there were.
+    count: AtomicU64,
+    /// The period of reports that is under way, and how many of it are noted. To note more than a report can tell took 1 % of a small
+    /// invocation: a thousand of them are more than fits into a processor's nearest cache.
+    period: AtomicU64,
+    noted: AtomicU32,
+    /// With the number of each.
+    bars: Mutex<VecDeque<(u64, Bar)>>,
 }
 
 /// One of them. Times count from the begin of the process.
@@ -56,29 +62,40 @@ impl Bar {
 }
 
 impl Ended {
-    /// Notes one more, unless somebody reads or notes at this very moment: the end of an invocation waits for nobody.
-    pub fn add(&self, bar: impl FnOnce() -> Bar) {
-        if let Ok(mut state) = self.0.try_lock() {
-            state.count += 1;
-            if state.bars.len() == KEPT {
-                state.bars.pop_front();
+    /// Notes one more, unless this period has had enough, or somebody reads or notes at this very moment: the end of an invocation waits
+    /// for nobody.
+    pub fn add(&self, now: Duration, bar: impl FnOnce() -> Bar) {
+        let number = self.count.fetch_add(1, Relaxed) + 1;
+        let millis = now.as_secs() * 1000 + u64::from(now.subsec_millis());
+        let period = millis / PERIOD_MILLIS;
+        if self.period.load(Relaxed) != period {
+            self.period.store(period, Relaxed);
+            self.noted.store(0, Relaxed);
+        }
+        if self.noted.load(Relaxed) >= KEPT {
+            return;
+        }
+        self.noted.fetch_add(1, Relaxed);
+        if let Ok(mut bars) = self.bars.try_lock() {
+            if bars.len() == KEPT as usize {
+                bars.pop_front();
             }
-            state.bars.push_back(bar());
+            bars.push_back((number, bar()));
         }
     }
 
     /// Those after the first `seen`, as the items of a list in JSON; how many are left out; and how many there were in all.
     pub fn since(&self, seen: u64) -> (String, u64, u64) {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = state.count.saturating_sub(seen);
-        let kept = usize::try_from(new).unwrap_or(usize::MAX).min(state.bars.len());
-        let mut text = Text::with_capacity(kept * 96);
-        for bar in state.bars.range(state.bars.len() - kept..) {
+        let bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = self.count.load(Relaxed);
+        let new = bars.iter().rev().take_while(|(number, _)| *number > seen).count();
+        let mut text = Text::with_capacity(new * 96);
+        for (_, bar) in bars.range(bars.len() - new..) {
             if !text.as_bytes().is_empty() {
                 text.add(",");
             }
             bar.write(&mut text);
         }
-        (text.into(), new - kept as u64, state.count)
+        (text.into(), count.saturating_sub(seen).saturating_sub(new as u64), count)
     }
 }

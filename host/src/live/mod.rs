@@ -202,7 +202,7 @@ impl Sink for Live {
         self.counters.add(record);
         let now = self.now();
         if let Some(ran) = record.ran {
-            self.ended.add(|| Bar::new(record, function, &ran, now));
+            self.ended.add(now, || Bar::new(record, function, &ran, now));
         }
         if let Outcome::Faulted(why) | Outcome::Deadline(why) | Outcome::Stalled(why) = &record.outcome {
             self.news.add(Kind::Failed(record.outcome.word()), function, why.clone(), now);
