@@ -134,6 +134,13 @@ fn a_guest_that_writes_before_anything_can_read_is_ended_at_once() {
         assert_eq!(host.get(&format!("/api/first?chunks={query}")).status, 500, "{query}");
         host.line(&["outcome=\"faulted\"", "before anything can read it", &format!("call {step} first")]);
     }
+    for wait in ["poll", "block"] {
+        // At its deadline it would get a 504.
+        assert_eq!(host.get(&format!("/api/first?chunks=20&wait={wait}")).status, 500, "{wait}");
+    }
+    // It waits for something else as well, and goes on.
+    let early = host.get("/api/first?chunks=20&wait=beside");
+    assert_eq!((early.status, early.body.len() % 4096), (200, 0));
 }
 
 #[test]

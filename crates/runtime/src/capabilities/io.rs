@@ -29,6 +29,7 @@ impl Capability for Io {
         link_drop(&mut linker.instance(POLL)?, "pollable", |sandbox, it| {
             poll::HostPollable::drop(&mut sandbox.table, it)
         })?;
+        link_waits(linker)?;
         let stream = ResourceType::host::<DynInputStream>();
         linker.instance(STREAMS)?.resource_async("input-stream", stream, |mut store, place| {
             Box::new(async move {
@@ -56,6 +57,25 @@ impl Capability for Io {
             || resource.is::<DynPollable>()
             || resource.is::<wasmtime_wasi_io::streams::Error>()
     }
+}
+
+/// Links what waits, so that it ends a guest that would wait for ever (see `sandbox/bodies`).
+fn link_waits(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    let mut polls = linker.instance(POLL)?;
+    polls.func_wrap_async("poll", |mut store, (pollables,): (Vec<Resource<DynPollable>>,)| {
+        Box::new(async move {
+            let sandbox: &mut Sandbox = store.data_mut();
+            sandbox.expect_reader(&pollables)?;
+            Ok((poll::Host::poll(&mut sandbox.table, pollables).await?,))
+        })
+    })?;
+    polls.func_wrap_async("[method]pollable.block", |mut store, (pollable,): (Resource<DynPollable>,)| {
+        Box::new(async move {
+            let sandbox: &mut Sandbox = store.data_mut();
+            sandbox.expect_reader(std::slice::from_ref(&pollable))?;
+            poll::HostPollable::block(&mut sandbox.table, pollable).await
+        })
+    })
 }
 
 /// Tells the linker what `wasi:io` works on.

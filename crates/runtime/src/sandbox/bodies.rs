@@ -3,7 +3,7 @@
 //! - An answer without a body, to HEAD or with status 304, may tell the length that it would have (RFC 9110 §8.6). wasmtime
 //!   misses the bytes when the guest finishes it.
 //! - A guest that writes before anything can read, before `response-outparam.set` or `outgoing-handler.handle`, waits for a
-//!   reader that only its next step would bring, once two chunks are full. It is ended at once.
+//!   reader that only its next step would bring, once two chunks are full. It is ended at once, unless it waits for something else too.
 
 use super::Sandbox;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use wasmtime::component::Resource;
-use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::p2::{DynOutputStream, DynPollable, OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi_http::p2::bindings::http::types;
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, HyperOutgoingBody, StreamContext};
 use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
@@ -29,12 +29,36 @@ pub struct Bodies {
     to_head: bool,
     /// By the body's number in the table: what its stream will need to know.
     unwritten: HashMap<u32, Reader>,
+    /// Streams of bodies that may have no reader yet.
+    unread: Vec<Unread>,
+}
+
+/// A stream, by its number in the table and that of its body. Both may be gone, and the numbers be those of something else.
+struct Unread {
+    body: u32,
+    stream: u32,
+    reader: Reader,
 }
 
 /// Whether a body has a reader, and what brings one.
+#[derive(Clone)]
 struct Reader {
     reached: Arc<AtomicBool>,
     by: &'static str,
+}
+
+impl Reader {
+    fn is_missing(&self) -> bool {
+        !self.reached.load(Ordering::Relaxed)
+    }
+
+    /// Why a guest that waits for it is ended.
+    fn error(&self) -> wasmtime::Error {
+        let by = self.by;
+        wasmtime::format_err!(
+            "wrote more of a body than fits before anything can read it, and waits for that: call {by} first"
+        )
+    }
 }
 
 impl Bodies {
@@ -42,6 +66,7 @@ impl Bodies {
     pub fn begin(&mut self, method: &Method) {
         self.to_head = method == Method::HEAD;
         self.unwritten.clear();
+        self.unread.clear();
     }
 }
 
@@ -83,11 +108,38 @@ impl Sandbox {
         id: Resource<HostOutgoingBody>,
     ) -> wasmtime::Result<Result<Resource<DynOutputStream>, ()>> {
         let Some(inner) = self.table.get_mut(&id)?.take_output_stream() else { return Ok(Err(())) };
-        let stream: DynOutputStream = match self.bodies.unwritten.remove(&id.rep()) {
-            Some(reader) => Box::new(Writing { inner, reader }),
-            None => inner,
+        let Some(reader) = self.bodies.unwritten.remove(&id.rep()) else {
+            return Ok(Ok(self.table.push_child(inner, &id)?));
         };
-        Ok(Ok(self.table.push_child(stream, &id)?))
+        let stream: DynOutputStream = Box::new(Writing { inner, reader: reader.clone() });
+        let stream = self.table.push_child(stream, &id)?;
+        self.bodies.unread.push(Unread { body: id.rep(), stream: stream.rep(), reader });
+        Ok(Ok(stream))
+    }
+
+    /// Ends a guest that waits for these and nothing else, if all of them stand for room in bodies that nothing can read yet.
+    pub(crate) fn expect_reader(&mut self, pollables: &[Resource<DynPollable>]) -> wasmtime::Result<()> {
+        self.bodies.unread.retain(|unread| unread.reader.is_missing());
+        let mut missing = None;
+        let mut never = Vec::new();
+        for Unread { body, stream, reader } in &self.bodies.unread {
+            let body = Resource::<HostOutgoingBody>::new_borrow(*body);
+            let stream = Resource::<DynOutputStream>::new_borrow(*stream);
+            let Ok(found) = self.table.get_mut(&stream) else { continue };
+            let (is_full, found) = (matches!(found.check_write(), Ok(0)), address(found));
+            let is_its = self.table.iter_children(&body).into_iter().flatten().any(|child| address(child) == found);
+            if is_full && is_its {
+                never.extend(self.table.iter_children(&stream)?.map(address));
+                missing = Some(reader);
+            }
+        }
+        let Some(reader) = missing else { return Ok(()) };
+        for pollable in pollables {
+            if !never.contains(&address(self.table.get(pollable)?)) {
+                return Ok(());
+            }
+        }
+        Err(reader.error())
     }
 
     /// Makes the body note when somebody takes it.
@@ -101,6 +153,11 @@ impl Sandbox {
         self.bodies.unwritten.insert(made.rep(), Reader { reached: Arc::clone(&reached), by });
         Watched { inner: body, reached }.boxed_unsync()
     }
+}
+
+/// By which an entry of the table is told from others.
+fn address<T: ?Sized>(entry: &T) -> *const () {
+    std::ptr::from_ref(entry).cast()
 }
 
 /// A body that notes when somebody takes it. As long as the guest has it, nobody asks it for anything.
@@ -154,14 +211,10 @@ impl OutputStream for Writing {
         self.inner.check_write()
     }
 
-    /// What every call that blocks waits for. One that polls may wait for something else beside it, and is left to its
-    /// deadline.
+    /// What every call that blocks waits for.
     async fn write_ready(&mut self) -> StreamResult<usize> {
-        if self.inner.check_write()? == 0 && !self.reader.reached.load(Ordering::Relaxed) {
-            let by = self.reader.by;
-            return Err(StreamError::Trap(wasmtime::format_err!(
-                "wrote more of a body than fits before anything can read it, and waits for that: call {by} first"
-            )));
+        if self.inner.check_write()? == 0 && self.reader.is_missing() {
+            return Err(StreamError::Trap(self.reader.error()));
         }
         self.inner.write_ready().await
     }

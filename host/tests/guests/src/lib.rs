@@ -66,12 +66,16 @@ pub fn respond(outparam: ResponseOutparam, status: u16, headers: &[(&str, &str)]
     let _ = OutgoingBody::finish(body, None);
 }
 
+/// A value in the query, as it stands there.
+pub fn parameter(request: &IncomingRequest, name: &str) -> Option<String> {
+    let path = request.path_with_query().unwrap_or_default();
+    let mut pairs = path.split_once('?')?.1.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+}
+
 /// A number in the query, such as `ms` in `?ms=500`.
 pub fn number(request: &IncomingRequest, name: &str) -> Option<u64> {
-    let path = request.path_with_query().unwrap_or_default();
-    let query = path.split_once('?')?.1.to_owned();
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.into_iter().find(|(key, _)| *key == name).and_then(|(_, value)| value.parse().ok())
+    parameter(request, name)?.parse().ok()
 }
 
 /// Hands every chunk of the request body to `take` until it answers false.
