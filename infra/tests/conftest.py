@@ -93,7 +93,6 @@ class World:
             "HOME": str(folder),
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(TESTS / "shim"),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "AZURE_CONFIG_DIR": str(folder / "config"),
             "AZURE_CORE_COLLECT_TELEMETRY": "false",
             "AZURE_CORE_INSTANCE_DISCOVERY": "false",
