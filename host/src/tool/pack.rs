@@ -2,7 +2,7 @@
 
 use crate::config::dirs::Folder;
 use crate::config::source::{Ask, Smoke};
-use crate::config::{Config, Function, host_json};
+use crate::config::{Config, Function, file, host_json};
 use crate::doctor::local::PACKAGE;
 use crate::engine::code::{self, Processors};
 use crate::guest::{self, compiled, composition};
@@ -13,6 +13,9 @@ use std::io::{Seek, Write};
 use std::path::{Component, Path, PathBuf};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
+
+/// The most bytes of a file that is packed. All of them are in memory at the same time.
+const LARGEST: u64 = 1 << 30;
 
 /// The files of a package by name, and what is in them. The names of folders end with a slash.
 type Files = BTreeMap<String, Vec<u8>>;
@@ -168,7 +171,7 @@ fn followed(path: PathBuf, folders: &[&Path]) -> Result<PathBuf, String> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("{} cannot be read ({error})", path.display()))
+    file::read(path, LARGEST).map_err(|why| format!("{} {why}", path.display()))
 }
 
 /// The path of a file of the app, as the package names it.
@@ -215,7 +218,17 @@ fn zip(files: &Files, executable: &str, into: impl Write + Seek) -> zip::result:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_pipe_in_a_granted_folder_is_named_and_not_waited_for() {
+        let app = tempfile::tempdir().expect("a folder");
+        let pipe = app.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).expect("made");
+        let why = add(app.path(), "data", &[], &mut Files::new()).expect_err("a pipe");
+        assert!(why.starts_with(&format!("{} is not a regular file", pipe.display())), "{why}");
+    }
 
     #[test]
     fn links_in_a_granted_folder_must_stay_in_it_and_come_to_an_end() {

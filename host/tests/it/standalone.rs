@@ -283,6 +283,7 @@ fn explain_tells_what_a_guest_asks_for_and_gets_without_running_it() {
         ("wasi:filesystem/preopens@0.2", " /env/data (grants.dirs)"),
         ("wasi:sockets/tcp@0.2", " nothing: raw sockets are always denied"),
         ("wasi:cli/stdout@0.2", " lines in the host's log, 64KiB for each request"),
+        ("core modules", " 3, linked to 2 before they are compiled"),
         ("limits.timeout", " 220s"),
     ] {
         assert!(has(asked, got), "{asked:?} … {got:?} is not in\n{stdout}");
