@@ -307,6 +307,8 @@ fn build_rust(checkout: &Path, stack: u32) -> Result<PathBuf> {
     let folder = format!("{FOLDER}/guests");
     let mut build = crate::cargo(&["build", "--profile", "guest", "--target", setup::TARGET, "--target-dir", &folder]);
     build.env("CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS", format!("-Clink-arg=-zstack-size={stack}"));
+    // What the other guests have been built with serves here, too.
+    build.env("CARGO_BUILD_BUILD_DIR", checkout.join(setup::GUESTS));
     execute(build.args(["--package", "bench-guest"]).current_dir(checkout))?;
     Ok(checkout.join(folder).join(setup::TARGET).join("guest/bench_guest.wasm"))
 }
