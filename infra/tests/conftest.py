@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import az_server
 import azure
 
 ROOT = Path(__file__).parents[2]
@@ -88,8 +89,13 @@ class World:
             package.extract("flexwasm", folder)
         (folder / "flexwasm").chmod(0o755)
         environment = Path(sys.executable).parent
+        warm = folder / "warm"
+        warm.mkdir()
+        socket = str(folder / "az.socket")
+        (warm / "az").write_text(az_server.CALLER.format(python=sys.executable, path=socket))
+        (warm / "az").chmod(0o755)
         self.environment = {
-            "PATH": f"{self.bin}:{environment}:/usr/bin:/bin",
+            "PATH": f"{self.bin}:{warm}:{environment}:/usr/bin:/bin",
             "HOME": str(folder),
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(TESTS / "shim"),
@@ -103,6 +109,13 @@ class World:
             "HTTPS_PROXY": "http://127.0.0.1:9",
             "NO_PROXY": "127.0.0.1",
         }
+        server = [sys.executable, str(TESTS / "az_server.py"), socket]
+        self.az_server = subprocess.Popen(server, env=self.environment, stdout=subprocess.PIPE)
+        assert self.az_server.stdout.readline() == b"ready\n"
+
+    def close(self):
+        self.az_server.kill()
+        self.az_server.wait()
 
     def program(self, name, text):
         path = self.bin / name
@@ -151,7 +164,9 @@ class World:
 @pytest.fixture(scope="session")
 def signed_out(tmp_path_factory):
     """Nobody is logged in: for what is refused before that matters."""
-    return World(tmp_path_factory.mktemp("signed-out"))
+    made = World(tmp_path_factory.mktemp("signed-out"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +174,8 @@ def world(tmp_path_factory):
     """Somebody is logged in at the loopback Azure."""
     made = World(tmp_path_factory.mktemp("world"))
     made.sign_in()
-    return made
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
