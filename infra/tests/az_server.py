@@ -43,6 +43,8 @@ sys.exit(status[0] if status else 1)
 
 
 def serve(path):
+    # The folder of this file has an azure.py of its own.
+    sys.path.pop(0)
     for name in MODULES:
         importlib.import_module(name)
     server = socket.socket(socket.AF_UNIX)
@@ -67,7 +69,6 @@ def answer(caller):
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")
     arguments, folder, environment = json.loads(request)
     os.chdir(folder)
     os.environ.clear()
