@@ -1,6 +1,7 @@
 //! One core module made of several that are instantiated in order, each with what earlier ones export.
 
-use super::{FUNCTIONS, KINDS, Left, Result, Source, space};
+use super::survey::Source;
+use super::{FUNCTIONS, KINDS, Left, Result, space};
 use std::collections::{BTreeMap, HashMap};
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{
