@@ -1,7 +1,7 @@
 //! Everything that has to hold before a change lands, in steps that can be asked for one by one.
 //!
 //! What is built comes first, then what is run. Of both some steps run beside the others, one after the other in a thread of their
-//! own: those that mostly wait, and those that judge nothing by the clock. Each of these is a process whose output is kept until it ends, so that it stays readable.
+//! own: those that mostly wait. Each of these is a process whose output is kept until it ends, so that it stays readable.
 
 use crate::languages::{self, Language};
 use crate::package::{self, as_for_the_plan};
@@ -111,8 +111,7 @@ fn run_all(steps: Vec<Step>) -> Result<Vec<(Step, Duration)>> {
 impl Step {
     /// Whether it runs beside the others.
     fn is_beside(self) -> bool {
-        use Step::{Deployment, Gallery, Guests, Kernel, Swaps, Workflows};
-        matches!(self, Workflows | Guests | Kernel | Deployment | Gallery | Swaps)
+        matches!(self, Self::Workflows | Self::Guests | Self::Kernel | Self::Xtask | Self::Deployment)
     }
 
     fn timed(self, run: impl FnOnce() -> Result<()>) -> Result<(Self, Duration)> {
