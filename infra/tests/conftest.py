@@ -99,6 +99,8 @@ class World:
             "HOME": str(folder),
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(TESTS / "shim"),
+            # What Python compiles stays out of the folders with sources.
+            "PYTHONPYCACHEPREFIX": str(ROOT / "target/azure/bytecode"),
             "AZURE_CONFIG_DIR": str(folder / "config"),
             "AZURE_CORE_COLLECT_TELEMETRY": "false",
             "AZURE_CORE_INSTANCE_DISCOVERY": "false",
