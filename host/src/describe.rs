@@ -144,8 +144,8 @@ fn footprint(found: &Footprint, linked: Option<u32>) -> Vec<(String, String)> {
 pub struct Asks {
     /// The file.
     pub origin: String,
-    /// Its size.
-    pub bytes: usize,
+    /// All of it.
+    pub wasm: Vec<u8>,
     /// Its SHA-256.
     pub digest: Digest,
     /// The version of WASI that it is for.
@@ -154,8 +154,6 @@ pub struct Asks {
     pub gets: Vec<(String, String)>,
     /// What an instance begins with.
     pub footprint: Footprint,
-    /// The core modules that are left when it is compiled, if they can be linked before.
-    pub linked: Option<u32>,
     /// What it was composed of here, if it has middleware.
     pub parts: Arc<[Composed]>,
 }
@@ -170,8 +168,7 @@ pub fn asks(function: &Function) -> Result<Asks, LoadError> {
         artifact;
     imports.sort();
     let gets = imports.iter().map(|import| gets(function, import)).collect();
-    let linked = linked::link(&wasm).map(|linked| Footprint::of(&linked).modules);
-    Ok(Asks { origin, bytes: wasm.len(), digest, wasi, gets, footprint, linked, parts })
+    Ok(Asks { origin, wasm, digest, wasi, gets, footprint, parts })
 }
 
 /// What is imported, by which component if it stands in front of the guest, and what that gets of it.
@@ -192,9 +189,9 @@ fn gets(function: &Function, import: &str) -> (String, String) {
 /// # Errors
 /// As [`asks`].
 pub fn guest(function: &Function) -> Result<String, LoadError> {
-    let Asks { origin, bytes, digest, wasi, gets, footprint: begins, linked, parts } = asks(function)?;
+    let Asks { origin, wasm, digest, wasi, gets, footprint: begins, parts } = asks(function)?;
     let mut text = format!("function {}: a guest of {wasi}\n", function.name);
-    let file = format!("{origin} ({:.1} MB)", bytes as f64 / 1e6);
+    let file = format!("{origin} ({:.1} MB)", wasm.len() as f64 / 1e6);
     text += &table(&[("  guest", file), ("  sha256", digest.to_string())]);
     if !parts.is_empty() {
         text += "\n  is composed of, what sees a request first\n";
@@ -205,6 +202,7 @@ pub fn guest(function: &Function) -> Result<String, LoadError> {
     text += "\n  asks for, and gets\n";
     text += &table(&gets.into_iter().map(|(import, gets)| (format!("    {import}"), gets)).collect::<Vec<_>>());
     text += "\n  begins with\n";
+    let linked = linked::link(&wasm).map(|linked| Footprint::of(&linked).modules);
     text += &table(&footprint(&begins, linked));
     text += "\n  limits\n";
     let indented: Vec<_> = limits(function).into_iter().map(|(key, value)| (format!("    {key}"), value)).collect();

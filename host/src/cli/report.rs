@@ -167,7 +167,7 @@ pub fn explained(config: &Config, named: &Function) -> Result<Value, LoadError> 
     if named.builtin.is_some() {
         return Ok(function(config, named));
     }
-    let Asks { bytes, digest, wasi, gets, footprint: Footprint { needs, stack, modules, parts }, parts: files, .. } =
+    let Asks { wasm, digest, wasi, gets, footprint: Footprint { needs, stack, modules, parts }, parts: files, .. } =
         describe::asks(named)?;
     let file = |file: &Composed| json!({ "file": &*file.name, "sha256": file.digest.to_string() });
     let import = |(import, gets): (String, String)| json!({ "interface": import, "gets": gets });
@@ -178,7 +178,7 @@ pub fn explained(config: &Config, named: &Function) -> Result<Value, LoadError> 
     };
     let mut document = function(config, named);
     document["asks"] = json!({
-        "bytes": bytes,
+        "bytes": wasm.len(),
         "sha256": digest.to_string(),
         "wasi": wasi.to_string(),
         "imports": gets.into_iter().map(import).collect::<Vec<_>>(),

@@ -310,7 +310,7 @@ mod tests {
             npm error Error: Cannot find module 'esbuild'\nnpm error Require stack:\nnpm error - /app/install.js\n\
             npm error     at Module._resolveFilename (node:internal/modules/cjs/loader:1207:15) {\n\
             npm error   code: 'MODULE_NOT_FOUND'\nnpm error }\nnpm error\nnpm error Node.js v20.20.2\n\
-            npm error A complete log of this run can be found in: /root/.npm/_logs/x.log\n";
+            npm error A complete log of this run can be found in: /home/me/.npm/_logs/x.log\n";
         let error = "Error: Cannot find module 'esbuild'; Require stack:; - /app/install.js";
         let make = "npm error code 2\nnpm error command failed\nnpm error command sh -c make\nnpm error one\nnpm error two\n\
             npm error make: *** [all] 1\n";

@@ -12,6 +12,33 @@
 //! [`survey`] finds the instances that can be linked, the members; [`module`] makes one module of theirs; [`rewriting`] writes the component
 //! with that one in their place.
 
+/// The part of [`Reencode`](wasm_encoder::reencode::Reencode) that asks for the numbers of items: all of it is one method, `item`.
+macro_rules! numbered {
+    () => {
+        type Error = Left;
+
+        fn function_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
+            self.item(ExternalKind::Func, index)
+        }
+
+        fn table_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
+            self.item(ExternalKind::Table, index)
+        }
+
+        fn memory_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
+            self.item(ExternalKind::Memory, index)
+        }
+
+        fn global_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
+            self.item(ExternalKind::Global, index)
+        }
+
+        fn tag_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
+            self.item(ExternalKind::Tag, index)
+        }
+    };
+}
+
 mod module;
 mod rewriting;
 mod survey;

@@ -378,27 +378,7 @@ impl Renumber<'_> {
 }
 
 impl Reencode for Renumber<'_> {
-    type Error = Left;
-
-    fn function_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
-        self.item(ExternalKind::Func, index)
-    }
-
-    fn table_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
-        self.item(ExternalKind::Table, index)
-    }
-
-    fn memory_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
-        self.item(ExternalKind::Memory, index)
-    }
-
-    fn global_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
-        self.item(ExternalKind::Global, index)
-    }
-
-    fn tag_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
-        self.item(ExternalKind::Tag, index)
-    }
+    numbered!();
 
     fn type_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
         Ok(self.numbers.types + index)

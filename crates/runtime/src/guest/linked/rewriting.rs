@@ -1,7 +1,7 @@
 //! The component with one module in the place of those that are linked.
 
 use super::module::{self, Linked, Member};
-use super::survey::{Item, Made, Survey, bytes, item_of, sections};
+use super::survey::{Item, Made, Survey, bytes, sections};
 use super::{FUNCTIONS, KINDS, Left, Result, space};
 use wasm_encoder::reencode::{Error, Reencode, ReencodeComponent};
 use wasm_encoder::{
@@ -135,7 +135,7 @@ impl<'a> Rewriting<'_, 'a> {
                     if let ComponentAlias::CoreInstanceExport { kind: of, instance_index, .. } = alias {
                         kind = Some(space(of));
                         if self.is_member(instance_index) {
-                            self.seen.items[space(of)] += 1;
+                            self.seen(space(of));
                             continue;
                         }
                     }
@@ -151,16 +151,16 @@ impl<'a> Rewriting<'_, 'a> {
             Payload::ComponentCanonicalSection(section) => {
                 for function in section {
                     let function = function?;
-                    match item_of(&function) {
-                        None => self.canonical(function, None)?,
-                        Some(Item::Bound) if self.placed.is_none() => {
-                            let index = self.seen(FUNCTIONS);
-                            self.late.push(Late::Function(function, index));
-                        }
-                        Some(_) => {
-                            let index = self.seen(FUNCTIONS);
-                            self.canonical(function, Some(index))?;
-                        }
+                    if matches!(function, CanonicalFunction::Lift { .. }) {
+                        self.canonical(function, None)?;
+                        continue;
+                    }
+                    let index = self.seen(FUNCTIONS);
+                    let item = self.survey.items[FUNCTIONS][index as usize];
+                    if self.placed.is_none() && matches!(item, Item::Bound) {
+                        self.late.push(Late::Function(function, index));
+                    } else {
+                        self.canonical(function, Some(index))?;
                     }
                 }
             }
@@ -327,27 +327,7 @@ impl<'a> Rewriting<'_, 'a> {
 }
 
 impl Reencode for Rewriting<'_, '_> {
-    type Error = Left;
-
-    fn function_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
-        self.item(ExternalKind::Func, index)
-    }
-
-    fn table_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
-        self.item(ExternalKind::Table, index)
-    }
-
-    fn memory_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
-        self.item(ExternalKind::Memory, index)
-    }
-
-    fn global_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
-        self.item(ExternalKind::Global, index)
-    }
-
-    fn tag_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
-        self.item(ExternalKind::Tag, index)
-    }
+    numbered!();
 }
 
 impl ReencodeComponent for Rewriting<'_, '_> {

@@ -225,7 +225,7 @@ impl<'a> Survey<'a> {
 }
 
 /// What a canonical function puts into the index space of core functions, if it does.
-pub fn item_of<'a>(function: &CanonicalFunction) -> Option<Item<'a>> {
+fn item_of<'a>(function: &CanonicalFunction) -> Option<Item<'a>> {
     if matches!(function, CanonicalFunction::Lift { .. }) {
         return None;
     }
@@ -237,23 +237,15 @@ pub fn item_of<'a>(function: &CanonicalFunction) -> Option<Item<'a>> {
 /// Whether core items were asked for.
 struct Needs(bool);
 
+impl Needs {
+    fn item(&mut self, _: ExternalKind, index: u32) -> std::result::Result<u32, Error<Left>> {
+        self.0 = true;
+        Ok(index)
+    }
+}
+
 impl Reencode for Needs {
-    type Error = Left;
-
-    fn function_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
-        self.0 = true;
-        Ok(index)
-    }
-
-    fn table_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
-        self.0 = true;
-        Ok(index)
-    }
-
-    fn memory_index(&mut self, index: u32) -> std::result::Result<u32, Error<Left>> {
-        self.0 = true;
-        Ok(index)
-    }
+    numbered!();
 }
 
 impl ReencodeComponent for Needs {}
