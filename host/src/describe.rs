@@ -9,21 +9,18 @@ use crate::config::settings::{Granted, HostSettings, Instances, Limits, Reuse};
 use crate::config::source::{Ask, GuestSettings};
 use crate::config::units::{spell_duration, spell_size};
 use crate::config::{Config, Function};
-use crate::engine::{Size, Wasi};
+use crate::engine::{Wasi, memory};
 use crate::guest::LoadError;
 use crate::guest::artifact::Artifact;
 use crate::guest::composition::{self, Part as Composed};
 use crate::guest::footprint::{Footprint, Part};
 use crate::guest::interfaces::Interfaces;
 use crate::guest::linked;
-use crate::observe::machine::Scan;
 use http::StatusCode;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// Memory and stack above these sizes cost a fresh instance more than its request does, where all of them is copied back. Measured with
-/// the demonstration: a stack of 64 KiB in place of 1 MiB, as rustc links it, makes 2.4 times the answers.
-const LARGE_MEMORY: u64 = 4 << 20;
+/// What `rustc` links is more than a guest needs that answers requests: 1 MiB.
 const LARGE_STACK: u64 = 256 << 10;
 
 /// The effective settings, as `flexwasm check` prints them.
@@ -80,18 +77,13 @@ fn event(event: &Event) -> [(&'static str, String); 5] {
     ]
 }
 
-/// How much memory the slots of engines of this size keep of guests with one memory between two requests, on this kernel.
-pub fn residency(size: &Size, kernel: &str) -> String {
-    let slots = u64::from(size.slots) + 1;
-    let kept = match size.keep_resident[0] {
-        0 => "slots keep nothing between two requests".to_owned(),
-        bytes => {
-            let whole = if size.scan == Scan::On { "of what the guest wrote" } else { "of its memory, written or not" };
-            let (each, all) = (spell_size(round(bytes)), spell_size(round(bytes * slots)));
-            format!("between two requests each of {slots} slots keeps up to {each} {whole}, {all} in all")
-        }
-    };
-    format!("memory of slots: kernel {kernel}, {}: {kept}", size.scan)
+/// How much memory slots keep of guests with one memory between two requests.
+pub fn residency(config: &Config) -> String {
+    let (slots, each) = (u64::from(config.pool_size) + 1, memory::keep(config.pool_size, config.total_memory));
+    let (each, all) = (spell_size(round(each)), spell_size(round(each * slots)));
+    format!(
+        "memory of slots: between two requests each of {slots} slots keeps up to {each} of what guests write, {all} in all"
+    )
 }
 
 /// In whole MiB, or KiB below that.
@@ -100,20 +92,14 @@ fn round(bytes: u64) -> u64 {
     bytes >> unit << unit
 }
 
-/// What an instance of the component begins with, what that costs where it is fresh, and how many modules are left once it is `linked`.
+/// What an instance of the component begins with, and how many modules are left once it is `linked`.
 fn footprint(found: &Footprint, linked: Option<u32>) -> Vec<(String, String)> {
-    let Footprint { needs, stack, modules, parts } = found;
-    let memory = needs.memory;
-    let memory = if memory > LARGE_MEMORY {
-        let cost = "kernels without PAGEMAP_SCAN (Linux 6.7) copy or fault in all of it for every fresh instance";
-        format!("{}: {cost}; a smaller one, or pool.reuse, saves that", spell_size(memory))
-    } else {
-        spell_size(memory)
-    };
+    let Footprint { needs, stack, modules, parts, .. } = found;
+    let memory = spell_size(needs.memory);
     let stack = match *stack {
         0 => "not stated in the component".to_owned(),
         stack if stack > LARGE_STACK => {
-            let cost = "kernels without PAGEMAP_SCAN (Linux 6.7) clear all of it for every fresh instance";
+            let cost = "it counts in limits.memory and limits.totalMemory of every instance";
             format!("{}: {cost}; `rustc -C link-arg=-zstack-size=65536` links a smaller one", spell_size(stack))
         }
         stack => spell_size(stack),
@@ -327,12 +313,12 @@ mod tests {
     fn the_owner_of_a_guest_with_a_large_stack_is_told_how_to_link_a_smaller_one() {
         let needs = Needs { memory: 17 << 16, memories: 1, ..Needs::default() };
         let told = |stack: u64| {
-            let rows = footprint(&Footprint { needs, stack, modules: 1, parts: Vec::new() }, None);
+            let rows = footprint(&Footprint { needs, stack, modules: 1, ..Footprint::default() }, None);
             rows.into_iter().find(|(key, _)| key.trim() == "stack").expect("a row").1
         };
         assert_eq!(told(64 << 10), "64KiB");
         let large = told(1 << 20);
-        assert!(large.starts_with("1MiB: kernels without PAGEMAP_SCAN"), "{large}");
+        assert!(large.starts_with("1MiB: it counts in limits.memory"), "{large}");
         assert!(large.contains("`rustc -C link-arg=-zstack-size=65536`"), "{large}");
     }
 }

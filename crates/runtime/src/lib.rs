@@ -14,7 +14,7 @@
 //! | [`sandbox`] | limits and grants of one store |
 //! | [`keyvalue`] | stores that guests open, and where they are |
 //! | [`outgoing`] | requests that guests send, and the connections for them |
-//! | [`engine`] | wasmtime's settings and pooling numbers, the epoch |
+//! | [`engine`] | wasmtime's settings, the memories and stacks of instances, the epoch |
 //! | [`tls`] | which servers are trusted |
 //! | [`private`] | folders that nobody else can put anything into |
 //! | [`observe`] | the log, the machine, how the start went, how each invocation ended |

@@ -3,8 +3,8 @@
 use super::compose::Parts;
 use super::ready::Loading;
 use crate::config::Config;
-use crate::engine::Kind;
 use crate::engine::code::Processors;
+use crate::engine::room::Fit;
 use crate::observe::machine::Machine;
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ pub struct Checked {
     pub broken: Vec<String>,
     /// Bytes that the largest guest starts with.
     pub initial_memory: u64,
-    /// What the guests run in.
-    pub engines: Vec<Kind>,
+    /// What the guests need in a slot, each the most of any. None if there is no guest.
+    pub fit: Option<Fit>,
 }
 
 /// Loads every guest, and reports what is wrong with it, and what the compiled file beside it is good for.
@@ -31,8 +31,7 @@ pub async fn run(config: Config, machine: Arc<Machine>) -> Result<Checked, Strin
     let (mut compiled, mut broken) = (Vec::new(), loading.broken());
     let loaded: Vec<_> = parts.guests.iter().filter_map(|place| place.guest()).collect();
     let initial_memory = loaded.iter().map(|guest| guest.initial_memory).max().unwrap_or(0);
-    let runs = |kind: &Kind| loaded.iter().any(|guest| guest.engine.kind() == *kind);
-    let engines = Kind::all().filter(runs).collect();
+    let fit = loaded.iter().map(|guest| guest.fit).reduce(Fit::and);
     broken.extend(loading.undelivered());
     for (function, guest) in config.functions.iter().zip(parts.guests.iter()) {
         let Some(guest) = guest.guest().filter(|_| function.guest.source.is_none()) else { continue };
@@ -49,5 +48,5 @@ pub async fn run(config: Config, machine: Arc<Machine>) -> Result<Checked, Strin
             )),
         }
     }
-    Ok(Checked { compiled, broken, initial_memory, engines })
+    Ok(Checked { compiled, broken, initial_memory, fit })
 }

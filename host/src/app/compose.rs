@@ -1,17 +1,15 @@
 //! What is made of what: the parts that live as long as the process, and that know of each other.
 
 use crate::config::middleware::Middleware;
-use crate::config::{Config, Function, file};
-use crate::describe;
-use crate::engine::{Kind, Size, Wasi, residency, room};
+use crate::config::{Config, Function};
+use crate::engine::room::{self, Fit};
 use crate::guest::Loader;
 use crate::guest::compiler::Compiler;
-use crate::guest::footprint::Footprint;
 use crate::guest::published::Published;
 use crate::guest::worlds::Worlds;
 use crate::keyvalue::Stores;
 use crate::live::Live;
-use crate::observe::machine::{Machine, Scan};
+use crate::observe::machine::Machine;
 use crate::observe::metrics::Metrics;
 use crate::observe::rate::Rate;
 use crate::observe::startup;
@@ -21,7 +19,6 @@ use crate::run::Pool;
 use crate::sandbox::{PartPolicy, Policy};
 use crate::swap::Swap;
 use crate::tls::Trust;
-use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -58,8 +55,8 @@ impl Parts {
             total_memory: config.total_memory,
         });
         startup::phase("pool", begun);
-        room::check(config.pool_size, &[Kind::plain(Wasi::P2)])?;
-        let (loader, shared) = (Arc::new(loader(config, machine)), Shared::default());
+        room::check(config.pool_size, Fit::default())?;
+        let (loader, shared) = (Arc::new(loader(config)), Shared::default());
         let worlds = Arc::clone(&loader.worlds);
         let guests: Guests = config.functions.iter().map(|_| Arc::default()).collect();
         let metrics = Arc::new(Metrics::new(config));
@@ -81,37 +78,15 @@ impl Parts {
     }
 }
 
-fn loader(config: &Config, machine: &Machine) -> Loader {
-    let size = engine_size(config, machine);
-    if size.scan != Scan::On {
-        tracing::info!("{}", describe::residency(&size, &machine.kernel));
-    }
-    let worlds = Arc::new(Worlds::new(size));
+fn loader(config: &Config) -> Loader {
     let compiler = Compiler::new(config.compiler.clone(), config.cache_folders.clone(), config.compiler_memory);
-    Loader { worlds, compiler: Arc::new(compiler), total_memory: config.total_memory, memories: config.memories }
-}
-
-/// How large the engines are made for the functions of an app on this machine.
-pub fn engine_size(config: &Config, machine: &Machine) -> Size {
-    let scan = machine.scan;
-    let most = residency::most(config.pool_size, config.total_memory);
-    // With the scan nobody has to know them. One that is fetched later is not known yet.
-    let known = if scan == Scan::On { &[][..] } else { &config.functions[..] };
-    let files = known.iter().flat_map(|function| {
-        let parts = function.middleware.iter().map(|part| (&part.source, &part.path));
-        let files = parts.chain([(&function.guest.source, &function.script_file)]);
-        files.filter(|(source, _)| source.is_none()).map(|(_, path)| (path, function.guest.max_size))
-    });
-    let read = files.filter_map(|(path, most)| file::read(path, most).ok());
-    // Those that this process may use.
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let memories: Vec<u64> = read.map(|wasm| Footprint::of(&wasm).needs.largest).collect();
-    Size {
-        slots: config.pool_size,
+    Loader {
+        worlds: Arc::new(Worlds::new(config.pool_size)),
+        compiler: Arc::new(compiler),
+        total_memory: config.total_memory,
+        memories: config.memories,
         core_instances: config.core_instances,
-        table_elements: config.functions.iter().map(|function| function.limits.table_elements).max().unwrap_or(0),
-        scan,
-        keep_resident: residency::keep(scan, processors, most, &memories),
+        pool_size: config.pool_size,
     }
 }
 

@@ -170,7 +170,13 @@ impl App {
             tokio::spawn(accepting),
             tokio::spawn(machine.keep_fresh()),
             tokio::spawn(async move { live.keep().await }),
-            tokio::spawn(async move { pool.retire_idle(|| worlds.release_idle_memory()).await }),
+            tokio::spawn(async move {
+                let give_back = || {
+                    let worlds = Arc::clone(&worlds);
+                    drop(tokio::task::spawn_blocking(move || worlds.release_idle_memory()));
+                };
+                pool.retire_idle(give_back).await;
+            }),
         ];
         let (swaps, metrics, live) = (Arc::clone(&parts.swaps), Arc::clone(&parts.metrics), Arc::clone(&parts.live));
         let plane = Plane::new(&service.setup.config, swaps, parts.pool.clone(), metrics, live, local);

@@ -4,7 +4,6 @@ use super::context::{Context, runtime};
 use super::output::{Ended, print};
 use super::report::Report;
 use crate::app::check::{self, Checked};
-use crate::app::compose;
 use crate::config::section::Problem;
 use crate::config::{self, Config};
 use crate::describe;
@@ -95,18 +94,15 @@ impl Check {
     }
 
     fn load_guests(&self, config: Config, context: &Context, report: &mut Report) -> Result<(), Ended> {
-        let machine = &context.machine;
-        let size = compose::engine_size(&config, machine);
         self.say(format_args!("{}\n", describe::settings(&config)))?;
-        self.say(format_args!("{}\n\n", describe::residency(&size, &machine.kernel)))?;
+        self.say(format_args!("{}\n\n", describe::residency(&config)))?;
         for note in &config.notes {
             self.say(format_args!("note: {note}\n"))?;
         }
         report.problems = sentences(&config.objections);
-        report.size = Some(size);
         report.config = Some(config.clone());
         let runtime = runtime()?;
-        let checked = runtime.block_on(check::run(config, Arc::clone(machine)));
+        let checked = runtime.block_on(check::run(config, Arc::clone(&context.machine)));
         runtime.shutdown_background();
         match checked {
             Ok(Checked { compiled, broken, .. }) => {

@@ -9,7 +9,7 @@ use crate::config::middleware::Middleware;
 use crate::config::source::{Ask, Smoke};
 use crate::config::{Config, Function, Grants};
 use crate::describe::{self, Asks};
-use crate::engine::Size;
+use crate::engine::memory;
 use crate::guest::LoadError;
 use crate::guest::composition::Part as Composed;
 use crate::guest::footprint::{Footprint, Part};
@@ -24,7 +24,6 @@ use std::time::Duration;
 pub struct Report {
     package: Option<Value>,
     pub config: Option<Config>,
-    pub size: Option<Size>,
     pub compiled: Vec<String>,
     pub problems: Vec<String>,
 }
@@ -49,12 +48,13 @@ impl Report {
             "warnings": config.map_or_else(Vec::new, |config| config.notes.clone()),
             "machine": {
                 "kernel": machine.kernel,
-                "pagemapScan": machine.scan.word(),
                 "memory": machine.memory_total,
                 "processors": machine.cpu_count,
             },
             "package": self.package,
-            "residency": self.size.map(|size| json!({ "slots": size.slots + 1, "bytesPerSlot": size.keep_resident[0] })),
+            "residency": config.map(|config| json!({
+                "slots": config.pool_size + 1, "bytesPerSlot": memory::keep(config.pool_size, config.total_memory),
+            })),
             "deploy": config.map(deploy),
             "settings": config.map(settings),
             "functions": config.map(|config| {
@@ -167,8 +167,9 @@ pub fn explained(config: &Config, named: &Function) -> Result<Value, LoadError> 
     if named.builtin.is_some() {
         return Ok(function(config, named));
     }
-    let Asks { wasm, digest, wasi, gets, footprint: Footprint { needs, stack, modules, parts }, parts: files, .. } =
-        describe::asks(named)?;
+    let Asks {
+        wasm, digest, wasi, gets, footprint: Footprint { needs, stack, modules, parts, .. }, parts: files, ..
+    } = describe::asks(named)?;
     let file = |file: &Composed| json!({ "file": &*file.name, "sha256": file.digest.to_string() });
     let import = |(import, gets): (String, String)| json!({ "interface": import, "gets": gets });
     let part = |Part { name, needs }: Part| {

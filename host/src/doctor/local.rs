@@ -2,7 +2,6 @@
 
 use super::Finding;
 use crate::app::check::{self, Checked};
-use crate::app::compose::engine_size;
 use crate::config::section::Problem;
 use crate::config::units::{spell_duration, spell_size};
 use crate::config::{self, AppSettings, Circumstances, Config};
@@ -49,19 +48,16 @@ pub async fn examine(root: &Path, settings: AppSettings, given: &Circumstances, 
     findings.extend(deadlines(&config));
     findings.extend(changes(config.objections.clone()));
     findings.extend(config.notes.iter().cloned().map(Finding::Note));
-    let scan = crate::describe::residency(&engine_size(&config, &machine), &machine.kernel);
-    findings.push(Finding::Note(format!("{scan}; `headers: full` shows kernel and scan of the plan's instances")));
+    findings.push(Finding::Note(crate::describe::residency(&config)));
     findings.extend(bodies(&config, body_limit.as_deref(), given.machine_memory));
     match check::run(config.clone(), machine).await {
         Err(why) => findings.push(Finding::Change(why)),
         Ok(checked) => {
             findings.extend(checked.broken.iter().cloned().map(Finding::Change));
-            if checked.engines.is_empty() {
-                // What a pool needs depends on the guests.
-                return findings;
-            }
+            // What a pool needs depends on the guests.
+            let Some(fit) = checked.fit else { return findings };
             findings.extend(memory(&config, &checked, given.machine_memory));
-            findings.push(match room::check_defaults(config.pool_size, &checked.engines) {
+            findings.push(match room::check_defaults(config.pool_size, fit) {
                 Ok(()) => {
                     Finding::Fine("address space: the pool fits into a process of Linux with its defaults".into())
                 }

@@ -52,7 +52,7 @@ impl Receipt<'_> {
             text.clear();
             text.add("\"").add(host).add("\"; pid=").number(machine.process_id);
             text.add("; thread=").number(thread).add("; name=\"").add(&*name);
-            text.add("\"; kernel=\"").add(&machine.kernel).add("\"; pagemap-scan=").add(machine.scan.word());
+            text.add("\"; kernel=\"").add(&machine.kernel).add("\"");
             set(response, HOST, &text);
             text.clear();
             text.add("queue;dur=").millis(self.queued).add(", instantiate;dur=").millis(self.timings.instantiate);

@@ -216,7 +216,7 @@ fn guests_that_cannot_serve() {
         ),
         (
             wat(&format!("(component (core module $m (memory 1)) {})", "(core instance (instantiate $m))".repeat(300))),
-            "has 300 memories, but limits.memories of 16 makes room for 16: there can be 16 memories and 64 tables at the most",
+            "has 300 memories, but limits.memories allows 16 (it can be set to 16): raise it, or compose the guest of fewer",
         ),
     ];
     for (content, words) in cases {

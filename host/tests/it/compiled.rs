@@ -154,7 +154,7 @@ fn a_file_that_does_not_fit_is_not_used_and_not_fatal() {
         (sound[..sound.len() - 1].to_vec(), cut_off),
         (edited(sound.len()), "is damaged"),
         (edited(sound.len() / 2), "is damaged"),
-        (edited(12), "has format 3"),
+        (edited(12), "has format 2"),
         (edited(44), "is damaged"),
         (edited(76), "was compiled from another .wasm file"),
         (edited(92), elsewhere),

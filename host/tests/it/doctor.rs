@@ -30,8 +30,9 @@ fn an_app_that_fits_the_plan_is_well() {
     ] {
         assert!(said.lines().any(|told| told == line), "{line} is not in {said}");
     }
-    let kernel = said.lines().find(|line| line.starts_with("note    memory of slots: kernel ")).unwrap();
-    assert!(kernel.ends_with("; `headers: full` shows kernel and scan of the plan's instances"), "{kernel}");
+    let slots =
+        "note    memory of slots: between two requests each of 21 slots keeps up to 14MiB of what guests write, ";
+    assert!(said.contains(slots), "{said}");
 }
 
 #[test]

@@ -4,14 +4,13 @@ use crate::support::{App, Host, PATIENCE, component, flexwasm, get, guests, outp
 use bytes::Bytes;
 use flexwasm::config::Grants;
 use flexwasm::config::settings::{Limits, Reuse, Share};
-use flexwasm::engine::{Shape, Size};
 use flexwasm::guest::artifact::Artifact;
 use flexwasm::guest::compiler::{Compiler, Terms};
 use flexwasm::guest::worlds::Worlds;
 use flexwasm::guest::{Guest, Keep, Loader};
 use flexwasm::invocation::{Invocation, Origin, Tag, TraceContext};
 use flexwasm::keyvalue::Buckets;
-use flexwasm::observe::machine::{Machine, Scan};
+use flexwasm::observe::machine::Machine;
 use flexwasm::observe::metrics::FunctionMetrics;
 use flexwasm::observe::rate::Rate;
 use flexwasm::pool::Capacity;
@@ -82,11 +81,9 @@ fn a_0_3_guest_that_computes_too_long_is_ended_before_and_in_its_answer() {
 
 /// A component that was not tried out, as if its start function had been good then.
 async fn untried(start: &str, limits: Limits) -> Arc<Guest> {
-    let scan = Scan::detect();
-    let size =
-        Size { slots: 1, core_instances: 2, table_elements: 20_000, scan, keep_resident: [1 << 20; Shape::COUNT] };
     let compiler = Arc::new(Compiler::new(env!("CARGO_BIN_EXE_flexwasm").into(), Vec::new(), 1 << 30));
-    let loader = Loader { worlds: Worlds::new(size).into(), compiler, total_memory: 1 << 30, memories: 1 };
+    let worlds = Worlds::new(1).into();
+    let loader = Loader { worlds, compiler, total_memory: 1 << 30, memories: 1, core_instances: 2, pool_size: 1 };
     let artifact = Arc::new(Artifact::new("start".to_owned(), component("start", start)).unwrap());
     let policy = Policy {
         function: "start".into(),
@@ -205,8 +202,10 @@ fn a_component_has_so_many_core_instances() {
     assert_eq!(check(3).0.code(), Some(0));
     let (status, _, stderr) = check(4);
     assert_eq!(status.code(), Some(1));
-    assert!(stderr.contains("contains 4 core module instances"), "{stderr}");
-    assert!(stderr.contains("raise limits.coreInstances in host.json"), "{stderr}");
+    assert!(
+        stderr.contains("has 4 core instances, but limits.coreInstances allows 3 (it can be set to 1000)"),
+        "{stderr}"
+    );
 }
 
 /// A component whose instance has so many memories of 64 KiB; its handler answers nothing.
@@ -225,16 +224,50 @@ fn a_component_has_so_many_memories() {
     };
     assert_eq!(check(16, "{}").0.code(), Some(0));
     for (count, settings, words) in [
-        (17, "{}", "has 17 memories, but limits.memories of 16 makes room for 16: there can be 16 memories"),
-        (3, r#"{"limits": {"memories": 2}}"#, "set it to 4, for which each slot reserves 16544MiB of addresses"),
+        (17, "{}", "has 17 memories, but limits.memories allows 16 (it can be set to 16)"),
+        (
+            3,
+            r#"{"limits": {"memories": 2}}"#,
+            "has 3 memories, but limits.memories allows 2 (it can be set to 16): raise it",
+        ),
         (
             3,
             r#"{"limits": {"memory": "128KiB"}}"#,
             "needs 192KiB of memory from the start, but limits.memory allows 128KiB",
         ),
-        (16, r#"{"pool": {"size": 2000}}"#, "(for guests of WASI 0.2 with 16 memories)"),
+        (16, r#"{"pool": {"size": 2000}}"#, "(for a guest with 16 memories)"),
     ] {
         let (status, _, stderr) = check(count, settings);
+        assert_eq!(status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(words), "{stderr}");
+    }
+}
+
+#[test]
+fn what_a_component_makes_beyond_what_it_says_is_refused() {
+    // What comes in with an import is not known before it is made.
+    let hidden = |module: &str, times: usize| {
+        let made = "(core instance (instantiate $m))".repeat(times);
+        let inner = format!("(component $inner (import \"m\" (core module $m)) {made})");
+        component(
+            "more",
+            &format!("{inner} {module} (instance (instantiate $inner (with \"m\" (core module $other))))"),
+        )
+    };
+    let globals = "(global i64 (i64.const 1))".repeat(20_000);
+    for (guest, words) in [
+        (hidden("(core module $other (memory 0))", 3), "resource limit exceeded: memory count too high at 2"),
+        (hidden("(core module $other (memory 0))", 100), "resource limit exceeded"),
+        (hidden("(core module $other)", 100), "resource limit exceeded: instance count too high at 33"),
+        (
+            hidden(&format!("(core module $other {globals})"), 2),
+            "has globals, imports, exports and elements of tables that take 10000KiB in every instance, and 4MiB is the most",
+        ),
+    ] {
+        let app = App::new("{}").function("only", guests::COUNTER).file("only/guest.wasm", &guest);
+        let mut command = flexwasm();
+        command.arg("check").arg(app.path());
+        let (status, _, stderr) = output(command);
         assert_eq!(status.code(), Some(1), "{stderr}");
         assert!(stderr.contains(words), "{stderr}");
     }

@@ -67,7 +67,7 @@ pub struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Other {
-    /// Measure guests in several languages on one core and on two, with and without PAGEMAP_SCAN, and write docs/scaling.md
+    /// Measure guests in several languages on one core and on two, and write docs/scaling.md
     Scale(scale::Arguments),
 }
 

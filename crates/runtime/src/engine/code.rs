@@ -17,6 +17,8 @@ pub fn settings(wasi: Wasi) -> Config {
     let mut config = Config::new();
     // A guest that computes yields at every tick, so that it cannot keep a thread to itself.
     config.epoch_interruption(true);
+    // What is in memories from the start is not wasmtime's concern: `memory`.
+    config.memory_init_cow(false);
     config.concurrency_support(wasi == Wasi::P3);
     config
 }

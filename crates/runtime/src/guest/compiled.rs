@@ -1,12 +1,15 @@
-//! The file of a compiled guest: wasmtime's ELF image from the first byte on, so that it can be mapped, and our trailer.
+//! The file of a compiled guest: wasmtime's ELF image from the first byte on, so that it can be mapped; what its memories begin with
+//! ([`super::contents`]), each at a multiple of [`PAGE`], so that it can be mapped as well; and our trailer.
 //!
 //! | bytes from the end | what |
 //! |---|---|
-//! | 92 to 84 | the compatibility hash of the engine that compiled it, little-endian |
-//! | 84 to 76 | length of the image, little-endian |
+//! | before | for each of these memories: where its content lies in the file, where it belongs in the memory, its length |
+//! | 100 to 92 | how many these are, little-endian as all numbers |
+//! | 92 to 84 | the compatibility hash of the engine that compiled it |
+//! | 84 to 76 | length of all that stands before it |
 //! | 76 to 44 | SHA-256 of the guest's `.wasm` |
-//! | 44 to 12 | SHA-256 of the image |
-//! | 12 to 8 | version of this format, little-endian |
+//! | 44 to 12 | SHA-256 of all that stands before the compatibility hash |
+//! | 12 to 8 | version of this format |
 //! | 8 to 0 | `FLEXWASM` |
 //!
 //! A file is loaded only if every field is what this process would have written: anything else is a reason to compile
@@ -20,11 +23,13 @@
 //! the very file that is mapped, so nobody can put another one in its place in between; but writing *into* a file while
 //! it is mapped changes or ends the process. Replace it by renaming, as `flexwasm compile` does.
 
+use super::contents::{self, Content};
 use super::linked;
 use crate::config::digest::Digest;
 use crate::config::source::MAX_GUEST;
 use crate::engine::Wasi;
 use crate::engine::code::{Processors, compiler};
+use crate::engine::memory::{self, PAGE};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -34,14 +39,24 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Result};
 
 /// The largest file that is looked at. Measured: the code of a guest in Rust, JavaScript or Python is two to four times its size.
 const MAX_FILE: u64 = 8 * MAX_GUEST;
 const MAGIC: [u8; 8] = *b"FLEXWASM";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const TRAILER: usize = 92;
+
+/// A compiled guest that can be instantiated.
+#[derive(Clone, Debug)]
+pub struct Code {
+    /// Its code.
+    pub component: Component,
+    /// What those of its memories begin with that are marked, by their numbers; none for zeros.
+    pub contents: Vec<Option<Arc<memory::Content>>>,
+}
 
 /// Why a file is not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +121,16 @@ pub fn compatibility(engine: &Engine) -> u64 {
 /// wasmtime's: it is not valid, or uses what this host does not support.
 pub fn compile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
     let linked = linked::link(wasm);
-    let mut content = engine.precompile_component(linked.as_deref().unwrap_or(wasm))?;
+    let (component, contents) = contents::take(linked.as_deref().unwrap_or(wasm));
+    let mut content = engine.precompile_component(&component)?;
+    let mut directory = Vec::new();
+    for Content { at, bytes } in &contents {
+        content.resize(content.len().next_multiple_of(PAGE), 0);
+        directory.extend([content.len(), *at, bytes.len()]);
+        content.extend(bytes);
+    }
+    directory.push(contents.len());
+    content.extend(directory.into_iter().flat_map(|number| (number as u64).to_le_bytes()));
     let (length, checksum) = (content.len() as u64, Sha256::digest(&content));
     content.extend(compatibility(engine).to_le_bytes());
     content.extend(length.to_le_bytes());
@@ -187,15 +211,28 @@ pub fn verify_at(
 ///
 /// # Errors
 /// [`Unusable`].
-pub fn map(file: &File, guest: &Digest, engine: &Engine, wasi: Wasi) -> std::result::Result<Component, Unusable> {
+pub fn map(file: &File, guest: &Digest, engine: &Engine, wasi: Wasi) -> std::result::Result<Code, Unusable> {
     verify(file, guest, engine, wasi)?;
-    map_verified(file, engine).map_err(|error| {
-        let words = error.root_cause().to_string();
-        // One of wasmtime's reasons is a setting of ours.
-        let too_many = words.contains("core module instances, which exceeds the configured maximum");
-        let remedy = if too_many { ": raise limits.coreInstances in host.json" } else { "" };
-        Unusable::Refused(format!("{words}{remedy}"))
-    })
+    let contents = contents_of(&Arc::new(file.try_clone()?))?;
+    let mapped = map_verified(file, engine);
+    let component = mapped.map_err(|error| Unusable::Refused(error.root_cause().to_string()))?;
+    Ok(Code { component, contents })
+}
+
+/// Maps what the memories of a verified file begin with. What is nothing but zeros is none.
+fn contents_of(file: &Arc<File>) -> io::Result<Vec<Option<Arc<memory::Content>>>> {
+    let end = file.metadata()?.len() - TRAILER as u64;
+    let numbers = |from_end: u64, count: usize| {
+        let mut bytes = vec![0; 8 * count];
+        file.read_exact_at(&mut bytes, end - from_end)?;
+        io::Result::Ok(bytes.as_chunks().0.iter().map(|number| u64::from_le_bytes(*number)).collect::<Vec<_>>())
+    };
+    let count = numbers(8, 1)?[0];
+    let map = |[offset, at, len]: &[u64; 3]| {
+        let (at, len) = (*at as usize, *len as usize);
+        (len > 0).then(|| memory::Content::new(file, *offset, at, len).map(Arc::new)).transpose()
+    };
+    numbers(8 + 24 * count, 3 * count as usize)?.as_chunks().0.iter().map(map).collect()
 }
 
 /// JUSTIFICATION: mapping the code of a large guest takes milliseconds, compiling it up to a minute, and the Functions
@@ -237,7 +274,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Kind, Shape, Size};
+    use crate::engine::memory::Stacks;
 
     fn file(content: &[u8]) -> File {
         let mut file = tempfile::tempfile().expect("a temporary file");
@@ -278,11 +315,8 @@ mod tests {
 
     #[test]
     fn the_engine_that_runs_guests_has_the_compilers_settings() {
-        let scan = crate::observe::machine::Scan::detect();
-        let size =
-            Size { slots: 1, core_instances: 32, table_elements: 100, scan, keep_resident: [1 << 20; Shape::COUNT] };
         for wasi in [Wasi::P2, Wasi::P3] {
-            let running = crate::engine::Engine::new(size, Kind::plain(wasi)).expect("an engine");
+            let running = crate::engine::Engine::new(wasi, &Stacks::default()).expect("an engine");
             let compiling = compiler(wasi, Processors::ThisKind).expect("an engine");
             assert_eq!(compatibility(&running.wasm), compatibility(&compiling));
         }
@@ -322,7 +356,7 @@ mod tests {
         }
         assert_eq!(said(&[&content[..], b"x"].concat()), "is not a compiled guest, or is cut off");
         assert_eq!(said(&content[1..]), "is not a compiled guest, or is cut off");
-        assert_eq!(edited(12, &[9]), "has format 9, but this version of flexwasm reads format 2");
+        assert_eq!(edited(12, &[9]), "has format 9, but this version of flexwasm reads format 3");
         assert_eq!(edited(76, &[0; 32]), "was compiled from another .wasm file");
         assert_eq!(edited(92, &[0; 8]), "was compiled by another version of flexwasm, or for another processor");
         assert_eq!(edited(44, &[0; 32]), "is damaged: its checksum is wrong");

@@ -11,7 +11,7 @@ pub mod process;
 
 use super::artifact::Artifact;
 use super::cache::Cache;
-use super::compiled::{self, Unusable};
+use super::compiled::{self, Code, Unusable};
 use super::error::LoadError;
 use crate::config::digest::Digest;
 use crate::config::units::spell_duration;
@@ -27,7 +27,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
-use wasmtime::component::Component;
 
 /// Compilations at the same time. One uses every processor for most of its time; the second fills the rest. A large
 /// guest takes several hundred megabytes while it is compiled.
@@ -49,12 +48,12 @@ pub struct Compiler {
 }
 
 /// Code on its way. It is abandoned when nothing waits for it any more.
-type Compilation = BoxFuture<'static, Result<Code, NoCode>>;
+type Compilation = BoxFuture<'static, Result<Made, NoCode>>;
 
 /// Code, shared by all that wait for it.
 #[derive(Clone)]
-struct Code {
-    component: Component,
+struct Made {
+    code: Code,
     /// Why it could not be kept, though there is a cache folder.
     unkept: Option<String>,
 }
@@ -108,23 +107,23 @@ impl Compiler {
     ///
     /// # Errors
     /// [`LoadError::Compile`]: nothing fitting was found, and it does not compile. [`LoadError::Keep`].
-    pub async fn component(
+    pub async fn code_of(
         self: &Arc<Self>,
         engine: &Engine,
         function: &Arc<str>,
         artifact: &Arc<Artifact>,
         terms: Terms,
-    ) -> Result<Component, LoadError> {
+    ) -> Result<Code, LoadError> {
         if artifact.compiled.is_some() {
             let (engine, artifact) = (engine.clone(), Arc::clone(artifact));
-            if let Some(component) = blocking(move || find_beside(&engine, &artifact)).await {
-                return Ok(component);
+            if let Some(code) = blocking(move || find_beside(&engine, &artifact)).await {
+                return Ok(code);
             }
         }
         loop {
             match self.compilation(engine, function, artifact, terms.time).await {
-                Ok(Code { unkept: Some(why), .. }) if terms.keep == Keep::Always => return Err(LoadError::Keep(why)),
-                Ok(code) => return Ok(code.component),
+                Ok(Made { unkept: Some(why), .. }) if terms.keep == Keep::Always => return Err(LoadError::Keep(why)),
+                Ok(made) => return Ok(made.code),
                 // It was begun for another function, which gives it less time.
                 Err(NoCode::Time(other)) if other < terms.time => {}
                 Err(why) => return Err(why.into()),
@@ -161,13 +160,13 @@ impl Compiler {
         function: Arc<str>,
         artifact: Arc<Artifact>,
         time: Duration,
-    ) -> Result<Code, NoCode> {
+    ) -> Result<Made, NoCode> {
         let found = {
             let (this, engine, artifact) = (Arc::clone(&self), engine.clone(), Arc::clone(&artifact));
             move || this.find_kept(&engine, &artifact)
         };
-        if let Some(component) = blocking(found).await {
-            return Ok(Code { component, unkept: None });
+        if let Some(code) = blocking(found).await {
+            return Ok(Made { code, unkept: None });
         }
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         let (wanted, _waiting) = io::pipe().map_err(|error| NoCode::Process(error.to_string()))?;
@@ -182,7 +181,7 @@ impl Compiler {
         let mut progress = interval(PROGRESS);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         progress.tick().await;
-        let (code, kept) = loop {
+        let (made, kept) = loop {
             tokio::select! {
                 made = &mut making => break made.expect("compiling does not panic")?,
                 _ = progress.tick() => {
@@ -192,11 +191,11 @@ impl Compiler {
         };
         let kept = kept.map_or_else(|| "nowhere".to_owned(), |path| path.display().to_string());
         tracing::info!(function = &*function, ?guest, seconds = begun.elapsed().as_secs_f64(), ?kept, "compiled");
-        Ok(code)
+        Ok(made)
     }
 
     /// Looks in the cache folder.
-    fn find_kept(&self, engine: &Engine, artifact: &Artifact) -> Option<Component> {
+    fn find_kept(&self, engine: &Engine, artifact: &Artifact) -> Option<Code> {
         let cache = self.cache()?;
         let name = Cache::code(&artifact.digest, compiled::compatibility(&engine.wasm));
         use_it(engine, artifact, &cache.locate(&name), cache.find(&name))
@@ -209,22 +208,22 @@ impl Compiler {
         artifact: &Artifact,
         bounds: Bounds,
         wanted: &PipeReader,
-    ) -> Result<(Code, Option<PathBuf>), NoCode> {
+    ) -> Result<(Made, Option<PathBuf>), NoCode> {
         let guest = &artifact.digest;
-        let code = process::run(&self.executable, &artifact.wasm, bounds, wanted)?;
+        let file = process::run(&self.executable, &artifact.wasm, bounds, wanted)?;
         let unusable = |why| NoCode::Process(format!("its compiled file {why}"));
-        compiled::verify(&code, guest, &engine.wasm, engine.wasi).map_err(unusable)?;
+        compiled::verify(&file, guest, &engine.wasm, engine.wasi).map_err(unusable)?;
         let mut unkept = None;
         if let Some(cache) = self.cache() {
             let name = Cache::code(guest, compiled::compatibility(&engine.wasm));
             let path = cache.locate(&name);
             // Mapped from the disk it takes less memory than in the file that the compiler wrote, which is memory itself.
-            let mut content = &code;
-            let kept = cache.keep(&name, |file| io::copy(&mut content, file).map(drop)).and_then(|()| {
+            let mut content = &file;
+            let kept = cache.keep(&name, |kept| io::copy(&mut content, kept).map(drop)).and_then(|()| {
                 cache.find(&name)?.map(|file| compiled::map(&file, guest, &engine.wasm, engine.wasi)).transpose()
             });
             match kept {
-                Ok(Some(component)) => return Ok((Code { component, unkept }, Some(path))),
+                Ok(Some(code)) => return Ok((Made { code, unkept }, Some(path))),
                 Ok(None) => tracing::warn!("somebody removed {}", path.display()),
                 Err(why) => {
                     let why = format!("{} {why}", path.display());
@@ -233,8 +232,8 @@ impl Compiler {
                 }
             }
         }
-        let component = compiled::map(&code, guest, &engine.wasm, engine.wasi).map_err(unusable)?;
-        Ok((Code { component, unkept }, None))
+        let code = compiled::map(&file, guest, &engine.wasm, engine.wasi).map_err(unusable)?;
+        Ok((Made { code, unkept }, None))
     }
 
     /// The first folder that can be used.
@@ -254,23 +253,18 @@ impl Compiler {
 }
 
 /// Maps the compiled file beside the guest.
-fn find_beside(engine: &Engine, artifact: &Artifact) -> Option<Component> {
+fn find_beside(engine: &Engine, artifact: &Artifact) -> Option<Code> {
     let beside = artifact.compiled.as_deref()?;
     use_it(engine, artifact, beside, compiled::open(beside))
 }
 
 /// Maps a file that was found; if it cannot be used, logs why.
-fn use_it(
-    engine: &Engine,
-    artifact: &Artifact,
-    from: &Path,
-    file: Result<Option<File>, Unusable>,
-) -> Option<Component> {
+fn use_it(engine: &Engine, artifact: &Artifact, from: &Path, file: Result<Option<File>, Unusable>) -> Option<Code> {
     let map = |file| compiled::map(&file, &artifact.digest, &engine.wasm, engine.wasi);
     match file.and_then(|file| file.map(map).transpose()) {
-        Ok(Some(component)) => {
+        Ok(Some(code)) => {
             tracing::info!(guest = ?artifact.origin, from = ?from.display().to_string(), "loaded");
-            Some(component)
+            Some(code)
         }
         Ok(None) => None,
         Err(why) => {
@@ -287,8 +281,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Kind, Shape, Size};
-    use crate::observe::machine::Scan;
+    use crate::engine::memory::Stacks;
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -303,18 +296,15 @@ mod tests {
         let executable = folder.path().join("compiler");
         fs::write(&executable, format!("#!/bin/sh\n{script}\n")).expect("written");
         fs::set_permissions(&executable, fs::Permissions::from_mode(0o700)).expect("ours");
-        let scan = Scan::detect();
-        let size =
-            Size { slots: 1, core_instances: 32, table_elements: 100, scan, keep_resident: [1 << 20; Shape::COUNT] };
-        let engine = Engine::new(size, Kind::plain(Wasi::P2)).expect("an engine");
+        let engine = Engine::new(Wasi::P2, &Stacks::default()).expect("an engine");
         let wasm = wat::parse_str("(component)").expect("a component");
         let artifact = Arc::new(Artifact::new("test".to_owned(), wasm).expect("a component"));
         let compiler = Arc::new(Compiler::new(executable, Vec::new(), 1 << 30));
         let terms = Terms { keep: Keep::IfPossible, time: Duration::from_secs(60) };
         let function = Arc::from("f");
 
-        let mut first = Box::pin(compiler.component(&engine, &function, &artifact, terms));
-        let mut second = Box::pin(compiler.component(&engine, &function, &artifact, terms));
+        let mut first = Box::pin(compiler.code_of(&engine, &function, &artifact, terms));
+        let mut second = Box::pin(compiler.code_of(&engine, &function, &artifact, terms));
         // Both have asked before the one leaves.
         assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
         drop(first);
@@ -323,7 +313,7 @@ mod tests {
         assert!(why.contains("its compiled file is not a compiled guest, or is cut off"), "{why}");
         assert_eq!(fs::read_to_string(&runs).expect("written"), "run\n");
         // Asked again, it is tried again.
-        assert!(compiler.component(&engine, &function, &artifact, terms).await.is_err());
+        assert!(compiler.code_of(&engine, &function, &artifact, terms).await.is_err());
         assert_eq!(fs::read_to_string(&runs).expect("written"), "run\nrun\n");
     }
 }

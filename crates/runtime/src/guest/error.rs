@@ -49,19 +49,31 @@ pub enum LoadError {
         /// Spelt size.
         limit: String,
     },
-    /// It has more memories or tables than a slot.
+    /// It consists of more than it may.
     #[error(
-        "has {need}, but limits.memories of {memories} makes room for {limit}: {remedy}, or compose the guest of fewer components"
+        "has {has} {what}, but {key} allows {limit} (it can be set to {most}): raise it, or compose the guest of fewer components"
     )]
     Parts {
-        /// How many of what it has.
-        need: String,
-        /// `limits.memories`.
-        memories: u32,
-        /// How many that is.
+        /// What there are too many of.
+        what: &'static str,
+        /// How many it has.
+        has: u64,
+        /// Which setting.
+        key: &'static str,
+        /// How many that allows.
         limit: u32,
-        /// What would make room, and what that costs.
-        remedy: String,
+        /// How many it may allow.
+        most: u64,
+    },
+    /// Its core instances have more state than fits.
+    #[error(
+        "has globals, imports, exports and elements of tables that take {need} in every instance, and {most} is the most: give it fewer of them"
+    )]
+    State {
+        /// Spelt size.
+        need: String,
+        /// Spelt size.
+        most: String,
     },
     /// Its code could not be kept, though there is a cache folder.
     #[error("was not installed: {0}")]

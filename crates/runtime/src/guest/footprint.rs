@@ -2,7 +2,7 @@
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentName, ComponentOuterAliasKind, DataKind,
-    Encoding, Instance, KnownCustom, Operator, Parser, Payload,
+    ElementItems, Encoding, Instance, KnownCustom, Operator, Parser, Payload,
 };
 
 /// Bytes of a WebAssembly page, unless a memory says otherwise.
@@ -22,7 +22,14 @@ pub struct Needs {
     pub tables: u64,
     /// Core instances, without those that wasmtime puts between two components.
     pub core_instances: u64,
+    /// Bytes that wasmtime keeps for these beside memories and tables, about.
+    pub state: u64,
 }
+
+/// Bytes of a global, and of a function that an instance imports, exports, or has in a table: `VMGlobalDefinition` and `VMFuncRef` of
+/// wasmtime 50.
+const GLOBAL: u64 = 16;
+const FUNCTION: u64 = 32;
 
 impl Needs {
     fn add(&mut self, other: &Self) {
@@ -31,6 +38,7 @@ impl Needs {
         self.memories = self.memories.saturating_add(other.memories);
         self.tables = self.tables.saturating_add(other.tables);
         self.core_instances = self.core_instances.saturating_add(other.core_instances);
+        self.state = self.state.saturating_add(other.state);
     }
 }
 
@@ -52,6 +60,10 @@ pub struct Footprint {
     pub stack: u64,
     /// Core modules that it consists of.
     pub modules: u32,
+    /// The most state of one of them.
+    pub largest_state: u64,
+    /// Whether modules or components are passed on in it, of which `needs` does not count what is made.
+    pub passes: bool,
     /// The components that it was composed of, if it was.
     pub parts: Vec<Part>,
 }
@@ -87,6 +99,14 @@ impl Scope {
 }
 
 impl Footprint {
+    /// Bytes of state beside memories and tables, of all core instances together, where there may be so many.
+    pub fn state(&self, core_instances: u32) -> u64 {
+        match self.passes {
+            true => self.largest_state.saturating_mul(core_instances.into()),
+            false => self.needs.state,
+        }
+    }
+
     /// Reads it.
     pub fn of(component: &[u8]) -> Self {
         let mut found = Self::default();
@@ -108,6 +128,7 @@ impl Footprint {
                     let is_part = scopes.len() == 1 && !ended.is_module && ended.needs.core_instances > 0;
                     let Some(outer) = scopes.last_mut() else { break };
                     if ended.is_module {
+                        found.largest_state = found.largest_state.max(ended.needs.state);
                         outer.modules.push(ended.needs);
                     } else {
                         outer.components.push(ended.needs);
@@ -117,6 +138,9 @@ impl Footprint {
                     }
                 }
                 Payload::GlobalSection(section) => {
+                    if let Some(scope) = scopes.last_mut() {
+                        scope.needs.state += GLOBAL * u64::from(section.count());
+                    }
                     let first = section.into_iter().map_while(Result::ok).next().filter(|global| global.ty.mutable);
                     pointer = first.and_then(|global| constant(&global.init_expr));
                 }
@@ -131,12 +155,31 @@ impl Footprint {
                         found.stack = found.stack.max(u64::from(pointer));
                     }
                 }
-                section => count(&mut scopes, section),
+                section => {
+                    found.passes |= passes(&section);
+                    count(&mut scopes, section);
+                }
             }
         }
         // One that is cut off has no end.
         found.needs = scopes.first().map(|outermost| outermost.needs).unwrap_or_default();
         found
+    }
+}
+
+/// Whether modules or components come in with this section.
+fn passes(section: &Payload<'_>) -> bool {
+    let is_made = |kind| matches!(kind, ComponentExternalKind::Module | ComponentExternalKind::Component);
+    match section {
+        Payload::ComponentImportSection(section) => {
+            section.clone().into_iter().map_while(Result::ok).any(|import| is_made(import.ty.kind()))
+        }
+        Payload::ComponentAliasSection(section) => section
+            .clone()
+            .into_iter()
+            .map_while(Result::ok)
+            .any(|alias| matches!(alias, ComponentAlias::InstanceExport { kind, .. } if is_made(kind))),
+        _ => false,
     }
 }
 
@@ -152,6 +195,19 @@ fn count(scopes: &mut [Scope], section: Payload<'_>) {
             }
         }
         Payload::TableSection(section) => scope.needs.tables += u64::from(section.count()),
+        Payload::ImportSection(section) => {
+            scope.needs.state += FUNCTION * section.into_imports().map_while(Result::ok).count() as u64;
+        }
+        Payload::ExportSection(section) => scope.needs.state += FUNCTION * u64::from(section.count()),
+        Payload::ElementSection(section) => {
+            for element in section.into_iter().map_while(Result::ok) {
+                let items = match element.items {
+                    ElementItems::Functions(items) => items.count(),
+                    ElementItems::Expressions(_, items) => items.count(),
+                };
+                scope.needs.state += FUNCTION * u64::from(items);
+            }
+        }
         Payload::InstanceSection(section) => {
             for instance in section.into_iter().map_while(Result::ok) {
                 if let Instance::Instantiate { module_index, .. } = instance {
@@ -253,18 +309,41 @@ mod tests {
     }
 
     #[test]
+    fn state_is_counted_or_guessed_where_modules_are_passed_on() {
+        let module = "(core module $m (import \"i\" \"g\" (global i32)) (table 3 funcref) (global i32 (i32.const 1))
+                      (func $f (export \"f\")) (elem (i32.const 0) func $f $f $f))";
+        let each = 32 + 16 + 32 + 3 * 32;
+        let made = of(&format!(
+            "(component (core module $o) {module} (core instance $i (export \"g\" (global $g))) \
+            (core instance (instantiate $m (with \"i\" (instance $i)))))"
+        )
+        .replace(
+            "(core instance $i (export \"g\" (global $g)))",
+            "(core module $p (global (export \"g\") i32 (i32.const 0))) (core instance $i (instantiate $p))",
+        ));
+        assert_eq!((made.passes, made.state(100)), (false, each + 16 + 32));
+        let inner = "(component $c (import \"m\" (core module $m)) (core instance (instantiate $m)) (core instance (instantiate $m)))
+                     (core module $m (global i32 (i32.const 1))) (instance (instantiate $c (with \"m\" (core module $m))))";
+        let passed = of(&format!("(component {inner})"));
+        assert_eq!((passed.needs.state, passed.passes, passed.state(100)), (0, true, 1600));
+    }
+
+    #[test]
     fn what_is_instantiated_twice_counts_twice() {
         let module = "(core module $m (memory 1) (table 2 funcref) (table 3 funcref))";
         let twice = "(core instance (instantiate $m)) (core instance (instantiate $m))";
         let needs = of(&format!("(component {module} {twice})")).needs;
-        assert_eq!(needs, Needs { memory: 2 << 16, largest: 1 << 16, memories: 2, tables: 4, core_instances: 2 });
+        assert_eq!(
+            needs,
+            Needs { memory: 2 << 16, largest: 1 << 16, memories: 2, tables: 4, core_instances: 2, state: 0 }
+        );
 
         // A component that instantiates the module of the one around it, and is known by a second name.
         let inner = "(component $inner (alias outer 1 $m (core module $o)) (core instance (instantiate $o)))
                      (export $again \"inner\" (component $inner)) (instance (instantiate $inner)) (instance (instantiate $again))";
         let nested = of(&format!("(component {module} {inner})"));
         assert_eq!(nested.needs, needs);
-        let part = Needs { memory: 1 << 16, largest: 1 << 16, memories: 1, tables: 2, core_instances: 1 };
+        let part = Needs { memory: 1 << 16, largest: 1 << 16, memories: 1, tables: 2, core_instances: 1, state: 0 };
         assert_eq!(nested.parts, [Part { name: Some("inner".to_owned()), needs: part }]);
         // Nothing instantiates it.
         assert_eq!(of(&format!("(component {module})")).needs, Needs::default());

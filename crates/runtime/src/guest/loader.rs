@@ -1,16 +1,18 @@
 //! Loading a guest: from the bytes of a component to one that is linked, and known to fit its slot.
 
 use super::artifact::Artifact;
+use super::compiled::Code;
 use super::compiler::{Compiler, Terms};
 use super::error::LoadError;
 use super::experience::Experience;
-use super::footprint::Needs;
+use super::footprint::Footprint;
 use super::pre::Pre;
 use super::worlds::{World, Worlds};
 use super::{Guest, chain};
 use crate::capabilities::parts;
 use crate::config::units::spell_size;
-use crate::engine::{Kind, MOST_MEMORIES, Shape, Wasi, room};
+use crate::engine::room::{self, Fit};
+use crate::engine::{MOST_MEMORIES, Wasi, memory};
 use crate::observe::startup;
 use crate::sandbox::Policy;
 use std::sync::Arc;
@@ -18,6 +20,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
+
+/// Bytes of state that the core instances of one component may have together beside memories and tables; `limits.totalMemory` does not count
+/// them. Counted: Rust 10 KiB, JavaScript 350 KiB, Python 500 KiB.
+const MOST_STATE: u64 = 4 << 20;
 
 /// What loading needs beside the guest itself. Shared by all guests.
 pub struct Loader {
@@ -29,6 +35,10 @@ pub struct Loader {
     pub total_memory: u64,
     /// `limits.memories`.
     pub memories: u32,
+    /// `limits.coreInstances`.
+    pub core_instances: u32,
+    /// `pool.size`.
+    pub pool_size: u32,
 }
 
 impl Loader {
@@ -47,16 +57,18 @@ impl Loader {
     ) -> Result<Guest, LoadError> {
         let wasi = artifact.interfaces.wasi;
         let needs = artifact.footprint.needs;
-        let shape = self.shape(&needs)?;
+        self.check(&artifact.footprint)?;
+        let fit = Fit { memories: needs.memories.max(1), wasi };
+        room::check(self.pool_size, fit).map_err(LoadError::Engine)?;
         // limits.memory is at most limits.totalMemory by default.
         for (key, limit) in [("limits.totalMemory", self.total_memory), ("limits.memory", policy.limits.memory)] {
             if needs.memory > limit {
                 return Err(LoadError::Memory { need: spell_size(needs.memory), key, limit: spell_size(limit) });
             }
         }
-        let World { engine, linker } = self.worlds.get(Kind { wasi, shape }).await.map_err(LoadError::Engine)?;
+        let World { engine, linker } = self.worlds.get(wasi).await.map_err(LoadError::Engine)?;
         let begun = Instant::now();
-        let component = self.compiler.component(engine, &policy.function, artifact, terms).await?;
+        let Code { component, contents } = self.compiler.code_of(engine, &policy.function, artifact, terms).await?;
         let begun = startup::phase(format_args!("code of {}", policy.function), begun);
         let parts = Arc::clone(&artifact.parts);
         let linked = match parts.len() {
@@ -77,7 +89,9 @@ impl Loader {
         let compiled = artifact.compiled.clone();
         let (digest, engine) = (artifact.digest, engine.clone());
         let imports = artifact.interfaces.imports.clone().into();
-        let (image, outdated) = (engine.image(initial_memory), AtomicBool::new(false));
+        let keep = memory::keep(self.pool_size, self.total_memory);
+        let memories = self.worlds.slots.memories(contents, keep, fit.memories);
+        let outdated = AtomicBool::new(false);
         let experience = Experience::default();
         Ok(Guest {
             policy,
@@ -88,33 +102,31 @@ impl Loader {
             compiled,
             generation,
             initial_memory,
+            fit,
+            core_instances: self.core_instances,
             engine,
-            image,
+            memories,
             experience,
             outdated,
         })
     }
 
-    /// What a component with these needs fits.
-    fn shape(&self, needs: &Needs) -> Result<Shape, LoadError> {
-        let allowed = Shape::of(self.memories.into(), 0).expect("no more than there are");
-        let too_many = needs.memories > self.memories.into();
-        let remedy = match Shape::of(needs.memories, needs.tables) {
-            Some(shape) if !too_many && shape.memories() <= allowed.memories() => return Ok(shape),
-            Some(shape) => {
-                let cost = spell_size(room::ADDRESSES_PER_MEMORY * u64::from(shape.memories()));
-                format!("set it to {}, for which each slot reserves {cost} of addresses", shape.memories())
+    /// Refuses a component that has more of something than is allowed.
+    fn check(&self, footprint: &Footprint) -> Result<(), LoadError> {
+        let needs = &footprint.needs;
+        let state = footprint.state(self.core_instances);
+        if state > MOST_STATE {
+            return Err(LoadError::State { need: spell_size(state), most: spell_size(MOST_STATE) });
+        }
+        let most = u64::from(MOST_MEMORIES);
+        for (what, has, key, limit, most) in [
+            ("memories", needs.memories, "limits.memories", self.memories, most),
+            ("core instances", needs.core_instances, "limits.coreInstances", self.core_instances, 1_000),
+        ] {
+            if has > u64::from(limit) {
+                return Err(LoadError::Parts { what, has, key, limit, most });
             }
-            None => {
-                let tables = MOST_MEMORIES * allowed.tables() / allowed.memories();
-                format!("there can be {MOST_MEMORIES} memories and {tables} tables at the most")
-            }
-        };
-        let (need, limit) = if too_many {
-            (format!("{} memories", needs.memories), self.memories)
-        } else {
-            (format!("{} tables", needs.tables), allowed.tables())
-        };
-        Err(LoadError::Parts { need, memories: self.memories, limit, remedy })
+        }
+        Ok(())
     }
 }

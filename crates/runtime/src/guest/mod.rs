@@ -9,6 +9,7 @@ pub mod cache;
 pub mod compiled;
 pub mod compiler;
 pub mod composition;
+mod contents;
 mod error;
 pub mod experience;
 pub mod footprint;
@@ -26,7 +27,9 @@ pub use pre::{Handler, Pre};
 
 use crate::config::digest::Digest;
 use crate::engine::code::Processors;
-use crate::engine::{Engine, FIRST_YIELD, Image};
+use crate::engine::memory::Memories;
+use crate::engine::room::Fit;
+use crate::engine::{Engine, FIRST_YIELD};
 use crate::invocation::bindings::INTERFACE;
 use crate::sandbox::{Policy, Sandbox};
 use compiled::Unusable;
@@ -55,10 +58,14 @@ pub struct Guest {
     pub generation: u64,
     /// Bytes of memory that an instance has from the start.
     pub initial_memory: u64,
+    /// What it needs in a slot.
+    pub fit: Fit,
+    /// Core instances that it may consist of.
+    pub core_instances: u32,
     /// Where it runs.
     pub engine: Engine,
-    /// Its memory, in the slots of the engine.
-    pub image: Arc<Image>,
+    /// The memories of its instances.
+    pub memories: Arc<Memories>,
     /// Whether its instances can be used again.
     pub experience: Experience,
     /// Another has taken its place.
@@ -77,8 +84,10 @@ impl Guest {
             compiled: self.compiled.clone(),
             generation,
             initial_memory: self.initial_memory,
+            fit: self.fit,
+            core_instances: self.core_instances,
             engine: self.engine.clone(),
-            image: Arc::clone(&self.image),
+            memories: Arc::clone(&self.memories),
             experience: Experience::default(),
             outdated: AtomicBool::new(false),
         }
@@ -100,7 +109,8 @@ impl Guest {
     }
 
     /// The data for one instance.
-    pub fn store(&self, sandbox: Sandbox) -> Store<Sandbox> {
+    pub fn store(&self, mut sandbox: Sandbox) -> Store<Sandbox> {
+        sandbox.limiter.allow(self.fit.memories as usize, self.core_instances as usize);
         let mut store = Store::new(&self.engine.wasm, sandbox);
         store.limiter(|sandbox| &mut sandbox.limiter);
         store.set_max_component_handles(self.policy.handles());

@@ -28,7 +28,7 @@ impl Pre {
     /// Makes an instance.
     ///
     /// # Errors
-    /// No slot of the engine is free, or a start function failed.
+    /// No room is left for a memory, or a start function failed.
     pub async fn instantiate(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Handler> {
         match self {
             Self::P2(pre) => {

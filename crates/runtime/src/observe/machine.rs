@@ -1,17 +1,12 @@
 //! Facts about the machine, read once at the start and away from the request path.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
-use wasmtime::PoolingAllocationConfig;
 
 /// How old the available memory may be.
 const REFRESH: Duration = Duration::from_secs(5);
-
-/// Switches the scan off, to measure on one machine what kernels without it do.
-const SCAN_VARIABLE: &str = "FLEXWASM_PAGEMAP_SCAN";
 
 /// The machine that the process runs on; the fields are those of `wit/diagnostics.wit`.
 #[derive(Debug)]
@@ -32,52 +27,7 @@ pub struct Machine {
     pub platform: String,
     /// Release of the kernel, such as `6.6.126.1-1.azl3`.
     pub kernel: String,
-    /// Whether it is asked which pages guests have written.
-    pub scan: Scan,
     memory_available: AtomicU64,
-}
-
-/// Whether the kernel is asked which pages of a memory were written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scan {
-    /// It is.
-    On,
-    /// It could be.
-    SwitchedOff,
-    /// It cannot answer: it is older than Linux 6.7, or something keeps this process from asking.
-    Missing,
-}
-
-impl Scan {
-    /// Asks the kernel, unless [`SCAN_VARIABLE`] is `off`.
-    pub fn detect() -> Self {
-        if !PoolingAllocationConfig::is_pagemap_scan_available() {
-            Self::Missing
-        } else if std::env::var_os(SCAN_VARIABLE).is_some_and(|value| value == "off") {
-            Self::SwitchedOff
-        } else {
-            Self::On
-        }
-    }
-
-    /// One word for a header.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::On => "on",
-            Self::SwitchedOff => "off",
-            Self::Missing => "missing",
-        }
-    }
-}
-
-impl fmt::Display for Scan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::On => f.write_str("with PAGEMAP_SCAN"),
-            Self::SwitchedOff => write!(f, "PAGEMAP_SCAN switched off by {SCAN_VARIABLE}"),
-            Self::Missing => f.write_str("without PAGEMAP_SCAN (Linux 6.7)"),
-        }
-    }
 }
 
 impl Machine {
@@ -100,7 +50,6 @@ impl Machine {
             memory_total,
             platform: platform.into_iter().flatten().collect::<Vec<_>>().join(" "),
             kernel: kernel.unwrap_or_default(),
-            scan: Scan::detect(),
             memory_available: AtomicU64::new(memory_available),
         }
     }

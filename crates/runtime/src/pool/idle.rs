@@ -1,9 +1,8 @@
 //! When free slots give back the memory that they keep for the next instance.
 //!
-//! A slot keeps what guests write at every request ([`crate::engine::residency`]). When callers become fewer, that memory is of no
-//! use. So the pool looks twice in each `pool.idleTimeout`, and if fewer slots were taken since the last look than hold memory, all
-//! free ones give theirs back, as soon as no request runs: wasmtime has no slot to give to an instance while it does that. The next
-//! requests fault their pages in again, once.
+//! A slot keeps open what guests write ([`crate::engine::memory`]). When callers become fewer, that memory is of no use. So the pool
+//! looks twice in each `pool.idleTimeout`, and if fewer slots were taken since the last look than hold memory, all free ones give
+//! theirs back. The next requests fault their pages in again, once.
 
 use std::time::Duration;
 use tokio::time::Instant;
@@ -21,7 +20,6 @@ pub struct Idle {
     /// From one look to the next.
     interval: Duration,
     next_look: Option<Instant>,
-    due: bool,
 }
 
 impl Idle {
@@ -30,7 +28,6 @@ impl Idle {
     pub fn took(&mut self, taken: u32, idle_timeout: Duration) -> bool {
         self.taken = self.taken.max(taken);
         self.hold = self.hold.max(taken);
-        self.due &= self.taken < self.hold;
         if self.next_look.is_some() {
             return false;
         }
@@ -44,28 +41,18 @@ impl Idle {
         self.next_look
     }
 
-    /// Looks, if it is time. So many slots are taken now.
-    pub fn look(&mut self, now: Instant, taken: u32) {
+    /// Looks, if it is time. So many slots are taken now. Returns whether free ones are to give their memory back now.
+    pub fn look(&mut self, now: Instant, taken: u32) -> bool {
         if self.next_look.is_none_or(|next| next > now) {
-            return;
+            return false;
         }
-        self.due = self.taken < self.hold;
+        let is_due = self.taken < self.hold;
+        if is_due {
+            self.hold = taken;
+        }
         self.taken = taken;
-        self.next_look = Some(now + self.interval);
-    }
-
-    /// Whether free slots are to give their memory back.
-    pub fn is_due(&self) -> bool {
-        self.due
-    }
-
-    /// They have given it back, and so many are taken, by parked instances.
-    pub fn given_back(&mut self, taken: u32) {
-        self.due = false;
-        (self.hold, self.taken) = (taken, taken);
-        if taken == 0 {
-            self.next_look = None;
-        }
+        self.next_look = (self.hold > 0).then(|| now + self.interval);
+        is_due
     }
 }
 
@@ -81,14 +68,11 @@ mod tests {
         assert!(idle.took(1, TIMEOUT));
         assert!(!idle.took(32, TIMEOUT));
         let first = idle.next_look().expect("there is something to look at");
-        idle.look(first - Duration::from_secs(1), 0);
-        idle.look(first, 0);
-        assert!(!idle.is_due(), "all of them were in use");
+        assert!(!idle.look(first - Duration::from_secs(1), 0));
+        assert!(!idle.look(first, 0), "all of them were in use");
         idle.took(2, TIMEOUT);
-        idle.look(first + TIMEOUT / 2, 0);
-        assert!(idle.is_due());
-        idle.given_back(0);
-        assert!(!idle.is_due() && idle.next_look().is_none());
+        assert!(idle.look(first + TIMEOUT / 2, 0));
+        assert!(idle.next_look().is_none());
         assert!(idle.took(1, TIMEOUT));
     }
 
@@ -98,20 +82,20 @@ mod tests {
         idle.took(4, TIMEOUT);
         let first = idle.next_look().expect("a look");
         idle.look(first, 3);
-        idle.look(first + TIMEOUT / 2, 3);
-        assert!(idle.is_due());
         idle.took(4, TIMEOUT);
-        assert!(!idle.is_due());
+        assert!(!idle.look(first + TIMEOUT / 2, 3));
     }
 
     #[test]
-    fn parked_instances_are_looked_at_again() {
+    fn what_is_in_use_is_looked_at_again() {
         let mut idle = Idle::default();
         idle.took(3, TIMEOUT);
-        idle.given_back(2);
-        let next = idle.next_look().expect("two of them still hold memory");
-        idle.look(next, 0);
-        idle.look(next + TIMEOUT / 2, 0);
-        assert!(idle.is_due());
+        let first = idle.next_look().expect("a look");
+        assert!(!idle.look(first, 2));
+        assert!(idle.look(first + TIMEOUT / 2, 2));
+        // Two of them still hold memory.
+        assert!(!idle.look(first + TIMEOUT, 0));
+        assert!(idle.look(first + TIMEOUT * 3 / 2, 0));
+        assert!(idle.next_look().is_none());
     }
 }

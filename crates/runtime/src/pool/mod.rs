@@ -100,7 +100,7 @@ struct Inner<G: Tenant, I> {
     state: Mutex<State<G, I>>,
     /// Tells [`Pool::retire_idle`] that there is something to do before it would look again.
     sooner: Notify,
-    /// Held by the lease of the slot that each engine has beside those of the pool.
+    /// Held by the lease of the slot that is there beside those of the pool.
     spare: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -179,7 +179,7 @@ impl<G: Tenant, I> Pool<G, I> {
         }
     }
 
-    /// The right to run `guest` in the slot that each engine has beside those of the pool, once no other guest is tried out there.
+    /// The right to run `guest` in the slot that is there beside those of the pool, once no other guest is tried out there.
     /// Neither the slot nor the memory in `reservation` is counted by the pool.
     pub async fn spare(&self, guest: &Arc<G>, reservation: Reservation) -> Lease<G, I> {
         let spare = Some(Arc::clone(&self.0.spare).lock_owned().await);
@@ -201,10 +201,10 @@ impl<G: Tenant, I> Pool<G, I> {
     }
 
     /// Ends parked instances whose idle time is over, and calls `give_back` when free slots are to give up the memory that they
-    /// keep, for as long as it is polled. While that runs no instance is made, so it must not take long.
+    /// keep, for as long as it is polled.
     pub async fn retire_idle(&self, give_back: impl Fn()) {
         loop {
-            let next = {
+            let (next, is_due) = {
                 let mut state = self.state();
                 let now = Instant::now();
                 while let Some((slot, instance)) = state.parked.expire(now) {
@@ -212,18 +212,13 @@ impl<G: Tenant, I> Pool<G, I> {
                     state.free.push(slot);
                 }
                 let taken = self.taken(&state);
-                state.idle.look(now, taken);
-                // A trial takes a slot, too; the next look comes.
-                if state.idle.is_due()
-                    && self.busy(&state) == 0
-                    && let Ok(_spare) = self.0.spare.try_lock()
-                {
-                    give_back();
-                    state.idle.given_back(taken);
-                }
+                let is_due = state.idle.look(now, taken);
                 state.look_again = state.parked.next_expiry().into_iter().chain(state.idle.next_look()).min();
-                state.look_again
+                (state.look_again, is_due)
             };
+            if is_due {
+                give_back();
+            }
             let sooner = self.0.sooner.notified();
             match next {
                 Some(next) => tokio::select! { () = sooner => {}, () = sleep_until(next) => {} },
@@ -354,9 +349,6 @@ impl<G: Tenant, I> Pool<G, I> {
             }
         }
         state.queue.release(guest);
-        if state.idle.is_due() && self.busy(&state) == 0 {
-            self.0.sooner.notify_one();
-        }
         self.admit_waiting(state);
     }
 

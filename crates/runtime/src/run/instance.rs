@@ -1,7 +1,6 @@
 //! A store with an instance of a guest in it: making it, and making it ready for another request.
 
 use super::fault::Fault;
-use crate::engine::Stay;
 use crate::guest::composition::Part;
 use crate::guest::{Guest, Handler};
 use crate::outgoing::Cut;
@@ -24,14 +23,6 @@ pub struct Instance {
     held: Option<usize>,
     /// The guest has called exit(0), and cannot be called any more: [`Fault::Exit`].
     exited: Option<Fault>,
-    /// Dropped after the store.
-    stay: Stay,
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        self.stay.leave(self.store.data().limiter.memories());
-    }
 }
 
 impl Instance {
@@ -89,7 +80,7 @@ impl Prepared {
     /// The instance, made now if there is none.
     ///
     /// # Errors
-    /// A start function failed.
+    /// No room is left for a memory, or a start function failed.
     pub async fn instance(self, guest: &Guest) -> Result<Instance, Fault> {
         match self {
             Self::Parked(instance) => Ok(instance),
@@ -99,17 +90,13 @@ impl Prepared {
     }
 }
 
-async fn instantiate(guest: &Guest, store: Store<Sandbox>) -> Result<Instance, Fault> {
-    // Before the store, so that it outlives a store that fails.
-    let mut stay = guest.image.enter();
-    let mut store = store;
+async fn instantiate(guest: &Guest, mut store: Store<Sandbox>) -> Result<Instance, Fault> {
     let (meter, cut) = (Arc::clone(&store.data().cpu), store.data().cut());
-    let instantiated = metered(meter, pin!(guest.pre.instantiate(&mut store))).await;
+    let instantiated = metered(meter, pin!(guest.memories.provide(guest.pre.instantiate(&mut store)))).await;
     match instantiated {
         Ok(handler) => {
-            stay.settle();
             let parts = Arc::clone(&guest.parts);
-            Ok(Instance { _cut: cut, store, handler, parts, held: None, exited: None, stay })
+            Ok(Instance { _cut: cut, store, handler, parts, held: None, exited: None })
         }
         Err(error) => Err(Fault::of_start(&store, &guest.parts, &error)),
     }

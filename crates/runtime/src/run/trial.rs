@@ -1,4 +1,4 @@
-//! Trying a guest out before it is published: in the slot that each engine has beside those of the pool, under the guest's
+//! Trying a guest out before it is published: in the slot that is there beside those of the pool, under the guest's
 //! own limits, and one guest at a time.
 
 use super::fault::Fault;

@@ -2,7 +2,6 @@
 
 use super::hit::Hit;
 use crate::config::settings::Limits;
-use crate::engine::MOST_MEMORIES;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::ResourceLimiter;
@@ -72,38 +71,44 @@ impl Drop for Reservation {
 /// the instance ends.
 #[derive(Debug)]
 pub struct Limiter {
-    /// The sizes of its memories, in no order, with 0 for those that it does not have.
-    memories: [u64; MOST_MEMORIES as usize],
     memory: u64,
     memory_limit: u64,
     tables: u64,
     table_limit: u32,
+    /// How many memories and core instances there may be.
+    most_memories: usize,
+    most_instances: usize,
     reservation: Reservation,
     hit: Option<Hit>,
 }
+
+/// How many tables an instance may have; their elements are bounded together.
+const MOST_TABLES: usize = 64;
 
 impl Limiter {
     /// A limiter whose first bytes have been reserved at admission.
     pub fn new(limits: &Limits, reservation: Reservation) -> Self {
         Self {
-            memories: [0; MOST_MEMORIES as usize],
             memory: 0,
             memory_limit: limits.memory,
             tables: 0,
             table_limit: limits.table_elements,
+            most_memories: 1,
+            most_instances: 1,
             reservation,
             hit: None,
         }
     }
 
+    /// Allows the instance so many memories and core instances, in place of one each. What a component says of itself may be less than what
+    /// it makes.
+    pub fn allow(&mut self, memories: usize, core_instances: usize) {
+        (self.most_memories, self.most_instances) = (memories, core_instances);
+    }
+
     /// Bytes of memory that the instance has.
     pub fn memory(&self) -> u64 {
         self.memory
-    }
-
-    /// Bytes of each memory that the instance has, in no order, and 0 for each that it does not have.
-    pub fn memories(&self) -> [u64; MOST_MEMORIES as usize] {
-        self.memories
     }
 
     /// Forgets what an earlier invocation ran into.
@@ -130,10 +135,6 @@ impl ResourceLimiter for Limiter {
             self.hit = Some(Hit::TotalMemory(self.reservation.budget.limit));
         } else {
             self.memory = wanted;
-            // Which of those that have this size does not matter.
-            if let Some(memory) = self.memories.iter_mut().find(|memory| **memory == current as u64) {
-                *memory = desired as u64;
-            }
             return Ok(true);
         }
         Ok(false)
@@ -141,7 +142,6 @@ impl ResourceLimiter for Limiter {
 
     fn table_growing(&mut self, current: usize, desired: usize, most: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = self.tables + (desired - current) as u64;
-        // First ours: what wasmtime calls the table's maximum is the engine's own where the component declares none.
         if wanted > u64::from(self.table_limit) {
             self.hit = Some(Hit::TableElements(self.table_limit));
             return Ok(false);
@@ -152,6 +152,18 @@ impl ResourceLimiter for Limiter {
         }
         self.tables = wanted;
         Ok(true)
+    }
+
+    fn memories(&self) -> usize {
+        self.most_memories
+    }
+
+    fn instances(&self) -> usize {
+        self.most_instances
+    }
+
+    fn tables(&self) -> usize {
+        MOST_TABLES
     }
 }
 
@@ -193,7 +205,6 @@ mod tests {
         assert!(limiter.memory_growing(0, 32 << 10, None).expect("no trap"));
         assert!(limiter.memory_growing(32 << 10, 64 << 10, None).expect("no trap"));
         assert_eq!((limiter.memory(), limiter.hit()), (128 << 10, None));
-        assert_eq!(limiter.memories()[..3], [64 << 10, 64 << 10, 0]);
         assert!(!limiter.memory_growing(128 << 10, 192 << 10, None).expect("no trap"));
         assert_eq!(limiter.hit(), Some(Hit::Memory(128 << 10)));
         assert!(limiter.table_growing(0, 10, None).expect("no trap"));

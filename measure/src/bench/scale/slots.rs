@@ -60,7 +60,7 @@ pub fn memory(processors: &[usize], cores: Cores, smoke: bool) -> Result<Table> 
     Ok(Table {
         title: "Memory of a pool of 32 slots",
         note: format!(
-            "MiB that are resident in the whole process, with the scan: after the first answer; after two seconds of {EVERY_SLOT} callers, and \
+            "MiB that are resident in the whole process: after the first answer; after two seconds of {EVERY_SLOT} callers, and \
              what of it is not mapped from a file; and {} s later, when `pool.idleTimeout` is over.",
             IDLE.as_secs()
         ),
