@@ -72,13 +72,16 @@ impl Client {
     }
 }
 
-/// Sleeps until an answer, or a part of one, arrives for any of those that have asked, and no longer than `most`.
-pub fn sleep_until_one_arrives(clients: &[Client], most: Duration) -> io::Result<()> {
-    let asking = clients.iter().filter(|client| client.asked.is_some());
-    let mut sockets: Vec<PollFd<'_>> = asking.map(|client| PollFd::new(&client.stream, PollFlags::IN)).collect();
+/// Sleeps until an answer, or a part of one, arrives for any of those that have asked, and no longer than `most`. Returns for each of
+/// `clients` whether there is something to receive: whoever looks at the others as well takes time from a server beside it.
+pub fn sleep_until_one_arrives(clients: &[Client], most: Duration) -> io::Result<Vec<bool>> {
+    // Of a socket that it is not asked about the kernel reports nothing but its end.
+    let wanted = |client: &Client| if client.asked.is_some() { PollFlags::IN } else { PollFlags::empty() };
+    let mut sockets: Vec<PollFd<'_>> =
+        clients.iter().map(|client| PollFd::new(&client.stream, wanted(client))).collect();
     let most = Timespec::try_from(most).map_err(io::Error::other)?;
     match poll(&mut sockets, Some(&most)) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Ok(_) | Err(Errno::INTR) => Ok(sockets.iter().map(|socket| !socket.revents().is_empty()).collect()),
         Err(error) => Err(error.into()),
     }
 }

@@ -148,11 +148,13 @@ fn ask(
         client.send(request)?;
     }
     let mut open = clients.len();
+    let mut ready = vec![true; clients.len()];
     while open > 0 {
         if meanwhile == Meanwhile::Sleeps {
-            client::sleep_until_one_arrives(&clients, PATIENCE)?;
+            ready = client::sleep_until_one_arrives(&clients, PATIENCE)?;
         }
-        for client in clients.iter_mut().filter(|client| client.asked.is_some()) {
+        let ready = clients.iter_mut().zip(&ready).filter(|(client, ready)| **ready && client.asked.is_some());
+        for (client, _) in ready {
             let Some(latency) = answered(client, answers)? else { continue };
             latencies.push(latency);
             last = Instant::now();

@@ -2,7 +2,7 @@
 
 pub mod code;
 mod epoch;
-#[expect(unsafe_code, reason = "see its documentation")]
+#[expect(unsafe_code, reason = "see memory/space.rs")]
 pub mod memory;
 pub mod room;
 

@@ -1,14 +1,15 @@
-//! The memories of instances: each in a slot that has the pages open that its guest writes to, and copies their content back when the
-//! instance ends.
+//! The memories of instances, each in a slot, which is made as it was in the beginning when its instance ends.
 //!
-//! Copying is all that is left to do between two instances then, and no other processor has to hear of it. Nor does it matter what a
-//! kernel can be asked about written pages. In the beginning all of a memory can be read, and nothing can be written. Where a guest
-//! writes, the processor tells ([`space`]): that page is opened, and stays open for the instances that come after. When an
-//! instance ends, the open pages of its slot are copied back, whether it wrote to them or not; the others cannot have changed.
-//! Now and then the open pages are compared first, and those that were not written to are closed again.
+//! All of a memory can be read in the beginning, and nothing can be written. The first write to a page is an access violation, whose
+//! handler ([`space`]) opens the page and notes it. Pages that have been opened stay open for the instances that come after. When an
+//! instance ends, the open pages of its slot are copied back, whether it wrote to them or not; the others cannot have changed. Now
+//! and then the open pages are compared first, and those that were not written to are closed again.
 //!
-//! wasmtime does not tell for which component it asks for a memory, so that is noted while one is instantiated ([`Memories::provide`]). Which of
-//! its memories it is, the memory's maximum tells ([`marked`]).
+//! So a slot whose guests write to the same pages again and again needs a copy of these pages between two instances and nothing else: no
+//! fault, no question to the kernel about what was written, and no interrupt for other processors, as unmapping would send.
+//!
+//! wasmtime asks for a memory and does not say for which component. So [`Memories::provide`] notes that while one is instantiated, and
+//! the maximum of a memory says which of the component's it is ([`marked`]).
 
 mod space;
 mod stack;
@@ -65,7 +66,7 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// As many as `most`, with at most so many `runs` of open pages for each instance.
+    /// Up to `most`, with at most so many `runs` of open pages for each instance.
     pub fn new(most: usize, runs: usize) -> Arc<Self> {
         Arc::new(Self { most, runs, held: AtomicUsize::new(0), images: Mutex::default() })
     }
@@ -131,7 +132,7 @@ tokio::task_local! {
 }
 
 impl Memories {
-    /// What `instantiating` does it does with these memories.
+    /// Lets the component that is instantiated by this future have these memories.
     pub fn provide<F: Future>(self: &Arc<Self>, instantiating: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(Arc::clone(self), instantiating)
     }
@@ -182,7 +183,7 @@ struct Image {
     runs: usize,
     /// The slots that have it and no instance.
     free: Mutex<Vec<Place>>,
-    /// What was open last in a slot.
+    /// What was open last in one of its slots. A new one begins with that.
     open: Mutex<Vec<Run>>,
     /// Guests write to more than may stay open. All of a slot is open then, and is given back after each instance, until free slots
     /// are trimmed.
@@ -192,8 +193,9 @@ struct Image {
 /// A slot with an image in it.
 struct Place {
     slot: &'static Slot,
-    /// In ascending order, apart from each other. Not told of a slot that is open as a whole.
+    /// In ascending order, apart from each other.
     open: Vec<Run>,
+    /// All of it is open, `open` is empty, and what its instance writes is not noted.
     is_whole: bool,
     instances: u32,
 }

@@ -1,7 +1,7 @@
-//! Addresses for linear memories, and noting which pages of them a guest writes. With `stack`, the one place in `engine` with `unsafe`.
+//! Addresses for linear memories, and the handler that notes which pages of them are written to.
 //!
-//! JUSTIFICATION: wasmtime leaves it to its embedder to provide memories only through traits that are unsafe, and no safe library
-//! tells which pages of a mapping were written on every kernel. All addresses that are mapped, protected or copied here lie in
+//! JUSTIFICATION for `unsafe` here and in the modules around: wasmtime takes memories and stacks of an embedder only through unsafe traits, and no
+//! safe library notes writes to a mapping on every kernel. All addresses that are mapped, protected or copied here lie in
 //! blocks that this module has reserved and never gives back, and a slot has one owner at a time.
 
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 
-/// Bytes of what is told apart: a page of the kernel, or several where kernels differ.
+/// Bytes of the pieces in which writes are noted: the largest pages that kernels for this architecture have.
 pub const PAGE: usize = if cfg!(target_arch = "x86_64") { 4 << 10 } else { 64 << 10 };
 
 /// Addresses of one memory: all that 32 bits reach, so that compiled code needs no bounds checks.
