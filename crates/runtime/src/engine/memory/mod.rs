@@ -205,6 +205,10 @@ impl Image {
         self.content.as_deref()
     }
 
+    fn all(&self) -> Run {
+        0..(self.initial / PAGE) as u32
+    }
+
     fn take(&self) -> io::Result<Place> {
         if let Some(place) = lock(&self.free).pop() {
             return Ok(place);
@@ -223,9 +227,11 @@ impl Image {
     /// Gives a slot its image, whatever it had before.
     fn begin(&self, place: &mut Place) -> io::Result<()> {
         place.is_whole = self.is_large.load(Relaxed);
-        place.slot.map(self.initial, self.content(), place.is_whole, self.runs)?;
-        if place.is_whole {
-            place.open.clear();
+        // Where there may be no runs, all of it is one, and copied back.
+        let is_open = place.is_whole || self.runs == 0;
+        place.slot.map(self.initial, self.content(), is_open, self.runs)?;
+        if is_open {
+            place.open = (!place.is_whole).then(|| self.all()).into_iter().collect();
         }
         place.open.iter().try_for_each(|run| place.slot.open(run, true))
     }
@@ -241,9 +247,8 @@ impl Image {
         let written = match place.slot.written() {
             Written::Runs(runs) => runs,
             Written::Anything => {
-                let all = 0..(self.initial / PAGE) as u32;
-                place.slot.open(&all, true)?;
-                std::iter::once(all).collect()
+                place.slot.open(&self.all(), true)?;
+                std::iter::once(self.all()).collect()
             }
         };
         let is_new = !written.is_empty();
