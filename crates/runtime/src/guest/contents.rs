@@ -5,9 +5,12 @@
 //!
 //! Nothing moves: every module keeps its length, because a trap's place in the code tells which part of a component it is in.
 
-use crate::engine::memory::{MARKS, PAGE, marked, number};
+use super::footprint::constant;
+use super::linked::place;
+use crate::engine::MOST_MEMORIES;
+use crate::engine::memory::{PAGE, marked, number};
 use std::ops::Range;
-use wasm_encoder::{DataSection, Encode as _, MemorySection, MemoryType, Module, RawSection, SectionId};
+use wasm_encoder::{DataSection, MemorySection, MemoryType, Module, RawSection, SectionId};
 use wasmparser::{DataKind, Operator, Parser, Payload};
 
 /// Bytes between two data of a memory, or two pages of them, that are kept as zeros. With more the data stay where they are.
@@ -31,7 +34,7 @@ pub struct Content {
 pub fn take(component: &[u8]) -> (Vec<u8>, Vec<Content>) {
     let (mut rest, mut contents) = (component.to_vec(), Vec::new());
     for range in modules(component).unwrap_or_default() {
-        if contents.len() == MARKS as usize {
+        if contents.len() == MOST_MEMORIES as usize {
             break;
         }
         let Some((module, content)) = take_from(&component[range.clone()], contents.len() as u32) else { continue };
@@ -47,8 +50,7 @@ fn modules(component: &[u8]) -> Option<Vec<Range<usize>>> {
     for payload in Parser::new(0).parse_all(component) {
         match payload.ok()? {
             Payload::ModuleSection { unchecked_range, .. } => {
-                let place = |at: u64| usize::try_from(at).ok();
-                modules.push(place(unchecked_range.start)?..place(unchecked_range.end)?);
+                modules.push(place(&unchecked_range)?);
             }
             Payload::MemorySection(section) => {
                 for memory in section {
@@ -100,10 +102,7 @@ fn take_from(module: &[u8], number: u32) -> Option<(Vec<u8>, Content)> {
                         }
                         DataKind::Active { memory_index, offset_expr } => {
                             (memory_index == 0).then_some(())?;
-                            let mut operators = offset_expr.get_operators_reader().into_iter();
-                            let Some(Ok(Operator::I32Const { value })) = operators.next() else { return None };
-                            matches!(operators.next(), Some(Ok(Operator::End))).then_some(())?;
-                            taken.push((value.cast_unsigned() as usize, data.data));
+                            taken.push((constant(&offset_expr)? as usize, data.data));
                             // What is active is gone once it has been copied.
                             left.passive([]);
                         }
@@ -123,7 +122,7 @@ fn take_from(module: &[u8], number: u32) -> Option<(Vec<u8>, Content)> {
     let zeros = module.len().checked_sub(written.len() + PADDING)?;
     written.push(SectionId::Custom.into());
     written.extend(padded(1 + zeros));
-    0_u32.encode(&mut written);
+    // The length of its name is zero, too.
     written.resize(module.len(), 0);
     Some((written, content))
 }
@@ -157,7 +156,7 @@ fn asks_for_data(module: &[u8]) -> Option<bool> {
 /// Copies a section, if it is one.
 fn raw(written: &mut Module, module: &[u8], payload: &Payload<'_>) -> Option<()> {
     if let Some((id, range)) = payload.as_section() {
-        let data = module.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)?;
+        let data = module.get(place(&range)?)?;
         written.section(&RawSection { id, data });
     }
     Some(())

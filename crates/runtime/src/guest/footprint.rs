@@ -14,8 +14,6 @@ const PAGE_LOG2: u32 = 16;
 pub struct Needs {
     /// Bytes of all memories together, as they begin.
     pub memory: u64,
-    /// Bytes of the largest of them.
-    pub largest: u64,
     /// Memories.
     pub memories: u64,
     /// Tables.
@@ -34,7 +32,6 @@ const FUNCTION: u64 = 32;
 impl Needs {
     fn add(&mut self, other: &Self) {
         self.memory = self.memory.saturating_add(other.memory);
-        self.largest = self.largest.max(other.largest);
         self.memories = self.memories.saturating_add(other.memories);
         self.tables = self.tables.saturating_add(other.tables);
         self.core_instances = self.core_instances.saturating_add(other.core_instances);
@@ -191,7 +188,7 @@ fn count(scopes: &mut [Scope], section: Payload<'_>) {
             for memory in section.into_iter().map_while(Result::ok) {
                 let page = memory.page_size_log2.unwrap_or(PAGE_LOG2);
                 let bytes = memory.initial.checked_shl(page).unwrap_or(u64::MAX);
-                scope.needs.add(&Needs { memory: bytes, largest: bytes, memories: 1, ..Needs::default() });
+                scope.needs.add(&Needs { memory: bytes, memories: 1, ..Needs::default() });
             }
         }
         Payload::TableSection(section) => scope.needs.tables += u64::from(section.count()),
@@ -272,9 +269,10 @@ fn count(scopes: &mut [Scope], section: Payload<'_>) {
 }
 
 /// The value of an expression that is nothing but a 32-bit number.
-fn constant(expression: &wasmparser::ConstExpr<'_>) -> Option<u32> {
-    match expression.get_operators_reader().read().ok()? {
-        Operator::I32Const { value } => Some(value.cast_unsigned()),
+pub(super) fn constant(expression: &wasmparser::ConstExpr<'_>) -> Option<u32> {
+    let mut operators = expression.get_operators_reader().into_iter();
+    match (operators.next()?.ok()?, operators.next()?.ok()?) {
+        (Operator::I32Const { value }, Operator::End) => Some(value.cast_unsigned()),
         _ => None,
     }
 }
@@ -333,17 +331,14 @@ mod tests {
         let module = "(core module $m (memory 1) (table 2 funcref) (table 3 funcref))";
         let twice = "(core instance (instantiate $m)) (core instance (instantiate $m))";
         let needs = of(&format!("(component {module} {twice})")).needs;
-        assert_eq!(
-            needs,
-            Needs { memory: 2 << 16, largest: 1 << 16, memories: 2, tables: 4, core_instances: 2, state: 0 }
-        );
+        assert_eq!(needs, Needs { memory: 2 << 16, memories: 2, tables: 4, core_instances: 2, state: 0 });
 
         // A component that instantiates the module of the one around it, and is known by a second name.
         let inner = "(component $inner (alias outer 1 $m (core module $o)) (core instance (instantiate $o)))
                      (export $again \"inner\" (component $inner)) (instance (instantiate $inner)) (instance (instantiate $again))";
         let nested = of(&format!("(component {module} {inner})"));
         assert_eq!(nested.needs, needs);
-        let part = Needs { memory: 1 << 16, largest: 1 << 16, memories: 1, tables: 2, core_instances: 1, state: 0 };
+        let part = Needs { memory: 1 << 16, memories: 1, tables: 2, core_instances: 1, state: 0 };
         assert_eq!(nested.parts, [Part { name: Some("inner".to_owned()), needs: part }]);
         // Nothing instantiates it.
         assert_eq!(of(&format!("(component {module})")).needs, Needs::default());

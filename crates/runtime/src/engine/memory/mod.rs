@@ -14,6 +14,7 @@
 mod space;
 mod stack;
 
+use super::MOST_MEMORIES;
 pub use space::{Content, DISTANCE, PAGE, RUNS, listen};
 use space::{GUARD, RESERVATION, Run, Slot, Written, bytes};
 pub use stack::Stacks;
@@ -28,8 +29,6 @@ const LOOK: u32 = 128;
 /// Closed pages between two open ones that are opened as well: copying them costs less than one more mapping.
 const GAP: u32 = 3;
 
-/// Memories of a component that can be told apart by their maximum.
-pub const MARKS: u32 = 16;
 /// Pages of WebAssembly that a memory of 32 bits has at the most.
 const MOST_PAGES: u64 = 65_536;
 
@@ -41,7 +40,7 @@ pub fn marked(number: u32) -> u64 {
 /// The number of the content that a memory with this maximum has, if it had none of its own.
 pub fn number(maximum: u64) -> Option<usize> {
     let number = (MOST_PAGES - 1).checked_sub(maximum)?;
-    usize::try_from(number).ok().filter(|number| *number < MARKS as usize)
+    usize::try_from(number).ok().filter(|number| *number < MOST_MEMORIES as usize)
 }
 
 /// Slots keep at most this part of `limits.totalMemory` open together between two instances: a quarter.
@@ -56,7 +55,7 @@ pub fn keep(pool_size: u32, total_memory: u64) -> u64 {
 /// How many slots there may be, and what each may keep. The process has one.
 pub struct Slots {
     /// Beyond this number a new one takes the place of a free one, if there is one.
-    most: usize,
+    enough: usize,
     /// Runs of pages that may be open for each instance: more take more mappings than the system grants.
     runs: usize,
     /// How many memories have one, free ones included.
@@ -66,9 +65,9 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Up to `most`, with at most so many `runs` of open pages for each instance.
-    pub fn new(most: usize, runs: usize) -> Arc<Self> {
-        Arc::new(Self { most, runs, held: AtomicUsize::new(0), images: Mutex::default() })
+    /// So many that are `enough`, with at most so many `runs` of open pages for each instance.
+    pub fn new(enough: usize, runs: usize) -> Arc<Self> {
+        Arc::new(Self { enough, runs, held: AtomicUsize::new(0), images: Mutex::default() })
     }
 
     /// The memories of a component that has this number of them and this content. They keep at most so many bytes open together.
@@ -96,7 +95,7 @@ impl Slots {
 
     /// One that has no image. If there are enough already, another image loses a free one.
     fn take(&self) -> io::Result<&'static Slot> {
-        if self.held.load(Relaxed) >= self.most {
+        if self.held.load(Relaxed) >= self.enough {
             let free = |image: &Arc<Image>| lock(&image.free).len();
             let place = self.images().into_iter().max_by_key(free).and_then(|image| lock(&image.free).pop());
             if let Some(place) = place {

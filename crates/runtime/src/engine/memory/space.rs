@@ -4,6 +4,7 @@
 //! safe library notes writes to a mapping on every kernel. All addresses that are mapped, protected or copied here lie in
 //! blocks that this module has reserved and never gives back, and a slot has one owner at a time.
 
+use super::lock;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
 use std::ffi::{c_int, c_void};
 use std::fs::File;
@@ -13,7 +14,7 @@ use std::os::fd::AsFd as _;
 use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, Once, OnceLock};
 
 /// Bytes of the pieces in which writes are noted: the largest pages that kernels for this architecture have.
 pub const PAGE: usize = if cfg!(target_arch = "x86_64") { 4 << 10 } else { 64 << 10 };
@@ -120,7 +121,7 @@ impl Slot {
     /// # Errors
     /// No addresses are left.
     pub fn take() -> io::Result<&'static Self> {
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = lock(&FREE);
         if free.is_empty() {
             let block = Block::reserve(BLOCK).or_else(|_| Block::reserve(1))?;
             free.extend(block.slots.iter().rev());
@@ -135,7 +136,7 @@ impl Slot {
     pub fn give(&'static self) -> io::Result<()> {
         self.tracked.store(0, Relaxed);
         self.hide(0..DISTANCE)?;
-        FREE.lock().unwrap_or_else(PoisonError::into_inner).push(self);
+        lock(&FREE).push(self);
         Ok(())
     }
 

@@ -1,10 +1,11 @@
 //! Stacks that guests are called on, kept for the next.
 
+use super::lock;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use std::io;
 use std::ops::Range;
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use wasmtime::{StackCreator, StackMemory};
 
 /// Bytes below a stack that are never accessible.
@@ -17,7 +18,7 @@ pub struct Stacks(Arc<Mutex<Vec<Mapping>>>);
 impl Stacks {
     /// Gives the free ones back.
     pub fn trim(&self) {
-        let free = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let free = std::mem::take(&mut *lock(&self.0));
         drop(free);
     }
 }
@@ -27,7 +28,7 @@ impl Stacks {
 unsafe impl StackCreator for Stacks {
     fn new_stack(&self, size: usize, zeroed: bool) -> wasmtime::Result<Box<dyn StackMemory>> {
         debug_assert!(!zeroed);
-        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let free = lock(&self.0).pop();
         let mapping = free.filter(|free| free.len == GUARD + size).map_or_else(|| Mapping::new(size), Ok)?;
         Ok(Box::new(Stack { mapping: Some(mapping), stacks: self.clone() }))
     }
@@ -91,6 +92,6 @@ unsafe impl StackMemory for Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        self.stacks.0.lock().unwrap_or_else(PoisonError::into_inner).extend(self.mapping.take());
+        lock(&self.stacks.0).extend(self.mapping.take());
     }
 }

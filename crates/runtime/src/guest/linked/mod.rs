@@ -44,6 +44,7 @@ mod rewriting;
 mod survey;
 
 use survey::Survey;
+pub(super) use survey::place;
 use wasm_encoder::reencode::Error;
 use wasmparser::{ExternalKind, Validator, WasmFeatures};
 

@@ -2,6 +2,7 @@
 
 use super::{FUNCTIONS, KINDS, Left, Result, module, space};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use wasm_encoder::CanonicalFunctionSection;
 use wasm_encoder::reencode::{Error, Reencode, ReencodeComponent};
 use wasmparser::{
@@ -75,9 +76,13 @@ pub fn sections<'a>(component: &'a [u8], mut visit: impl FnMut(Payload<'a>) -> R
     Ok(())
 }
 
-pub fn bytes<'a>(component: &'a [u8], range: &std::ops::Range<u64>) -> Result<&'a [u8]> {
-    let place = |at: u64| usize::try_from(at).map_err(|_| Left);
-    component.get(place(range.start)?..place(range.end)?).ok_or(Left)
+/// Where the parser found something.
+pub fn place(range: &Range<u64>) -> Option<Range<usize>> {
+    Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
+}
+
+pub fn bytes<'a>(component: &'a [u8], range: &Range<u64>) -> Result<&'a [u8]> {
+    component.get(place(range).ok_or(Left)?).ok_or(Left)
 }
 
 impl<'a> Survey<'a> {
